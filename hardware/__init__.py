@@ -1,0 +1,1 @@
+"""Many parameter sets of one circuit, through simulators, emulators and IBM Quantum devices."""

@@ -1,0 +1,1 @@
+"""A parameterised-quantum-circuit head on a sentence transformer."""

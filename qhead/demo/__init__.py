@@ -1,0 +1,1 @@
+"""Sentences that ship with the project: see README.md beside this file."""
