@@ -1,0 +1,32 @@
+# Two commands: `make run` installs and shows the demo, `make test` runs every check.
+
+PYTHON ?= python3
+VENV   := .venv
+STAMP  := $(VENV)/.installed
+TORCH  := $(shell grep '^torch==' constraints.txt)
+
+.PHONY: run test install clean
+
+run: install
+	$(VENV)/bin/qhead demo
+
+test: install
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m pytest -q
+
+install: $(STAMP)
+
+# The stamp is written last: an installation cut short is begun again.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Expected Python 3.11 or newer, got $$($(PYTHON) --version 2>&1):" \
+		"name another one, as in 'make run PYTHON=python3.12'." >&2; exit 2; }
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install -c constraints.txt $(TORCH)
+	$(VENV)/bin/python -m pip install -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

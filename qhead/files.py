@@ -1,0 +1,104 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from qhead.errors import InputError
+
+
+def disk_full(error: OSError) -> bool:
+    """Return whether an operation failed for want of space."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[str]]:
+    """Yield a text file that becomes `path` where the block succeeds and vanishes where it fails.
+
+    Raises:
+        InputError: The disk refuses; `path` is as it was before.
+    """
+    path = path.absolute()
+    if path.is_dir():
+        raise InputError(f"Expected a file to write, got the folder {path}. Choose another name.")
+    check_parent(path)
+    partial = path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
+    try:
+        with new_parents(path.parent):
+            try:
+                with partial.open("x", encoding="utf-8", newline="") as file:
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                partial.replace(path)
+                sync_folder(path.parent)
+            finally:
+                partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"Expected to write {path}, got: {error.strerror or error}. Nothing was changed; "
+            + ("free some space" if disk_full(error) else "choose another place")
+            + " and try again."
+        ) from error
+
+
+@contextmanager
+def new_parents(parent: Path) -> Iterator[None]:
+    """Make the missing parents, and remove them again where the block fails."""
+    missing = [path for path in (parent, *parent.parents) if not path.exists()]
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for path in missing:  # innermost first; one that others use by now stays
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise
+
+
+@contextmanager
+def partial_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new sibling folder that is gone afterwards unless it was renamed away."""
+    partial = folder.with_name(f".{folder.name}.partial-{secrets.token_hex(4)}")
+    partial.mkdir()
+    try:
+        yield partial
+    finally:
+        if partial.exists():
+            shutil.rmtree(partial)
+
+
+def check_parent(path: Path) -> None:
+    """Raise an `InputError` where the nearest existing parent is no folder to write to."""
+    parent = next(parent for parent in path.absolute().parents if parent.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(
+            f"Expected a folder that can be written to for {path}, got {parent}. "
+            "Choose another place."
+        )
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a new file and wait until it is on the disk."""
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames and new names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,131 @@
+"""What a prediction is worth: labels, probabilities, and which labels the shot noise leaves open.
+
+The read-out of a quantum head is linear, so the standard errors of its expectation values carry
+over to everything behind it. With logits ``z = W e + b`` and standard errors ``s`` (M,) of ``e``:
+
+- margin of the two highest logits: ``m = (W_a - W_b) · e + const``, hence
+  ``se(m) = sum_j |W_aj - W_bj| s_j``;
+- winning probability ``p_a = softmax(z)_a``: to first order
+  ``se(p_a) = sum_j p_a |W_aj - sum_k p_k W_kj| s_j``.
+
+The sums are those of fully correlated errors: observables measured in the same shots are
+correlated in a way that standard errors alone do not tell, and the sum bounds every case (for one
+observable, M = 1, it is exact). ``independent=True`` adds in quadrature instead, right where each
+observable had its own shots. A label is *decided* where ``m > z · se(m)``. This is statistical
+error alone: a bias from gate noise is not in it. The formulae need the read-out's weights and the
+standard errors, nothing of how the expectations were measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import softmax
+
+from qhead.errors import InputError
+
+#: Two-sided 95 % of a normal distribution.
+Z_95 = 1.959963984540054
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Labels of n sentences with what the shot noise leaves of them.
+
+    Args:
+        labels: The most probable label, shape (n,), of the classes' dtype.
+        probabilities: One column a class in the order of ``classes_``, shape (n, K).
+        std_errors: Standard error of the winning probability, shape (n,); zero where exact.
+        decided: Whether the margin exceeds its own uncertainty, shape (n,), bool.
+        target: Specification of the target that ran the circuits.
+        notes: Sentences on what acted and what an emulation leaves out.
+    """
+
+    labels: np.ndarray  # (n,)
+    probabilities: np.ndarray  # (n, K)
+    std_errors: np.ndarray  # (n,)
+    decided: np.ndarray  # (n,) bool
+    target: str = "exact"
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.labels)
+        shapes = (self.probabilities.shape[:1], self.std_errors.shape, self.decided.shape)
+        if any(shape != (n,) for shape in shapes):
+            raise ValueError(f"Expected {n} rows in every array, got shapes {shapes}.")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def winning(self) -> np.ndarray:
+        """The probability of the label given, shape (n,)."""
+        return self.probabilities.max(axis=1)
+
+
+def exact_prediction(probabilities: np.ndarray, classes: np.ndarray) -> Prediction:
+    """Return a prediction without statistical error from probabilities (n, K)."""
+    n = len(probabilities)
+    return Prediction(
+        labels=classes[probabilities.argmax(axis=1)],
+        probabilities=probabilities,
+        std_errors=np.zeros(n),
+        decided=np.ones(n, dtype=bool),
+    )
+
+
+def sampled_prediction(
+    logits: np.ndarray,
+    std_errors: np.ndarray,
+    weight: np.ndarray,
+    classes: np.ndarray,
+    *,
+    z: float = Z_95,
+    independent: bool = False,
+    target: str = "exact",
+    notes: tuple[str, ...] = (),
+) -> Prediction:
+    """Return a prediction with the expectations' standard errors carried to margin and probability.
+
+    Args:
+        logits: Logits of K classes, shape (n, K).
+        std_errors: Standard errors of the M expectation values, shape (n, M).
+        weight: Weights of the linear read-out, shape (K, M).
+        classes: The K labels in the order of the logits' columns.
+        z: Standard errors by which a margin must differ from zero to be decided.
+        independent: Add the observables' errors in quadrature instead of bounding them.
+
+    Raises:
+        InputError: The shapes do not belong together or `z` is negative.
+    """
+    n, num_classes = logits.shape
+    if weight.shape != (num_classes, std_errors.shape[1]) or std_errors.shape[0] != n:
+        raise InputError(
+            f"Expected weights ({num_classes}, {std_errors.shape[1]}) and standard errors of {n} "
+            f"samples, got {weight.shape} and {std_errors.shape}."
+        )
+    if not z >= 0:
+        raise InputError(f"Expected z >= 0 standard errors, got {z}.")
+    probabilities = softmax(logits, axis=1)  # (n, K)
+    order = np.argsort(-logits, axis=1, kind="stable")
+    rows, first, second = np.arange(n), order[:, 0], order[:, 1]
+    margin = logits[rows, first] - logits[rows, second]  # (n,), >= 0
+    margin_error = _propagate(weight[first] - weight[second], std_errors, independent)
+    mean_weight = probabilities @ weight  # (n, M), sum_k p_k W_kj
+    winning = probabilities[rows, first]
+    gradient = winning[:, None] * (weight[first] - mean_weight)  # (n, M), dp_a / de_j
+    return Prediction(
+        labels=classes[first],
+        probabilities=probabilities,
+        std_errors=_propagate(gradient, std_errors, independent),
+        decided=margin > z * margin_error,
+        target=target,
+        notes=notes,
+    )
+
+
+def _propagate(gradient: np.ndarray, std_errors: np.ndarray, independent: bool) -> np.ndarray:
+    """Return the standard error (n,) of a quantity with this gradient (n, M)."""
+    parts = np.abs(gradient) * std_errors
+    return np.sqrt((parts**2).sum(axis=1)) if independent else parts.sum(axis=1)
