@@ -1,10 +1,12 @@
 """Every exception of `qhead`.
 
 QheadError                      anything this package raises on purpose
+├── TrainingError               a training that diverged
 └── InputError                  the caller's mistake: nothing was run, nothing was written
     ├── DataError               a data set that cannot be used: file, line and reason
     ├── EncoderError            a sentence encoder that cannot be loaded or fed
     ├── HeadError               options of a head that do not fit together or to the data
+    ├── CheckpointError         a training checkpoint that is damaged or of another training
     └── ModelError              a model folder that cannot be read or written
 
 `hardware.errors` holds those of the floor below; `did_you_mean` lives there too.
@@ -13,12 +15,29 @@ Every message says what was expected, what came, and what to do.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qhead.training import TrainingResult
+
 
 class QheadError(Exception):
     """Base of all exceptions of `qhead`."""
 
     #: Exit code of a command that ends with this error.
     exit_code = 1
+
+
+class TrainingError(QheadError):
+    """Training diverged: a loss or a weight is not finite. The best weights so far are kept.
+
+    Attributes:
+        result: The epochs before, None where there is none.
+    """
+
+    def __init__(self, message: str, result: TrainingResult | None = None) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class InputError(QheadError, ValueError):
@@ -37,6 +56,10 @@ class EncoderError(InputError):
 
 class HeadError(InputError):
     """Options of a head that do not fit together or do not fit the data."""
+
+
+class CheckpointError(InputError):
+    """A training checkpoint that is damaged, not writable, or belongs to another training."""
 
 
 class ModelError(InputError):

@@ -1,0 +1,88 @@
+"""A training checkpoint: tensors and a JSON record in one safetensors file, no pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from qhead.errors import CheckpointError
+
+FORMAT = "qhead-checkpoint-1"
+
+
+def digest(tensors: Mapping[str, torch.Tensor], text: str = "") -> str:
+    """Return the SHA-256 of names, types, shapes and bytes of `tensors`, and of `text`."""
+    hasher = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        hasher.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        hasher.update(tensor.numpy().tobytes())
+    return hasher.hexdigest()
+
+
+def write_checkpoint(
+    path: Path, tensors: Mapping[str, torch.Tensor], record: Mapping[str, Any]
+) -> None:
+    """Replace `path` at once by a file of `tensors` with `record` in its header.
+
+    Raises:
+        CheckpointError: The file cannot be written; what was at `path` is as it was.
+    """
+    text = json.dumps(record, sort_keys=True, allow_nan=False)
+    metadata = {"format": FORMAT, "record": text, "digest": digest(tensors, text)}
+    content = save({name: t.detach().contiguous() for name, t in tensors.items()}, metadata)
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+        temporary = None
+    except OSError as error:
+        raise CheckpointError(
+            f"The checkpoint {path} cannot be written ({error.strerror or error}). "
+            "Give a path in an existing, writable folder with free space."
+        ) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Return the tensors and the record of a checkpoint.
+
+    Raises:
+        CheckpointError: The file is damaged, or is no checkpoint of this version.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(
+            f"The checkpoint {path} cannot be read ({error}). Remove it to start anew."
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"Expected a training checkpoint of format {FORMAT!r} at {path}, got a safetensors "
+            f"file of format {metadata.get('format')!r}. Give another path."
+        )
+    text = metadata.get("record", "")
+    if metadata.get("digest") != digest(tensors, text):
+        raise CheckpointError(
+            f"The checkpoint {path} is damaged: its content does not match its digest. "
+            "Remove it to start anew."
+        )
+    record: dict[str, Any] = json.loads(text)
+    return tensors, record

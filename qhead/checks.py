@@ -1,0 +1,38 @@
+"""Checks of single option values: each returns a plain Python value or raises `HeadError`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
+
+from hardware.errors import did_you_mean
+from qhead.errors import HeadError
+
+
+def number(
+    name: str, value: Any, *, low: float, high: float = math.inf, strict: bool = False
+) -> float:
+    """Return `value` as a float of at least `low` (above it if `strict`) and below `high`."""
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    if not real or not low <= value < high or (strict and value == low):
+        bounds = f"{'above' if strict else 'at least'} {low:g}"
+        bounds += f" and below {high:g}" if high < math.inf else ""
+        raise HeadError(f"Expected {name} to be a finite number {bounds}, got {value!r}.")
+    return float(value)
+
+
+def count(name: str, value: Any, *, low: int = 1) -> int:
+    """Return `value` as an int of at least `low`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < low:
+        raise HeadError(f"Expected {name} to be an integer of at least {low}, got {value!r}.")
+    return int(value)
+
+
+def choice(name: str, value: Any, known: Sequence[str | None]) -> None:
+    """Check that `value` is one of `known`."""
+    if not isinstance(value, str | None) or value not in known:
+        hint = did_you_mean(str(value), [word for word in known if word])
+        words = ", ".join(map(repr, known))
+        raise HeadError(f"Expected {name} to be one of {words}, got {value!r}.{hint}")

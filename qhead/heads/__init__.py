@@ -1,0 +1,112 @@
+"""Heads: classifiers on embeddings, made by name with `make_head` or imported by class.
+
+Nothing heavy is imported before a head is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from hardware.errors import did_you_mean
+from qhead.errors import HeadError
+
+if TYPE_CHECKING:
+    from qhead.heads.base import HeadSummary, TorchHead
+    from qhead.heads.classical import (
+        MLPHead,
+        ReducedMLPHead,
+        logistic_regression,
+        num_trainable_parameters,
+        select_on_validation,
+        svc,
+    )
+    from qhead.heads.inspired import InspiredHead
+    from qhead.heads.quantum import QuantumHead
+
+_EXPORTS = {
+    "HeadSummary": "qhead.heads.base",
+    "TorchHead": "qhead.heads.base",
+    "MLPHead": "qhead.heads.classical",
+    "ReducedMLPHead": "qhead.heads.classical",
+    "logistic_regression": "qhead.heads.classical",
+    "num_trainable_parameters": "qhead.heads.classical",
+    "select_on_validation": "qhead.heads.classical",
+    "svc": "qhead.heads.classical",
+    "InspiredHead": "qhead.heads.inspired",
+    "QuantumHead": "qhead.heads.quantum",
+}
+
+_CLASSES = {
+    "quantum": "QuantumHead",
+    "mlp": "MLPHead",
+    "reduced_mlp": "ReducedMLPHead",
+    "inspired": "InspiredHead",
+}
+
+__all__ = [
+    "HEADS",
+    "HeadSummary",
+    "InspiredHead",
+    "MLPHead",
+    "QuantumHead",
+    "ReducedMLPHead",
+    "TorchHead",
+    "logistic_regression",
+    "make_head",
+    "num_trainable_parameters",
+    "select_on_validation",
+    "svc",
+]
+
+
+class _Heads(Mapping[str, "type[TorchHead]"]):
+    """Kind -> class, each imported when it is looked up."""
+
+    def __getitem__(self, kind: str) -> type[TorchHead]:
+        head: type[TorchHead] = __getattr__(_CLASSES[kind])
+        return head
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_CLASSES)
+
+    def __len__(self) -> int:
+        return len(_CLASSES)
+
+
+HEADS: Mapping[str, type[TorchHead]] = _Heads()
+
+
+def make_head(kind: str, **options: Any) -> TorchHead:
+    """Return an unfitted head of a kind, e.g. ``make_head("mlp", hidden=48)``.
+
+    Raises:
+        HeadError: Unknown kind or option, or a value out of its range.
+    """
+    if kind not in _CLASSES:
+        raise HeadError(
+            f"Expected a head among {', '.join(HEADS)}, got {kind!r}.{did_you_mean(kind, HEADS)}"
+        )
+    head_class = HEADS[kind]
+    known = list(inspect.signature(head_class).parameters)
+    for name in options:
+        if name not in known:
+            raise HeadError(
+                f"Expected options of the head {kind!r} among {', '.join(known)}, got {name!r}."
+                f"{did_you_mean(name, known)}"
+            )
+    head = head_class(**options)
+    head.validate_options()
+    return head
+
+
+def __getattr__(name: str) -> Any:
+    if name in _EXPORTS:
+        return getattr(importlib.import_module(_EXPORTS[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

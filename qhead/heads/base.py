@@ -1,0 +1,373 @@
+"""What all heads trained by torch share: a scikit-learn classifier on embeddings."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Integral
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import nn
+
+from qhead import checks
+from qhead.errors import HeadError, ModelError, TrainingError
+from qhead.training import (
+    EpochRecord,
+    ProgressCallback,
+    TrainingOptions,
+    TrainingResult,
+    compute_logits,
+    train,
+)
+
+if TYPE_CHECKING:
+    from hardware.targets import ExecutionTarget
+
+# Purposes that draw random numbers from a head's one seed, each a stream of its own.
+_INITIALISATION, _SPLIT, _BATCHES = range(3)
+
+
+@dataclass(frozen=True)
+class HeadSummary:
+    """The size of a fitted head; circuit figures are None for a head without a circuit."""
+
+    kind: str
+    num_parameters: int  # trainable
+    num_qubits: int | None = None
+    depth: int | None = None
+    num_two_qubit_gates: int | None = None
+
+
+class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, unused-ignore]
+    """A classifier on embeddings (n, d) whose module is trained by `qhead.training.train`.
+
+    A subclass sets `kind` (its key in `qhead.heads.HEADS`), has an `__init__` of keyword
+    options that stores them unchanged (scikit-learn's convention; among them ``training`` and
+    ``seed``), writes `build_module`, and checks its options in `validate_options`.
+
+    Embeddings are float32 inside, logits float64 outside. Everything random comes from `seed`;
+    torch's global generator is neither read nor moved.
+
+    Attributes:
+        classes_: (K,) labels, sorted.
+        n_features_in_: d.
+        module_: The module, holding the best weights.
+        history_: One `EpochRecord` per epoch, empty after `restore`.
+        best_epoch_: The epoch, from 1, whose weights were kept; None after `restore`.
+        stopped_: ``"completed"``, ``"early"`` or ``"interrupted"``; None after `restore`.
+        training_seconds_: Seconds spent in the epochs; None after `restore`.
+    """
+
+    kind: ClassVar[str]
+
+    training: TrainingOptions | None
+    seed: int
+
+    classes_: NDArray[Any]
+    n_features_in_: int
+    module_: nn.Module
+    history_: tuple[EpochRecord, ...]
+    best_epoch_: int | None
+    stopped_: str | None
+    training_seconds_: float | None
+
+    @abc.abstractmethod
+    def build_module(
+        self, num_features: int, num_classes: int, features: NDArray[np.float32] | None
+    ) -> nn.Module:
+        """Return a module that maps (n, num_features) float32 to logits (n, num_classes).
+
+        Args:
+            num_features: d.
+            num_classes: K.
+            features: (n, d) training embeddings, for fixed parts that depend on them (a mean, a
+                projection), which belong into buffers; None when a state is restored: the
+                buffers then have the right shapes and any finite values.
+
+        Random numbers come from `initialisation_generator` alone.
+        """
+
+    def validate_options(self) -> None:
+        """Check all options; subclasses extend it.
+
+        Raises:
+            HeadError: An option is out of its range.
+        """
+        if self.training is not None and not isinstance(self.training, TrainingOptions):
+            raise HeadError(f"Expected training to be TrainingOptions, got {self.training!r}.")
+        checks.count("seed", self.seed, low=0)
+
+    def initialisation_generator(self) -> torch.Generator:
+        """Return a new generator for the module's random initialisation."""
+        return torch.Generator().manual_seed(self._stream(_INITIALISATION))
+
+    def _stream(self, purpose: int) -> int:
+        sequence = np.random.SeedSequence([int(self.seed), purpose])
+        # torch seeds are signed 64-bit integers.
+        return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        validation: tuple[ArrayLike, ArrayLike] | None = None,
+        progress: ProgressCallback | None = None,
+        checkpoint: str | Path | None = None,
+    ) -> Self:
+        """Train the head.
+
+        Args:
+            X: (n, d) embeddings.
+            y: (n,) labels, integers or strings, of two classes or more.
+            validation: The same pair for the validation set. None: a stratified share
+                (``training.validation_fraction``) of every class is held back, as far as the
+                class can spare a sample; with none held back, the training loss decides.
+            progress: Called after every epoch with its record and the number planned.
+            checkpoint: File to resume from, written after every epoch.
+
+        Raises:
+            HeadError: Options, embeddings or labels cannot be used.
+            TrainingError: Training diverged. The head then holds the best weights before it.
+            CheckpointError: The checkpoint cannot be used.
+        """
+        self.validate_options()
+        options = self.training if self.training is not None else TrainingOptions()
+        features, labels = self._validated(X, y, reset=True)
+        check_classification_targets(labels)
+        self.classes_, targets = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise HeadError(
+                f"Expected labels of at least two classes, got one class: {self.classes_[0]!r}."
+            )
+        if validation is None:
+            rng = np.random.default_rng([int(self.seed), _SPLIT])
+            held = held_out(targets, options.validation_fraction, rng)
+            pair = (features[held], targets[held]) if held.any() else None
+            features, targets = features[~held], targets[~held]
+        else:
+            pair = self._encoded(*validation)
+        module = self.build_module(features.shape[1], len(self.classes_), features)
+        try:
+            result = train(
+                module,
+                torch.tensor(features),
+                torch.tensor(targets),
+                None if pair is None else (torch.tensor(pair[0]), torch.tensor(pair[1])),
+                options,
+                seed=self._stream(_BATCHES),
+                num_classes=len(self.classes_),
+                progress=progress,
+                checkpoint=None if checkpoint is None else Path(checkpoint),
+            )
+        except TrainingError as error:
+            if error.result is not None:
+                self._adopt(module, error.result)
+            raise
+        self._adopt(module, result)
+        return self
+
+    def _adopt(self, module: nn.Module, result: TrainingResult) -> None:
+        self.module_ = module
+        self.history_ = result.history
+        self.best_epoch_ = result.best_epoch
+        self.stopped_ = result.stopped
+        self.training_seconds_ = sum(record.seconds for record in result.history)
+
+    def _encoded(self, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        features, labels = self._validated(X, y, reset=False)
+        unseen = np.setdiff1d(labels, self.classes_)
+        if unseen.size:
+            raise HeadError(
+                f"Expected validation labels among those of the training set "
+                f"({_listed(self.classes_)}), got {_listed(unseen)} as well."
+            )
+        return features, np.searchsorted(self.classes_, labels)
+
+    def _validated(self, X: ArrayLike, y: Any = "no_validation", *, reset: bool) -> Any:
+        """Return X as (n, d) float32, and y where given, checked by scikit-learn."""
+        try:
+            return validate_data(self, X, y, reset=reset, dtype=np.float32)
+        except ValueError as error:
+            # The same message as an error of ours, so that a command ends with exit code 2.
+            raise HeadError(str(error)) from error
+
+    def logits(self, X: ArrayLike, *, target: ExecutionTarget | None = None) -> NDArray[np.float64]:
+        """Return logits (n, K) of embeddings (n, d).
+
+        Args:
+            X: (n, d) embeddings.
+            target: Where the quantum step runs; None: exactly, here.
+
+        Raises:
+            HeadError: Embeddings that cannot be used, or a target for a head without a
+                quantum step.
+        """
+        check_is_fitted(self, "module_")
+        features = self._validated(X, reset=False)
+        if target is not None and target.spec != "exact":
+            return self._logits_on(features, target)
+        return compute_logits(self.module_, torch.tensor(features)).numpy().astype(np.float64)
+
+    def _logits_on(
+        self, features: NDArray[np.float32], target: ExecutionTarget
+    ) -> NDArray[np.float64]:
+        """Return logits (n, K) with the quantum step run on `target`; quantum heads write it."""
+        raise HeadError(
+            f"Expected no target, or 'exact', for the head {self.kind!r}, which has no quantum "
+            f"step; got {target.spec!r}."
+        )
+
+    def decision_function(
+        self, X: ArrayLike, *, target: ExecutionTarget | None = None
+    ) -> NDArray[np.float64]:
+        """Return logits (n, K), or for two classes their difference (n,), as scikit-learn does."""
+        logits = self.logits(X, target=target)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def predict_proba(
+        self, X: ArrayLike, *, target: ExecutionTarget | None = None
+    ) -> NDArray[np.float64]:
+        """Return probabilities (n, K), in the order of `classes_`; rows sum to one."""
+        logits = self.logits(X, target=target)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
+
+    def predict(self, X: ArrayLike, *, target: ExecutionTarget | None = None) -> NDArray[Any]:
+        """Return labels (n,)."""
+        return self.classes_[self.logits(X, target=target).argmax(axis=1)]
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of trainable parameters of the fitted head."""
+        check_is_fitted(self, "module_")
+        return sum(p.numel() for p in self.module_.parameters() if p.requires_grad)
+
+    def summary(self) -> HeadSummary:
+        """Return the size of the fitted head."""
+        return HeadSummary(self.kind, self.num_parameters)
+
+    def config(self) -> dict[str, Any]:
+        """Return ``{"kind": …, "options": {…}}``, JSON-able, from which `from_config` builds.
+
+        Raises:
+            HeadError: An option is out of its range.
+        """
+        self.validate_options()
+        options = {name: _plain(value) for name, value in self.get_params(deep=False).items()}
+        return {"kind": self.kind, "options": options}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> TorchHead:
+        """Return an unfitted head of the kind and options of `config`.
+
+        Raises:
+            HeadError: Keys are missing or unknown, or a value is out of its range.
+        """
+        from qhead.heads import make_head
+
+        if not isinstance(config, Mapping) or set(config) != {"kind", "options"}:
+            raise HeadError(
+                "Expected a head configuration with the keys 'kind' and 'options', got "
+                f"{sorted(config) if isinstance(config, Mapping) else config!r}."
+            )
+        options = config["options"]
+        if not isinstance(options, Mapping):
+            raise HeadError(f"Expected the options of a head as a mapping, got {options!r}.")
+        options = dict(options)
+        if isinstance(options.get("training"), Mapping):
+            options["training"] = TrainingOptions.from_dict(options["training"])
+        head = make_head(config["kind"], **options)
+        if not isinstance(head, cls):
+            raise HeadError(f"Expected a configuration of {cls.__name__}, got {config['kind']!r}.")
+        return head
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return parameters and buffers of the fitted head by name, copied."""
+        check_is_fitted(self, "module_")
+        state = self.module_.state_dict()
+        return {name: t.detach().clone().contiguous() for name, t in state.items()}
+
+    def restore(
+        self, state: Mapping[str, torch.Tensor], classes: ArrayLike, num_features: int
+    ) -> Self:
+        """Turn this head into the fitted one whose `state` is given.
+
+        Args:
+            state: What `state` returned.
+            classes: (K,) labels, sorted, the fitted head's `classes_`.
+            num_features: d, the fitted head's `n_features_in_`.
+
+        Raises:
+            HeadError: Options out of range.
+            ModelError: State, classes and options do not fit together.
+        """
+        self.validate_options()
+        labels = np.asarray(classes)
+        if labels.ndim != 1 or len(labels) < 2 or not np.array_equal(labels, np.unique(labels)):
+            raise ModelError(f"Expected two or more sorted, different labels, got {classes!r}.")
+        if not isinstance(num_features, Integral) or num_features < 1:
+            raise ModelError(f"Expected a number of features of 1 or more, got {num_features!r}.")
+        module = self.build_module(int(num_features), len(labels), None)
+        check_state(state, module.state_dict())
+        module.load_state_dict(dict(state))
+        module.eval()
+        self.classes_, self.n_features_in_, self.module_ = labels, int(num_features), module
+        self.history_, self.best_epoch_ = (), None
+        self.stopped_, self.training_seconds_ = None, None
+        return self
+
+
+def check_state(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
+    """Check that a state has the expected names, shapes and types, and finite values.
+
+    Raises:
+        ModelError: It has not.
+    """
+    missing, unknown = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
+    if missing or unknown:
+        raise ModelError(
+            f"The state does not fit the head: missing {missing or 'none'}, unknown "
+            f"{unknown or 'none'}. Were the options changed?"
+        )
+    for name, want in expected.items():
+        got = state[name]
+        if got.shape != want.shape or got.dtype != want.dtype:
+            raise ModelError(
+                f"Expected {name!r} of shape {tuple(want.shape)} and type {want.dtype}, got "
+                f"{tuple(got.shape)} and {got.dtype}. Were the options changed?"
+            )
+        if not torch.isfinite(got).all():
+            raise ModelError(f"Expected finite values of {name!r}, got NaN or infinity.")
+
+
+def held_out(
+    targets: NDArray[np.int64], fraction: float, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Mark (n,) samples to hold back: of each class `fraction`, rounded, leaving at least one."""
+    mask = np.zeros(len(targets), dtype=bool)
+    for label in np.unique(targets):
+        members = rng.permutation(np.flatnonzero(targets == label))
+        mask[members[: min(round(fraction * len(members)), len(members) - 1)]] = True
+    return mask
+
+
+def _plain(value: Any) -> Any:
+    """Return an option as JSON takes it."""
+    if isinstance(value, TrainingOptions):
+        return value.to_dict()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _listed(labels: NDArray[Any]) -> str:
+    return ", ".join(repr(label) for label in labels[:10].tolist()) + (
+        ", …" if len(labels) > 10 else ""
+    )

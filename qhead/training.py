@@ -1,0 +1,400 @@
+"""Training of a head: AdamW, best weights by validation, early stopping, exact resumption.
+
+The loop is our own, not skorch's: skorch stores optimiser and random state as pickles, which
+this project never reads, and its per-batch overhead is larger than one step of our simulator.
+
+Every mean over batches is weighted by the batch: averaging per-batch accuracies over unequal
+batches once showed 80.8 % where the truth was 76.0 %.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from hardware.errors import did_you_mean
+from qhead.checkpoints import digest, read_checkpoint, write_checkpoint
+from qhead.checks import choice, count, number
+from qhead.errors import CheckpointError, HeadError, TrainingError
+
+#: Rows that go through a module at once where no gradient is needed.
+EVALUATION_CHUNK = 1024
+
+Stop = Literal["completed", "early", "interrupted"]
+
+CHOICES: dict[str, tuple[str | None, ...]] = {
+    "schedule": ("cosine", "constant"),
+    "monitor": ("loss", "accuracy"),
+    "class_weight": (None, "balanced"),
+}
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a head is trained.
+
+    Attributes:
+        learning_rate: Step size of AdamW at the first epoch.
+        weight_decay: Decoupled weight decay of AdamW.
+        max_epochs: Passes over the training set.
+        batch_size: Samples per step. The last batch of an epoch may be smaller; none is dropped.
+        schedule: ``"cosine"`` lowers the learning rate after every epoch along half a cosine
+            that would reach zero after `max_epochs`; ``"constant"`` keeps it.
+        patience: Stop after so many epochs in a row without a new best; None: never.
+        monitor: What decides which weights are best, on the validation set: the lowest
+            ``"loss"``, or the highest ``"accuracy"`` with ties broken by the lower loss.
+            Without a validation set it is the training loss in both cases.
+        class_weight: ``"balanced"`` weights every class by n / (num_classes · its count).
+        validation_fraction: Share of every class that a head holds back as validation set when
+            none is given to `fit`; 0 holds back nothing.
+
+    Raises:
+        HeadError: An option is out of its range.
+    """
+
+    learning_rate: float = 0.02
+    weight_decay: float = 0.0
+    max_epochs: int = 25
+    batch_size: int = 32
+    schedule: Literal["cosine", "constant"] = "cosine"
+    patience: int | None = None
+    monitor: Literal["loss", "accuracy"] = "loss"
+    class_weight: Literal["balanced"] | None = None
+    validation_fraction: float = 0.15
+
+    def __post_init__(self) -> None:
+        # Plain Python numbers, whatever came (NumPy's are no JSON).
+        checked: dict[str, float | None] = {
+            "learning_rate": number("learning_rate", self.learning_rate, low=0.0, strict=True),
+            "weight_decay": number("weight_decay", self.weight_decay, low=0.0),
+            "validation_fraction": number(
+                "validation_fraction", self.validation_fraction, low=0.0, high=1.0
+            ),
+            "max_epochs": count("max_epochs", self.max_epochs),
+            "batch_size": count("batch_size", self.batch_size),
+            "patience": None if self.patience is None else count("patience", self.patience),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        for name, known in CHOICES.items():
+            choice(name, getattr(self, name), known)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the options as a JSON-able dictionary."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainingOptions:
+        """Return options from a dictionary of `to_dict`; a missing key takes its default.
+
+        Raises:
+            HeadError: An unknown key, or a value out of range.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for key in values:
+            if key not in known:
+                raise HeadError(
+                    f"Expected training options among {', '.join(known)}, got {key!r}."
+                    f"{did_you_mean(str(key), known)}"
+                )
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch of training."""
+
+    epoch: int  # from 1
+    train_loss: float  # mean over the epoch, while the weights moved; nats
+    validation_loss: float | None  # nats, after the epoch; None without a validation set
+    validation_accuracy: float | None  # in [0, 1]
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """The course of a training; the weights themselves are in the module."""
+
+    history: tuple[EpochRecord, ...]
+    best_epoch: int  # from 1: the epoch after which the module's weights were copied
+    stopped: Stop
+
+
+ProgressCallback = Callable[[EpochRecord, int], None]
+
+
+def train(
+    module: nn.Module,
+    features: Tensor,
+    targets: Tensor,
+    validation: tuple[Tensor, Tensor] | None,
+    options: TrainingOptions,
+    *,
+    seed: int,
+    num_classes: int,
+    progress: ProgressCallback | None = None,
+    checkpoint: Path | None = None,
+) -> TrainingResult:
+    """Train a module by cross-entropy; it ends holding the best weights, copied by value.
+
+    Args:
+        module: Maps (n, d) to logits (n, num_classes). It must not draw from torch's global
+            generator (dropout), or two trainings of the same seed will differ.
+        features: (n, d) float32.
+        targets: (n,) int64, class indices.
+        validation: The same pair for the validation set, which decides what is best; None: the
+            training loss decides.
+        options: See `TrainingOptions`.
+        seed: Orders the batches, through a generator of its own.
+        num_classes: Number of logits.
+        progress: Called after every epoch with its record and the number of epochs planned.
+        checkpoint: File written after every epoch. Where it exists, training goes on from it
+            and ends with the weights, bit for bit, of a training that was never interrupted.
+
+    Ctrl-C ends the training with the best weights so far and ``stopped="interrupted"``; before
+    the first epoch is complete there is nothing to keep, and KeyboardInterrupt passes on.
+
+    Raises:
+        HeadError: Shapes or types do not fit together.
+        TrainingError: A loss or weight is not finite (the module then holds the best weights).
+        CheckpointError: `checkpoint` is damaged, not writable or of another training.
+    """
+    _check_pair(features, targets, num_classes, "training")
+    if validation is not None:
+        _check_pair(*validation, num_classes, "validation")
+    weights = class_weights(targets, num_classes, options.class_weight)
+    run = _Run(module, options, seed)
+    fingerprint = ""
+    if checkpoint is not None:
+        fingerprint = _fingerprint(module, features, targets, validation, options, seed)
+        if checkpoint.exists():
+            run.load(checkpoint, fingerprint)
+    try:
+        while run.finished() is None:
+            run.epoch(features, targets, validation, weights)
+            if checkpoint is not None:
+                write_checkpoint(checkpoint, run.tensors(), run.record(fingerprint))
+            if progress is not None:
+                progress(run.history[-1], options.max_epochs)
+    except KeyboardInterrupt:
+        run.restore_best()
+        if not run.history:
+            raise
+        return run.result("interrupted")
+    except TrainingError as error:
+        run.restore_best()
+        if run.history:
+            error.result = run.result("interrupted")
+        raise
+    run.restore_best()
+    return run.result(run.finished() or "completed")
+
+
+def class_weights(targets: Tensor, num_classes: int, kind: str | None) -> Tensor:
+    """Return one weight per class, (num_classes,) float32, of mean 1 over the samples."""
+    if kind is None:
+        return torch.ones(num_classes)
+    counts = torch.bincount(targets, minlength=num_classes)
+    present = int((counts > 0).sum())
+    return torch.where(counts > 0, len(targets) / (present * counts.clamp(min=1)), 0.0)
+
+
+def evaluate(
+    module: nn.Module, features: Tensor, targets: Tensor, weights: Tensor
+) -> tuple[float, float]:
+    """Return class-weighted mean loss (nats) and plain accuracy over all samples at once."""
+    logits = compute_logits(module, features)
+    loss = cross_entropy(logits.double(), targets, weight=weights.double())
+    return float(loss), int((logits.argmax(1) == targets).sum()) / len(targets)
+
+
+def compute_logits(module: nn.Module, features: Tensor, chunk: int = EVALUATION_CHUNK) -> Tensor:
+    """Return the logits (n, K) of features (n, d), a chunk of rows at a time, without gradient."""
+    module.eval()
+    with torch.no_grad():
+        return torch.cat([module(part) for part in features.split(chunk)])
+
+
+def learning_rate_at(options: TrainingOptions, epoch: int) -> float:
+    """Return the learning rate of an epoch, counted from 1."""
+    if options.schedule == "constant":
+        return options.learning_rate
+    turn = math.pi * (epoch - 1) / options.max_epochs
+    return options.learning_rate * (1 + math.cos(turn)) / 2
+
+
+class _Run:
+    """All that changes from epoch to epoch, and nothing else: what a checkpoint holds."""
+
+    def __init__(self, module: nn.Module, options: TrainingOptions, seed: int) -> None:
+        self.module = module
+        self.options = options
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise HeadError("Expected a module with trainable parameters, got one with none.")
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=options.learning_rate, weight_decay=options.weight_decay
+        )
+        self.generator = torch.Generator().manual_seed(seed)  # orders the batches
+        self.history: list[EpochRecord] = []
+        self.best_epoch = 0
+        self.best = _copy(module)
+
+    def finished(self) -> Literal["completed", "early"] | None:
+        if len(self.history) >= self.options.max_epochs:
+            return "completed"
+        patience = self.options.patience
+        if patience is not None and len(self.history) - self.best_epoch >= patience:
+            return "early"
+        return None
+
+    def epoch(
+        self,
+        features: Tensor,
+        targets: Tensor,
+        validation: tuple[Tensor, Tensor] | None,
+        weights: Tensor,
+    ) -> None:
+        start = time.perf_counter()
+        number = len(self.history) + 1
+        rate = learning_rate_at(self.options, number)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        train_loss = self._pass(features, targets, weights, number)
+        loss = accuracy = None
+        if validation is not None:
+            loss, accuracy = evaluate(self.module, *validation, weights)
+        finite = all(bool(torch.isfinite(p).all()) for p in self.parameters)
+        if not finite or (loss is not None and not math.isfinite(loss)):
+            raise _diverged(number, self.options)
+        seconds = time.perf_counter() - start
+        record = EpochRecord(number, train_loss, loss, accuracy, rate, seconds)
+        better = not self.history or self._score(record) < self._score(self._best_record())
+        self.history.append(record)
+        if better:
+            # By value: the module's own tensors move on with the optimiser.
+            self.best, self.best_epoch = _copy(self.module), number
+
+    def _pass(self, features: Tensor, targets: Tensor, weights: Tensor, epoch: int) -> float:
+        """Take one step per batch; return the weighted mean loss over all samples."""
+        self.module.train()
+        total = 0.0
+        order = torch.randperm(len(targets), generator=self.generator)
+        for batch in order.split(self.options.batch_size):
+            summed = cross_entropy(
+                self.module(features[batch]), targets[batch], weight=weights, reduction="sum"
+            )
+            value = summed.item()
+            if not math.isfinite(value):
+                raise _diverged(epoch, self.options)
+            self.optimizer.zero_grad()
+            # Divided by the batch's size, not by its weights: a batch that happens to hold one
+            # class only keeps that class's weight.
+            (summed / len(batch)).backward()
+            self.optimizer.step()
+            total += value
+        return total / float(weights[targets].sum())
+
+    def _best_record(self) -> EpochRecord:
+        return self.history[self.best_epoch - 1]
+
+    def _score(self, record: EpochRecord) -> tuple[float, ...]:
+        """Lower is better."""
+        if record.validation_loss is None or record.validation_accuracy is None:
+            return (record.train_loss,)
+        if self.options.monitor == "accuracy":
+            return (-record.validation_accuracy, record.validation_loss)
+        return (record.validation_loss,)
+
+    def result(self, stopped: Stop) -> TrainingResult:
+        return TrainingResult(tuple(self.history), self.best_epoch, stopped)
+
+    def restore_best(self) -> None:
+        self.module.load_state_dict(self.best)
+        self.module.eval()
+
+    def tensors(self) -> dict[str, Tensor]:
+        tensors = {f"module.{name}": t for name, t in self.module.state_dict().items()}
+        tensors |= {f"best.{name}": t for name, t in self.best.items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": t for name, t in state.items()}
+        return tensors | {"generator": self.generator.get_state()}
+
+    def record(self, fingerprint: str) -> dict[str, Any]:
+        history = [asdict(record) for record in self.history]
+        return {"fingerprint": fingerprint, "history": history, "best_epoch": self.best_epoch}
+
+    def load(self, path: Path, fingerprint: str) -> None:
+        tensors, record = read_checkpoint(path)
+        if record["fingerprint"] != fingerprint:
+            raise CheckpointError(
+                f"The checkpoint {path} belongs to another training: options, seed, data or the "
+                "head differ. Expected the ones it was begun with; give another path, or remove "
+                "it to start anew."
+            )
+        groups: dict[str, dict[str, Tensor]] = {"module": {}, "best": {}, "optimizer": {}}
+        for key, tensor in tensors.items():
+            group, _, name = key.partition(".")
+            if group in groups:
+                groups[group][name] = tensor
+        self.module.load_state_dict(groups["module"])
+        self.best = groups["best"]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in groups["optimizer"].items():
+            index, _, name = key.partition(".")
+            moments.setdefault(int(index), {})[name] = tensor
+        param_groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": param_groups})
+        self.generator.set_state(tensors["generator"])
+        self.history = [EpochRecord(**entry) for entry in record["history"]]
+        self.best_epoch = record["best_epoch"]
+
+
+def _copy(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+def _diverged(epoch: int, options: TrainingOptions) -> TrainingError:
+    return TrainingError(
+        f"Training diverged in epoch {epoch}: expected finite losses and weights, got NaN or "
+        f"infinity. Lower the learning rate ({options.learning_rate}) or scale the embeddings."
+    )
+
+
+def _fingerprint(
+    module: nn.Module,
+    features: Tensor,
+    targets: Tensor,
+    validation: tuple[Tensor, Tensor] | None,
+    options: TrainingOptions,
+    seed: int,
+) -> str:
+    """Return the hash of all that decides the result, the initial weights included."""
+    tensors = {f"module.{name}": t for name, t in module.state_dict().items()}
+    tensors |= {"features": features, "targets": targets}
+    if validation is not None:
+        tensors |= {"validation_features": validation[0], "validation_targets": validation[1]}
+    return digest(tensors, f"{sorted(options.to_dict().items())} {seed}")
+
+
+def _check_pair(features: Tensor, targets: Tensor, num_classes: int, role: str) -> None:
+    if features.ndim != 2 or targets.shape != features.shape[:1] or not len(targets):
+        raise HeadError(
+            f"Expected {role} features (n, d) and targets (n,) with n > 0, got shapes "
+            f"{tuple(features.shape)} and {tuple(targets.shape)}."
+        )
+    if targets.dtype != torch.int64 or int(targets.min()) < 0 or int(targets.max()) >= num_classes:
+        raise HeadError(
+            f"Expected {role} targets of type int64 in 0..{num_classes - 1}, got {targets.dtype} "
+            f"in {targets.min()}..{targets.max()}."
+        )
