@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from qhead.errors import CheckpointError
+from qhead.files import sync_folder, write_synced
 
 FORMAT = "qhead-checkpoint-1"
 
@@ -40,23 +40,18 @@ def write_checkpoint(
     text = json.dumps(record, sort_keys=True, allow_nan=False)
     metadata = {"format": FORMAT, "record": text, "digest": digest(tensors, text)}
     content = save({name: t.detach().contiguous() for name, t in tensors.items()}, metadata)
-    temporary = None
+    partial = path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-        temporary = None
+        write_synced(partial, content)
+        partial.replace(path)
+        sync_folder(path.parent)
     except OSError as error:
         raise CheckpointError(
             f"The checkpoint {path} cannot be written ({error.strerror or error}). "
             "Give a path in an existing, writable folder with free space."
         ) from error
     finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
