@@ -1,0 +1,383 @@
+"""The platform's REST interface over HTTP on the loopback interface.
+
+The account service, the search for instances and the catalogue are here too: the client finds them
+through its own environment variables. No token is ever stored or printed.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from qiskit_ibm_runtime import QiskitRuntimeService
+
+from loopback import devices
+from loopback.cloud import Cloud, Job
+from loopback.faults import CLOSED_BATCH, Drop, EndJob, Fault, FaultPlan, Garble, Reply, Slow
+
+CRN = "crn:v1:bluemix:public:quantum-computing:us-east:a/loopback:loopback::"
+API_KEY = "loopback-api-key-not-a-secret"
+_API = "/experimental"
+_ENVIRONMENT = ("IAM_URL", "GLOBAL_SEARCH_URL", "GLOBAL_CATALOG_URL")
+
+Answer = tuple[int, Any]  # status, JSON-able body (a str is sent as it is)
+
+_ROUTES: tuple[tuple[str, str, str], ...] = (  # method, path, kind
+    ("POST", "/identity/token", "token"),
+    ("POST", "/v3/resources/search", "search"),
+    ("GET", "/plan-loopback", "catalog"),
+    ("GET", f"{_API}/backends", "backends"),
+    ("GET", f"{_API}/backends/([^/]+)/configuration", "configuration"),
+    ("GET", f"{_API}/backends/([^/]+)/properties", "properties"),
+    ("GET", f"{_API}/backends/([^/]+)/status", "backend_status"),
+    ("GET", f"{_API}/instances/usage", "usage"),
+    ("POST", f"{_API}/jobs", "submit"),
+    ("GET", f"{_API}/jobs", "jobs"),
+    ("GET", f"{_API}/jobs/([^/]+)", "job"),
+    ("DELETE", f"{_API}/jobs/([^/]+)", "delete"),
+    ("GET", f"{_API}/jobs/([^/]+)/results", "result"),
+    ("GET", f"{_API}/jobs/([^/]+)/metrics", "metrics"),
+    ("GET", f"{_API}/jobs/([^/]+)/logs", "logs"),
+    ("POST", f"{_API}/jobs/([^/]+)/cancel", "cancel"),
+    ("PUT", f"{_API}/jobs/([^/]+)/tags", "tags"),
+    ("POST", f"{_API}/sessions", "session_open"),
+    ("GET", f"{_API}/sessions/([^/]+)", "session"),
+    ("PATCH", f"{_API}/sessions/([^/]+)", "session_close"),
+    ("DELETE", f"{_API}/sessions/([^/]+)/close", "session_close"),
+)
+
+
+class Loopback:
+    """The running double. Use it as a context manager.
+
+    Args:
+        cloud: What the platform knows.
+        faults: What goes wrong.
+        token_seconds: Life of an access token; negative for tokens that are expired at birth, so
+            that the client asks for one before each request.
+    """
+
+    def __init__(
+        self, cloud: Cloud, faults: FaultPlan | None = None, *, token_seconds: int = 3600
+    ) -> None:
+        self.cloud = cloud
+        self.faults = faults or FaultPlan()
+        self.token_seconds = token_seconds
+        self.tokens: set[str] = set()
+        self.raw_key_requests = 0
+        self.revoked = False
+        loopback = self
+
+        class Handler(_Handler):
+            owner = loopback
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
+
+    def __enter__(self) -> Loopback:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join(timeout=10)
+        self.cloud.stop()
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables through which the client finds its account services here."""
+        return {
+            "IAM_URL": self.url,
+            "GLOBAL_SEARCH_URL": self.url,
+            "GLOBAL_CATALOG_URL": self.url,
+            "QHEAD_LOOPBACK_URL": self.url + _API,
+        }
+
+    def service(self) -> QiskitRuntimeService:
+        """Open the unmodified client on this double."""
+        with _environment(self.environment()):
+            return open_service(self.url + _API)
+
+    def answer(self, kind: str, args: tuple[str, ...], query: dict, body: Any) -> Answer:
+        """Return the real answer to a request."""
+        return getattr(self, f"_{kind}")(*args, query=query, body=body)
+
+    # --- account --------------------------------------------------------------------------------
+
+    def _token(self, query: dict, body: Any) -> Answer:
+        now = int(time.time())
+        claims = {"iat": now, "exp": now + self.token_seconds, "jti": secrets.token_hex(8)}
+        parts = [json.dumps({"alg": "none"}).encode(), json.dumps(claims).encode(), b"loopback"]
+        token = ".".join(base64.urlsafe_b64encode(p).rstrip(b"=").decode() for p in parts)
+        self.tokens.add(token)
+        return 200, {"access_token": token, "token_type": "Bearer", "expiration": claims["exp"]}
+
+    def _search(self, query: dict, body: Any) -> Answer:
+        item = {
+            "crn": CRN,
+            "name": "loopback",
+            "service_plan_unique_id": "plan-loopback",
+            "tags": [],
+            "doc": {"extensions": {"backends": list(self.cloud.devices)}},
+        }
+        return 200, {"items": [item], "limit": 100}
+
+    def _catalog(self, query: dict, body: Any) -> Answer:
+        names = {"en": {"display_name": "Open"}}
+        return 200, {"overview_ui": names, "metadata": {"pricing": {"type": "free"}}}
+
+    def _usage(self, query: dict, body: Any) -> Answer:
+        return 200, self.cloud.usage_json()
+
+    # --- devices --------------------------------------------------------------------------------
+
+    def _backends(self, query: dict, body: Any) -> Answer:
+        listed = [
+            {
+                "name": name,
+                "status": {"name": "online"},
+                "qubits": devices.num_qubits(name),
+                "queue_length": len(self.cloud.find((), None, True, True)),
+            }
+            for name in self.cloud.devices
+        ]
+        return 200, {"devices": listed}
+
+    def _configuration(self, name: str, query: dict, body: Any) -> Answer:
+        return 200, devices.configuration(name)
+
+    def _properties(self, name: str, query: dict, body: Any) -> Answer:
+        return 200, devices.properties(name)
+
+    def _backend_status(self, name: str, query: dict, body: Any) -> Answer:
+        waiting = len(self.cloud.find((), None, True, True))
+        return 200, {"state": True, "status": "active", "length_queue": waiting}
+
+    # --- jobs -----------------------------------------------------------------------------------
+
+    def _submit(self, query: dict, body: Any, ending: EndJob | None = None) -> Answer:
+        session = self.cloud.sessions.get(body.get("session_id") or "")
+        if body.get("session_id") and (session is None or not session["accepting_jobs"]):
+            return CLOSED_BATCH.status, CLOSED_BATCH.body
+        if self.cloud.full():
+            message = (
+                f"You have reached the limit of {self.cloud.pending_cap} pending jobs. Please wait "
+                "for a job to complete or cancel one before submitting anything new."
+            )
+            return 403, {"errors": [{"code": 3458, "message": message}]}
+        job = self.cloud.accept(body, ending)
+        return 200, {"id": job.id, "backend": job.backend}
+
+    def _jobs(self, query: dict, body: Any) -> Answer:
+        pending = {"true": True, "false": False}.get(query.get("pending", [""])[0])
+        found = self.cloud.find(
+            query.get("tags", []),
+            query.get("session_id", [None])[0],
+            pending,
+            query.get("sort", ["DESC"])[0] == "ASC",
+        )
+        start = int(query.get("offset", ["0"])[0])
+        stop = start + int(query.get("limit", ["200"])[0])
+        page = [job.as_json(with_params=False) for job in found[start:stop]]
+        return 200, {"jobs": page, "count": len(found)}
+
+    def _one(self, job_id: str) -> Job | None:
+        return self.cloud.jobs.get(job_id)
+
+    def _job(self, job_id: str, query: dict, body: Any) -> Answer:
+        if (job := self._one(job_id)) is None:
+            return _missing("Job")
+        return 200, job.as_json(with_params="exclude_params" not in query)
+
+    def _delete(self, job_id: str, query: dict, body: Any) -> Answer:
+        return (204, "") if self.cloud.jobs.pop(job_id, None) else _missing("Job")
+
+    def _result(self, job_id: str, query: dict, body: Any) -> Answer:
+        job = self._one(job_id)
+        return _missing("Job") if job is None else (200, job.result)
+
+    def _metrics(self, job_id: str, query: dict, body: Any) -> Answer:
+        job = self._one(job_id)
+        return _missing("Job") if job is None else (200, self.cloud.metrics_json(job))
+
+    def _logs(self, job_id: str, query: dict, body: Any) -> Answer:
+        return 200, "no logs"
+
+    def _cancel(self, job_id: str, query: dict, body: Any) -> Answer:
+        if (job := self._one(job_id)) is None:
+            return _missing("Job")
+        if self.cloud.cancel(job):
+            return 204, ""
+        message = "Job already in a final state."
+        return 409, {"errors": [{"code": 1297, "message": message}]}
+
+    def _tags(self, job_id: str, query: dict, body: Any) -> Answer:
+        if (job := self._one(job_id)) is None:
+            return _missing("Job")
+        job.tags = tuple(body["tags"])
+        return 204, ""
+
+    # --- batches --------------------------------------------------------------------------------
+
+    def _session_open(self, query: dict, body: Any) -> Answer:
+        session = {
+            "id": f"s{secrets.token_hex(8)}",
+            "backend_name": body["backend"],
+            "mode": body["mode"],
+            "max_ttl": body.get("max_ttl"),
+            "state": "open",
+            "accepting_jobs": True,
+        }
+        self.cloud.sessions[session["id"]] = session
+        return 200, session
+
+    def _session(self, session_id: str, query: dict, body: Any) -> Answer:
+        session = self.cloud.sessions.get(session_id)
+        return (200, session) if session else _missing("Session")
+
+    def _session_close(self, session_id: str, query: dict, body: Any) -> Answer:
+        session = self.cloud.sessions.get(session_id)
+        if session is None:
+            return _missing("Session")
+        session |= {"accepting_jobs": False, "state": "closed"}
+        if body is None:  # DELETE ends the jobs as well, PATCH lets them finish
+            for job in self.cloud.find((), session_id, True, True):
+                self.cloud.cancel(job)
+        return 204, ""
+
+
+def _missing(what: str) -> Answer:
+    return 404, {"errors": [{"code": 1291, "message": f"{what} not found."}]}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection: find the kind of request, apply its fault, answer."""
+
+    owner: Loopback
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Print nothing: a request's line and headers may hold what must not be seen."""
+
+    def _serve(self) -> None:
+        url = urlsplit(self.path)
+        length = int(self.headers.get("Content-Length") or 0)
+        raw = self.rfile.read(length)
+        kind, args = _route(self.command, url.path)
+        if kind is None:
+            self._send(404, "no such path")
+            return
+        json_body = raw if "json" in self.headers.get("Content-Type", "") and raw else b"null"
+        fault = self.owner.faults.take(kind)
+        if kind not in ("token", "search", "catalog") and not self._authorised():
+            self._send(401, {"errors": [{"code": 1201, "message": "Invalid credentials."}]})
+            return
+        if isinstance(fault, (Reply, Drop)) and not fault.after:
+            self._fail(fault)
+            return
+        extra = {"ending": fault} if isinstance(fault, EndJob) else {}
+        request = (args, parse_qs(url.query), json.loads(json_body))
+        if extra:
+            answer = self.owner._submit(request[1], request[2], **extra)
+        else:
+            answer = self.owner.answer(kind, *request)
+        self._respond(answer, fault)
+
+    def _respond(self, answer: Answer, fault: Fault | None) -> None:
+        status, body = answer
+        if isinstance(fault, (Reply, Drop)):
+            self._fail(fault)
+        elif isinstance(fault, Garble) and status == 200:
+            self._send(200, fault.body)
+        else:
+            self._send(status, body, pause=fault.seconds if isinstance(fault, Slow) else 0.0)
+
+    def _authorised(self) -> bool:
+        header = self.headers.get("Authorization", "")
+        if header.lower().startswith("apikey"):
+            self.owner.raw_key_requests += 1
+        token = header.removeprefix("Bearer ")
+        return token in self.owner.tokens and not self.owner.revoked
+
+    def _fail(self, fault: Reply | Drop) -> None:
+        if isinstance(fault, Reply):
+            self._send(fault.status, fault.body, headers=fault.headers)
+            return
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def _send(
+        self,
+        status: int,
+        body: Any,
+        headers: tuple[tuple[str, str], ...] = (),
+        pause: float = 0.0,
+    ) -> None:
+        data = (body if isinstance(body, str) else json.dumps(body)).encode()
+        try:
+            self.send_response(status)
+            for name, value in headers:
+                self.send_header(name, value)
+            self.send_header("Content-Type", "application/json")
+            if status != 204:
+                self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            if pause:
+                self.wfile.flush()
+                time.sleep(pause)
+            if status != 204:
+                self.wfile.write(data)
+        except (BrokenPipeError, ConnectionResetError):  # the caller was killed or gave up
+            self.close_connection = True
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
+
+
+def _route(method: str, path: str) -> tuple[str | None, tuple[str, ...]]:
+    for wanted, pattern, kind in _ROUTES:
+        if method == wanted and (match := re.fullmatch(pattern, path)):
+            return kind, match.groups()
+    return None, ()
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def open_service(url: str) -> QiskitRuntimeService:
+    """Open the client on a double at `url`; the environment already names its account services."""
+    return QiskitRuntimeService(
+        channel="ibm_quantum_platform", token=API_KEY, instance=CRN, url=url
+    )
