@@ -4,10 +4,16 @@ HardwareError                   anything this package raises on purpose
 ├── InvalidInputError           the caller's mistake: nothing was run, nothing was written
 │   ├── InvalidWorkloadError    circuit, values and observables do not fit together
 │   ├── UnknownTargetError      a target specification that cannot be parsed
-│   └── UnknownBackendError     a backend name that no provider knows
+│   ├── UnknownBackendError     a backend name that no provider knows
+│   ├── BudgetError             a budget that is missing, negative or too small
+│   ├── UnknownRunError         a run that the ledger does not know
+│   └── RunStateError           a run that is in no state for what was asked
 ├── EmulationError              a local simulation that could not be run as asked
 │   └── NoiseNotAppliedError    a noise model that touched no instruction
+├── LedgerError                 a ledger that cannot be read or written; it is as it was
 └── RunError                    a run on a device, real or local, that did not finish
+    ├── AccountError            no login, or one that is no longer accepted; resumable
+    └── ServiceError            the platform did not answer as it should; resumable
 
 Every message says what was expected, what came, and what to do.
 """
@@ -51,8 +57,36 @@ class NoiseNotAppliedError(EmulationError):
     """A noise model was asked for but touches no instruction of the circuit."""
 
 
+class BudgetError(InvalidInputError):
+    """The budget is missing, negative or too small for what remains to be done."""
+
+
+class UnknownRunError(InvalidInputError):
+    """The ledger does not know this run."""
+
+
+class RunStateError(InvalidInputError):
+    """The run is in no state for what was asked, e.g. a cancelled run is to be resumed."""
+
+
+class LedgerError(HardwareError):
+    """The ledger cannot be read or written. It is as it was."""
+
+    exit_code = 2
+
+
 class RunError(HardwareError):
     """A run on a device, real or local, did not finish."""
+
+
+class AccountError(RunError):
+    """There is no login, or it is no longer accepted. The run can be resumed after a new one."""
+
+    exit_code = 2
+
+
+class ServiceError(RunError):
+    """The platform did not answer as it should. The run can be resumed."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
