@@ -1,0 +1,227 @@
+"""Labelled sentences in memory, and the checks that every sentence and every label passes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from hardware.errors import did_you_mean
+from qhead.errors import DataError
+
+#: A sentence longer than this is taken for a mistake (a missing quote, a whole document).
+MAX_CHARACTERS = 20_000
+
+# "007", "+1" and "1.0" stay strings: as integers they could not be written back as they came.
+_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
+_INT64 = range(-(2**63), 2**63)
+
+
+class DuplicateWarning(UserWarning):
+    """The same sentence stands on both sides of a split."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledTexts:
+    """Sentences with one label each.
+
+    Args:
+        texts: n sentences, none of them empty.
+        labels: n labels, str or int64; a read-only copy is kept.
+        source: What messages call this data set: a file, a Hub id, ``demo:reviews``.
+        positions: Line (Parquet: row) of each sentence in its source, shape (n,), or None.
+
+    Raises:
+        DataError: The numbers of texts and labels differ, a text is empty or no string, or a label
+            is neither an integer nor a string.
+    """
+
+    texts: tuple[str, ...]  # n
+    labels: np.ndarray  # (n,), str or int64
+    source: str
+    positions: np.ndarray | None = None  # (n,), from 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "texts", tuple(self.texts))
+        object.__setattr__(self, "labels", _label_array(self.labels, self.source))
+        if len(self.texts) != len(self.labels):
+            raise DataError(
+                f"{self.source}: expected one label a text, got {len(self.texts)} texts and "
+                f"{len(self.labels)} labels."
+            )
+        for index, text in enumerate(self.texts):
+            if not isinstance(text, str) or not text.strip():
+                raise DataError(
+                    f"{self.source}: expected a sentence at index {index}, got {text!r}."
+                )
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @cached_property
+    def classes(self) -> np.ndarray:
+        """The different labels, sorted, shape (K,)."""
+        return np.unique(self.labels)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of texts and labels in their order, as hexadecimal digits.
+
+        The source is left out: a copy of a file under another name is the same data.
+        """
+        digest = hashlib.sha256(b"int" if self.labels.dtype.kind == "i" else b"str")
+        for text, label in zip(self.texts, self.labels.tolist(), strict=True):
+            for part in (text, str(label)):
+                data = part.encode()
+                # The length goes first, so that no two different lists give the same bytes.
+                digest.update(len(data).to_bytes(8, "little"))
+                digest.update(data)
+        return digest.hexdigest()
+
+    def rows(self, indices: Sequence[int] | np.ndarray) -> LabelledTexts:
+        """Return the rows at `indices`, in that order."""
+        chosen = np.asarray(indices, dtype=np.intp)
+        return LabelledTexts(
+            tuple(self.texts[index] for index in chosen.tolist()),
+            self.labels[chosen],
+            self.source,
+            None if self.positions is None else self.positions[chosen],
+        )
+
+    def place(self, index: int) -> str:
+        """Return where row `index` came from, for messages: ``reviews.csv, line 7``."""
+        if self.positions is None:
+            return f"{self.source}, index {index}"
+        unit = "row" if self.source.endswith(".parquet") else "line"
+        return f"{self.source}, {unit} {self.positions[index]}"
+
+    def check_trainable(self) -> None:
+        """Raise `DataError` unless there are at least two classes."""
+        if len(self.classes) < 2:
+            found = f"only {self.classes[0].item()!r}" if len(self) else "no sentence at all"
+            raise DataError(
+                f"{self.source}: expected at least two classes to train on, got {found}. "
+                "Add sentences of another class, or check which column is the label."
+            )
+
+    def check_labels(self, known: Iterable[Any]) -> None:
+        """Raise `DataError` for the first label that is not among the `known` ones."""
+        allowed = list(known)
+        same = set(allowed)
+        for index, label in enumerate(self.labels.tolist()):
+            if label not in same:
+                hint = did_you_mean(str(label), map(str, allowed))
+                raise DataError(
+                    f"{self.place(index)}: expected one of the labels seen in training "
+                    f"({shown(allowed)}), got {label!r}.{hint}"
+                )
+
+
+def concatenate(parts: Sequence[LabelledTexts], source: str | None = None) -> LabelledTexts:
+    """Join data sets in their order (SST-2's three splits, say, before sampling from them all).
+
+    Raises:
+        DataError: No part was given, or one has integer and another string labels.
+    """
+    if not parts:
+        raise DataError("Expected at least one data set to join, got none.")
+    kinds = {part.labels.dtype.kind for part in parts if len(part)}
+    if len(kinds) > 1:
+        kept = ", ".join(
+            f"{p.source}: {'int' if p.labels.dtype.kind == 'i' else 'str'}" for p in parts
+        )
+        raise DataError(f"Expected labels of one kind in all parts, got {kept}.")
+    return LabelledTexts(
+        tuple(text for part in parts for text in part.texts),
+        np.concatenate([part.labels for part in parts if len(part)] or [parts[0].labels]),
+        source or " + ".join(part.source for part in parts),
+    )
+
+
+def check_text(text: object, place: str, *, max_characters: int) -> str:
+    """Return `text` if it is a usable sentence; raise `DataError`, naming `place`, if it is not."""
+    if text is None:
+        raise DataError(f"{place}: expected a sentence, got nothing. Fill it in or delete the row.")
+    if not isinstance(text, str):
+        raise DataError(
+            f"{place}: expected a sentence, got {type(text).__name__} {str(text)[:40]!r}."
+        )
+    if not text.strip():
+        raise DataError(f"{place}: the text is empty. Fill it in or delete the row.")
+    if len(text) > max_characters:
+        raise DataError(
+            f"{place}: expected at most {max_characters:,} characters in a text, got "
+            f"{len(text):,} (it begins {text[:40]!r}). Split it into sentences, look for a missing "
+            "quote, or raise the limit (max_characters)."
+        )
+    if "\0" in text:
+        raise DataError(f"{place}: the text holds a NUL character. Remove it.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{place}: character {error.start + 1} of the text is half of a surrogate pair: "
+            "no character at all. Write the file again as UTF-8."
+        ) from error
+    return text
+
+
+def check_label(label: object, place: str) -> str:
+    """Return `label` as it is spelled; raise `DataError`, naming `place`, if it cannot be one."""
+    if label is None or (isinstance(label, str) and not label.strip()):
+        raise DataError(f"{place}: the label is empty. Fill it in or delete the row.")
+    if isinstance(label, bool) or not isinstance(label, str | int):
+        raise DataError(
+            f"{place}: expected an integer or a string as label, got "
+            f"{type(label).__name__} {str(label)[:40]}."
+        )
+    spelled = str(label)
+    if spelled != spelled.strip():
+        # Stripped silently, ' good' and 'good' would be one class; left alone, they would be two.
+        raise DataError(
+            f"{place}: the label {spelled!r} begins or ends with white space. Remove it."
+        )
+    if not spelled.isprintable():
+        raise DataError(
+            f"{place}: the label {spelled[:40]!r} holds characters that cannot be printed."
+        )
+    return spelled
+
+
+def parse_labels(spelled: Sequence[str]) -> np.ndarray:
+    """Return labels as int64 if every one is written as an integer, as strings otherwise."""
+    if spelled and all(_INTEGER.fullmatch(label) for label in spelled):
+        numbers = [int(label) for label in spelled]
+        if all(number in _INT64 for number in numbers):
+            return np.array(numbers, dtype=np.int64)
+    return np.array(spelled, dtype=np.str_)
+
+
+def shown(names: Iterable[object], limit: int = 8) -> str:
+    """Return names for a message: the first `limit`, each cut to 40 characters."""
+    listed = [str(name) for name in names]
+    text = ", ".join(
+        repr(name if len(name) <= 40 else name[:37] + "...") for name in listed[:limit]
+    )
+    return text + (f" and {len(listed) - limit} more" if len(listed) > limit else "")
+
+
+def _label_array(labels: object, source: str) -> np.ndarray:
+    array = np.array(labels)  # a private copy
+    if array.ndim != 1:
+        raise DataError(f"{source}: expected labels of shape (n,), got {array.shape}.")
+    if array.size == 0 and array.dtype.kind not in "iuU":
+        array = array.astype(np.int64)
+    if array.dtype.kind == "O" and all(isinstance(label, str) for label in array):
+        array = array.astype(np.str_)
+    if array.dtype.kind not in "iuU":
+        raise DataError(f"{source}: expected integers or strings as labels, got {array.dtype}.")
+    if array.dtype.kind in "iu":
+        array = array.astype(np.int64)
+    array.flags.writeable = False
+    return array
