@@ -1,0 +1,335 @@
+"""The lower half of the ledger: making runs, reading them, and single moves between states."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from platform import python_version
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from hardware import storage
+from hardware.errors import LedgerError, RunStateError, UnknownRunError, did_you_mean
+from hardware.records import (
+    JOB_MOVES,
+    RUN_MOVES,
+    Event,
+    JobRecord,
+    JobState,
+    RunRecord,
+    RunState,
+    Spending,
+    iso,
+    job_record,
+    run_record,
+    scrub,
+)
+
+_PACKAGES = ("qiskit", "qiskit-aer", "qiskit-ibm-runtime", "numpy", "qhead")
+_JOB = (
+    "SELECT j.*, t.tag, t.sent_at FROM jobs j JOIN tags t "
+    "ON t.run_id = j.run_id AND t.idx = j.idx AND t.attempt = j.attempt "
+)
+
+
+class Books:
+    """Runs, jobs and results in one SQLite file, as seen by one thread of one process.
+
+    Args:
+        path: The file; `storage.default_path` by default. Made if absent.
+        now: Clock, seconds since the epoch.
+
+    Raises:
+        LedgerError: The file is from a newer version, damaged, read-only or no ledger.
+    """
+
+    def __init__(
+        self, path: str | Path | None = None, *, now: Callable[[], float] = time.time
+    ) -> None:
+        self.path = Path(path).expanduser() if path is not None else storage.default_path()
+        self._now = now
+        self._db = storage.connect(self.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Run statements that all hold or none."""
+        with storage.guard(self.path), storage.transaction(self._db):
+            yield self._db
+
+    def _rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
+        with storage.guard(self.path):
+            return self._db.execute(sql, values).fetchall()
+
+    # --- making and reading runs ----------------------------------------------------------------
+
+    def create_run(
+        self,
+        *,
+        plan_hash: str,
+        plan_body: bytes,
+        job_seconds: Sequence[float],
+        target: str,
+        device: str,
+        local: bool,
+        budget_seconds: float | None,
+        calibration: Mapping[str, object] | None = None,
+    ) -> RunRecord:
+        """Write a run, its plan, its jobs and their tags, all ``planned``, and return it.
+
+        Args:
+            plan_hash: Content hash of the plan.
+            plan_body: The plan, serialised.
+            job_seconds: Estimated QPU seconds of each job.
+            target: Target specification, e.g. ``"ibm:ibm_fez"``.
+            device: Name of the device.
+            local: Whether the device is simulated here and costs nothing.
+            budget_seconds: QPU seconds that the run may use; None where nothing is charged.
+            calibration: Snapshot of the device's calibration, JSON-able.
+        """
+        at = iso(self._now())
+        run_id = f"{at[:10].replace('-', '')}-{secrets.token_hex(4)}"
+        tag = f"qhead-{run_id}"
+        checksum = storage.digest(plan_body)
+        with self.writing() as db:
+            db.execute(
+                "INSERT OR IGNORE INTO plans VALUES (?, ?, ?, ?)",
+                (plan_hash, plan_body, checksum, at),
+            )
+            db.execute(
+                "INSERT INTO runs VALUES (?, 'planned', ?, ?, ?, ?, ?, NULL, ?, ?, ?, ?, ?, ?)",
+                (
+                    run_id,
+                    plan_hash,
+                    target,
+                    device,
+                    int(local),
+                    tag,
+                    budget_seconds,
+                    float(sum(job_seconds)),
+                    json.dumps(_versions()),
+                    json.dumps(calibration or {}),
+                    at,
+                    at,
+                ),
+            )
+            for idx, seconds in enumerate(job_seconds):
+                db.execute(
+                    "INSERT INTO jobs (run_id, idx, state, estimate_seconds, updated_at) "
+                    "VALUES (?, ?, 'planned', ?, ?)",
+                    (run_id, idx, float(seconds), at),
+                )
+                self._new_tag(db, run_id, idx, 1)
+            self._note(db, run_id, None, f"planned with {len(job_seconds)} jobs")
+        return self.run(run_id)
+
+    def _new_tag(self, db: sqlite3.Connection, run_id: str, idx: int, attempt: int) -> None:
+        tag = f"qhead-{run_id}-{idx}-{attempt}"
+        db.execute(
+            "INSERT INTO tags VALUES (?, ?, ?, ?, ?, NULL)",
+            (tag, run_id, idx, attempt, iso(self._now())),
+        )
+
+    def run(self, run_id: str) -> RunRecord:
+        """Return a run by its id or the unique beginning of one.
+
+        Raises:
+            UnknownRunError: There is none, or more than one.
+        """
+        known = [row["id"] for row in self._rows("SELECT id FROM runs")]
+        found = [run_id] if run_id in known else [one for one in known if one.startswith(run_id)]
+        if not run_id or len(found) != 1:
+            kind = f"{len(found)} runs begin with it" if found and run_id else "no run is called so"
+            raise UnknownRunError(
+                f"Expected one of the {len(known)} runs in {self.path}, got {run_id!r}: {kind}."
+                f"{did_you_mean(run_id, known)}"
+            )
+        return run_record(self._rows("SELECT * FROM runs WHERE id = ?", found[0])[0])
+
+    def runs(self) -> list[RunRecord]:
+        """Return all runs, newest first."""
+        rows = self._rows("SELECT * FROM runs ORDER BY created_at DESC, id DESC")
+        return [run_record(row) for row in rows]
+
+    def plan_body(self, run_id: str) -> bytes:
+        """Return a run's plan as it was stored.
+
+        Raises:
+            LedgerError: It has changed since.
+        """
+        row = self._rows(
+            "SELECT p.* FROM plans p JOIN runs r ON r.plan_hash = p.hash WHERE r.id = ?", run_id
+        )[0]
+        if storage.digest(row["body"]) != row["checksum"]:
+            raise LedgerError(
+                f"Expected the plan of run {run_id} as it was submitted, got another one: the "
+                "ledger was edited or damaged; submit the workload as a new run."
+            )
+        return bytes(row["body"])
+
+    def jobs(self, run_id: str, *states: JobState) -> list[JobRecord]:
+        """Return a run's jobs in order, those in given states only where there are any."""
+        rows = self._rows(f"{_JOB} WHERE j.run_id = ? ORDER BY j.idx", run_id)
+        return [job_record(row) for row in rows if not states or row["state"] in states]
+
+    def job(self, run_id: str, idx: int) -> JobRecord:
+        """Return one job."""
+        return job_record(self._rows(f"{_JOB} WHERE j.run_id = ? AND j.idx = ?", run_id, idx)[0])
+
+    def events(self, run_id: str) -> list[Event]:
+        """Return a run's history, oldest first."""
+        rows = self._rows("SELECT at, idx, what FROM events WHERE run_id = ? ORDER BY id", run_id)
+        return [Event(**dict(row)) for row in rows]
+
+    def spending(self, run_id: str) -> Spending:
+        """Return what a run has cost and may still cost, in QPU seconds."""
+        with storage.guard(self.path):
+            return spending(self._db, run_id)
+
+    # --- results --------------------------------------------------------------------------------
+
+    def result(self, run_id: str, idx: int) -> dict[str, np.ndarray] | None:
+        """Return a job's arrays by name, or None where there is no result yet.
+
+        Raises:
+            LedgerError: The stored bytes are damaged.
+        """
+        rows = self._rows("SELECT * FROM results WHERE run_id = ? AND idx = ?", run_id, idx)
+        if not rows:
+            return None
+        where = f"the result of job {idx} of run {run_id}"
+        return storage.unpack_arrays(rows[0]["arrays"], rows[0]["checksum"], where)
+
+    # --- changes that the other parts of the ledger build on ------------------------------------
+
+    def _note(self, db: sqlite3.Connection, run_id: str, idx: int | None, what: str) -> None:
+        db.execute(
+            "INSERT INTO events (at, run_id, idx, what) VALUES (?, ?, ?, ?)",
+            (iso(self._now()), run_id, idx, scrub(what)),
+        )
+
+    def move_run(self, db: sqlite3.Connection, run_id: str, state: RunState) -> None:
+        """Bring a run into another state, within a transaction.
+
+        Raises:
+            RunStateError: There is no such move from its present state.
+        """
+        row = db.execute("SELECT state FROM runs WHERE id = ?", (run_id,)).fetchone()
+        if row["state"] == state:
+            return
+        if state not in RUN_MOVES[row["state"]]:
+            allowed = ", ".join(RUN_MOVES[row["state"]]) or "nothing else"
+            raise RunStateError(
+                f"Expected run {run_id} to be able to become {state}, but it is {row['state']}, "
+                f"which can become {allowed}."
+            )
+        db.execute(
+            "UPDATE runs SET state = ?, updated_at = ? WHERE id = ?",
+            (state, iso(self._now()), run_id),
+        )
+        self._note(db, run_id, None, f"{row['state']} → {state}")
+
+    def move_job(
+        self,
+        db: sqlite3.Connection,
+        job: JobRecord,
+        state: JobState,
+        *,
+        reason: str | None = None,
+        remote_id: str | None = None,
+    ) -> bool:
+        """Bring a job into another state, within a transaction; False if it has moved meanwhile.
+
+        The job must still be in the state, attempt and claim in which the caller saw it.
+        """
+        if state not in JOB_MOVES[job.state]:
+            raise ValueError(f"A job cannot go from {job.state} to {state}.")
+        reason = scrub(reason) if reason else None
+        changed = db.execute(
+            "UPDATE jobs SET state = ?, reason = ?, remote_id = coalesce(?, remote_id), "
+            "claimant = NULL, lease_until = NULL, updated_at = ? "
+            "WHERE run_id = ? AND idx = ? AND state = ? AND attempt = ? AND claimant IS ? "
+            "AND remote_id IS ?",
+            (
+                state,
+                reason,
+                remote_id,
+                iso(self._now()),
+                job.run_id,
+                job.idx,
+                job.state,
+                job.attempt,
+                job.claimant,
+                job.remote_id,
+            ),
+        ).rowcount
+        if changed:
+            self._note(
+                db,
+                job.run_id,
+                job.idx,
+                f"{job.state} → {state}" + (f": {reason}" if reason else ""),
+            )
+        return bool(changed)
+
+
+def spending(db: sqlite3.Connection, run_id: str) -> Spending:
+    """Return what a run has cost and may still cost, in QPU seconds.
+
+    A job on the platform counts with its estimate until the platform has said what it charged, and
+    so does each earlier attempt and each duplicate of it.
+    """
+    charged = db.execute(
+        "SELECT coalesce(sum(r.charged_seconds), 0) FROM remote_jobs r "
+        "JOIN tags t ON t.tag = r.tag WHERE t.run_id = ?",
+        (run_id,),
+    ).fetchone()[0]
+    uncharged = db.execute(
+        "SELECT coalesce(sum(j.estimate_seconds), 0) FROM remote_jobs r "
+        "JOIN tags t ON t.tag = r.tag JOIN jobs j ON j.run_id = t.run_id AND j.idx = t.idx "
+        "WHERE t.run_id = ? AND r.charged_seconds IS NULL",
+        (run_id,),
+    ).fetchone()[0]
+    by_state = {
+        row["state"]: row["seconds"]
+        for row in db.execute(
+            "SELECT state, sum(estimate_seconds) AS seconds FROM jobs WHERE run_id = ? "
+            "GROUP BY state",
+            (run_id,),
+        )
+    }
+    in_flight = uncharged + by_state.get("submitting", 0.0)
+    to_come = by_state.get("planned", 0.0)
+    return Spending(float(charged), float(in_flight), float(to_come))
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

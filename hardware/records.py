@@ -1,0 +1,147 @@
+"""Rows of the ledger as values, the words for their states, and the moves between them."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sqlite3
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, get_args
+
+RunState = Literal["planned", "submitted", "done", "failed", "cancelled"]
+JobState = Literal["planned", "submitting", "submitted", "done", "failed", "cancelled"]
+
+RUN_MOVES: dict[str, tuple[str, ...]] = {
+    "planned": ("submitted", "failed", "cancelled"),
+    "submitted": ("done", "failed", "cancelled"),
+    "failed": ("submitted", "cancelled"),
+    "cancelled": ("submitted",),
+    "done": (),
+}
+JOB_MOVES: dict[str, tuple[str, ...]] = {
+    "planned": ("submitting", "cancelled"),
+    "submitting": ("submitted", "planned", "failed", "cancelled"),
+    "submitted": ("done", "failed", "cancelled"),
+    "failed": ("planned",),
+    "cancelled": ("planned",),
+    "done": (),
+}
+JOB_STATES: tuple[JobState, ...] = get_args(JobState)
+
+_SECRET = re.compile(
+    r"crn:[^\s\"'<>]+|crn%3A[^\s\"'<>]+|(?:bearer|apikey)\s+[\w.~+/=-]+"
+    r"|access_token=[^\s&\"']+",
+    re.IGNORECASE,
+)
+MAX_REASON = 2000  # characters
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run as the ledger holds it. Times are UTC, ISO 8601."""
+
+    id: str
+    state: RunState
+    plan_hash: str
+    target: str
+    device: str
+    local: bool
+    tag: str
+    batch_id: str | None
+    budget_seconds: float | None
+    estimate_seconds: float
+    versions: str  # JSON object
+    calibration: str  # JSON object
+    created_at: str
+    updated_at: str
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """One job of a run as the ledger holds it."""
+
+    run_id: str
+    idx: int
+    state: JobState
+    attempt: int
+    tag: str
+    sent_at: str | None
+    estimate_seconds: float
+    remote_id: str | None
+    verified: bool  # looked for a second job under its tag
+    reason: str | None
+    claimant: str | None
+    lease_until: str | None
+    updated_at: str
+
+
+@dataclass(frozen=True)
+class Spending:
+    """QPU seconds of a run: charged so far, and estimated for what is under way and to come."""
+
+    charged: float
+    in_flight: float
+    to_come: float
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a run's history."""
+
+    at: str
+    idx: int | None
+    what: str
+
+
+def run_record(row: sqlite3.Row) -> RunRecord:
+    """Return a row of `runs` as a value."""
+    return RunRecord(**{**dict(row), "local": bool(row["local"])})
+
+
+def job_record(row: sqlite3.Row) -> JobRecord:
+    """Return a row of `jobs` joined to its tag as a value."""
+    return JobRecord(**{**dict(row), "verified": bool(row["verified"])})
+
+
+def iso(seconds: float) -> str:
+    """Return seconds since the epoch as UTC text that sorts like time."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def scrub(text: str) -> str:
+    """Return text without account names, tokens and keys, cut to a sensible length."""
+    return _SECRET.sub("[removed]", text)[:MAX_REASON]
+
+
+def _place() -> str:
+    """Name this host and its process space: only there does a process id mean anything."""
+    try:
+        space = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        space = ""
+    return f"{socket.gethostname()}{space}"
+
+
+def new_claimant() -> str:
+    """Return a name for this process under which it holds claims."""
+    return f"{_place()}|{os.getpid()}|{uuid.uuid4().hex}"
+
+
+def is_gone(claimant: str | None) -> bool:
+    """Whether the process behind a claim is known to have ended."""
+    if not claimant:
+        return True
+    place, pid, _ = claimant.rsplit("|", 2)
+    if place != _place():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

@@ -1,0 +1,246 @@
+"""The ledger's file: opening, migrating and guarding a SQLite database, and packing arrays.
+
+Every failure of the database becomes a `LedgerError` that says what to do, and a failed transaction
+leaves the file as it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import sqlite3
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from hardware.errors import LedgerError
+
+#: Marks a database as ours ("qhld"), so that another program's file is not taken for a ledger.
+APPLICATION_ID = 0x71686C64
+BUSY_SECONDS = 30.0
+
+_V1 = """
+CREATE TABLE plans (
+    hash TEXT PRIMARY KEY,
+    body BLOB NOT NULL,
+    checksum TEXT NOT NULL,
+    created_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE runs (
+    id TEXT PRIMARY KEY,
+    state TEXT NOT NULL CHECK (state IN ('planned', 'submitted', 'done', 'failed', 'cancelled')),
+    plan_hash TEXT NOT NULL REFERENCES plans (hash),
+    target TEXT NOT NULL,
+    device TEXT NOT NULL,
+    local INTEGER NOT NULL CHECK (local IN (0, 1)),
+    tag TEXT NOT NULL UNIQUE,
+    batch_id TEXT,
+    budget_seconds REAL CHECK (budget_seconds >= 0),
+    estimate_seconds REAL NOT NULL,
+    versions TEXT NOT NULL,
+    calibration TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE jobs (
+    run_id TEXT NOT NULL REFERENCES runs (id),
+    idx INTEGER NOT NULL,
+    state TEXT NOT NULL
+        CHECK (state IN ('planned', 'submitting', 'submitted', 'done', 'failed', 'cancelled')),
+    attempt INTEGER NOT NULL DEFAULT 1,
+    estimate_seconds REAL NOT NULL,
+    remote_id TEXT,
+    verified INTEGER NOT NULL DEFAULT 0 CHECK (verified IN (0, 1)),
+    reason TEXT,
+    claimant TEXT,
+    lease_until TEXT,
+    updated_at TEXT NOT NULL,
+    PRIMARY KEY (run_id, idx)
+) STRICT;
+CREATE TABLE tags (
+    tag TEXT PRIMARY KEY,
+    run_id TEXT NOT NULL,
+    idx INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    created_at TEXT NOT NULL,
+    sent_at TEXT,
+    UNIQUE (run_id, idx, attempt),
+    FOREIGN KEY (run_id, idx) REFERENCES jobs (run_id, idx)
+) STRICT;
+CREATE TABLE remote_jobs (
+    remote_id TEXT PRIMARY KEY,
+    tag TEXT NOT NULL REFERENCES tags (tag),
+    role TEXT NOT NULL CHECK (role IN ('adopted', 'duplicate')),
+    status TEXT NOT NULL,
+    charged_seconds REAL,
+    seen_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE results (
+    run_id TEXT NOT NULL,
+    idx INTEGER NOT NULL,
+    remote_id TEXT NOT NULL REFERENCES remote_jobs (remote_id),
+    arrays BLOB NOT NULL,
+    checksum TEXT NOT NULL,
+    saved_at TEXT NOT NULL,
+    PRIMARY KEY (run_id, idx),
+    FOREIGN KEY (run_id, idx) REFERENCES jobs (run_id, idx)
+) STRICT;
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY,
+    at TEXT NOT NULL,
+    run_id TEXT NOT NULL REFERENCES runs (id),
+    idx INTEGER,
+    what TEXT NOT NULL
+) STRICT;
+CREATE INDEX jobs_by_state ON jobs (state, run_id);
+CREATE INDEX remote_by_tag ON remote_jobs (tag);
+CREATE INDEX events_by_run ON events (run_id, id);
+"""
+
+#: Statements that lead from each schema version to the next; the first makes an empty file one.
+MIGRATIONS: tuple[str, ...] = (_V1,)
+SCHEMA_VERSION = len(MIGRATIONS)
+
+
+def default_path() -> Path:
+    """Return ``$QHEAD_LEDGER``, or ``qhead/ledger.sqlite`` in the user's data folder."""
+    if named := os.environ.get("QHEAD_LEDGER"):
+        return Path(named).expanduser()
+    base = os.environ.get("XDG_DATA_HOME")
+    folder = Path(base) if base else Path.home() / ".local" / "share"
+    return folder / "qhead" / "ledger.sqlite"
+
+
+@contextmanager
+def guard(path: Path) -> Iterator[None]:
+    """Turn a failure of the database at `path` into a `LedgerError` with a remedy."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise LedgerError(f"{_explain(path, error)} The ledger is as it was.") from error
+
+
+def _explain(path: Path, error: Exception) -> str:
+    text = str(error)
+    if "readonly" in text or "read-only" in text.lower() or isinstance(error, PermissionError):
+        remedy = "make it and its folder writable, or name another with QHEAD_LEDGER"
+        return f"Expected a writable ledger at {path}, got a read-only one: {remedy}."
+    if "full" in text or "No space left" in text:
+        return f"Expected room for the ledger at {path}, got a full disk: free some space."
+    if "locked" in text:
+        return f"Expected the ledger at {path} to be free, but another process holds it: try again."
+    if "unable to open" in text:
+        return f"Expected a ledger file at {path}, which cannot be opened: check the folder."
+    if "not a database" in text or "malformed" in text:
+        return (
+            f"Expected a ledger at {path}, got a damaged file ({text}): restore a copy, or move it "
+            "away and name the runs' jobs by their tags on the platform."
+        )
+    return f"The ledger at {path} could not be used: {text}."
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the ledger at `path`, make it if it is absent and bring it to this schema version.
+
+    Raises:
+        LedgerError: It is newer than this program, damaged, read-only or no ledger at all.
+    """
+    with guard(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    try:
+        with guard(path):
+            db.row_factory = sqlite3.Row
+            db.execute("PRAGMA foreign_keys = ON")
+            # A power cut must not take back a row whose request has left.
+            db.execute("PRAGMA synchronous = FULL")
+            _migrate(db, path)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _migrate(db: sqlite3.Connection, path: Path) -> None:
+    version = _version(db, path)
+    if version == SCHEMA_VERSION:
+        return
+    db.execute("PRAGMA journal_mode = WAL")
+    with transaction(db):
+        for step in range(_version(db, path), SCHEMA_VERSION):  # read again: now nobody else writes
+            for statement in filter(None, map(str.strip, MIGRATIONS[step].split(";"))):
+                db.execute(statement)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _version(db: sqlite3.Connection, path: Path) -> int:
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    owner = int(db.execute("PRAGMA application_id").fetchone()[0])
+    empty = not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if owner != APPLICATION_ID and not empty:
+        raise LedgerError(
+            f"Expected a ledger at {path}, got another program's database: name another file with "
+            "QHEAD_LEDGER."
+        )
+    if version > SCHEMA_VERSION:
+        raise LedgerError(
+            f"Expected a ledger of schema version {SCHEMA_VERSION} or older at {path}, got "
+            f"{version}: it was made by a newer qhead; update this one. The ledger is as it was."
+        )
+    return version
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Run statements that all hold or none, shut off from other writers from the start."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return arrays by name as compressed npz bytes, without pickle.
+
+    Raises:
+        ValueError: An array holds Python objects.
+    """
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise ValueError(f"Expected plain numbers in {name!r}, got dtype {array.dtype}.")
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def unpack_arrays(blob: bytes, checksum: str, where: str) -> dict[str, np.ndarray]:
+    """Return the arrays of `pack_arrays`.
+
+    Raises:
+        LedgerError: The bytes are not those that were stored.
+    """
+    if digest(blob) != checksum:
+        raise LedgerError(
+            f"Expected {where} as it was stored, got other bytes: the ledger's file is damaged; "
+            "restore a copy, or collect the run again."
+        )
+    try:
+        with np.load(io.BytesIO(blob), allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise LedgerError(f"Expected arrays in {where}, got {error}.") from error
+
+
+def digest(blob: bytes) -> str:
+    """Return the SHA-256 of bytes, in hexadecimal."""
+    return hashlib.sha256(blob).hexdigest()

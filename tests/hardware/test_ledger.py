@@ -1,0 +1,459 @@
+"""The ledger: nothing lost, nothing claimed twice, and clear errors that change nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hardware import storage
+from hardware.errors import BudgetError, LedgerError, RunStateError, UnknownRunError
+from hardware.ledger import Ledger, Pace
+from hardware.records import JOB_MOVES, new_claimant
+
+FREE = Pace()
+ME = new_claimant()
+
+
+class FakeClock:
+    """Seconds since the epoch that move only when told."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def ledger(tmp_path, clock):
+    with Ledger(tmp_path / "ledger.sqlite", now=clock) as opened:
+        yield opened
+
+
+def new_run(ledger, jobs=3, budget=None, local=False, plan=b"plan"):
+    return ledger.create_run(
+        plan_hash=storage.digest(plan),
+        plan_body=plan,
+        job_seconds=[2.0] * jobs,
+        target="ibm:ibm_manila",
+        device="ibm_manila",
+        local=local,
+        budget_seconds=budget,
+        calibration={"last_update": "2026-01-01"},
+    ).id
+
+
+def send(ledger, run, pace=FREE):
+    job = ledger.claim_next(run, ME, 60, pace).job
+    assert job is not None
+    assert ledger.accept(job, f"remote-{job.tag}")
+    return ledger.job(run, job.idx)
+
+
+def test_a_run_is_read_back_as_it_was_written(ledger):
+    run = new_run(ledger, budget=10.0)
+    record = ledger.run(run)
+    assert (record.state, record.budget_seconds, record.estimate_seconds) == ("planned", 10, 6)
+    assert '"qiskit"' in record.versions
+    assert "2026-01-01" in record.calibration
+    assert record.created_at.startswith("2027-01-15T08:00:00")  # UTC
+    assert ledger.plan_body(run) == b"plan"
+    assert [job.state for job in ledger.jobs(run)] == ["planned"] * 3
+    assert len({job.tag for job in ledger.jobs(run)}) == 3
+    assert ledger.run(run[:12]) == record
+    assert ledger.runs() == [record]
+
+
+def test_unknown_runs_are_named_with_the_nearest_known_one(ledger):
+    run = new_run(ledger)
+    with pytest.raises(UnknownRunError, match=f"Did you mean '{run}'"):
+        ledger.run(run[:-1] + "?")
+    new_run(ledger)
+    for wrong in ("", run[:8]):
+        with pytest.raises(UnknownRunError):
+            ledger.run(wrong)
+
+
+def test_a_job_goes_from_plan_to_result(ledger):
+    run = new_run(ledger, jobs=1)
+    job = send(ledger, run)
+    assert ledger.run(run).state == "submitted"
+    arrays = {"bits": np.arange(6, dtype=np.uint8).reshape(2, 3), "evs": np.array([0.25])}
+    assert ledger.finish(job, arrays)
+    assert not ledger.finish(job, {"bits": np.zeros(1)})
+    ledger.charge(job.remote_id, 2.5, "DONE")
+    stored = ledger.result(run, 0)
+    assert stored.keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(stored[name], array)
+        assert stored[name].dtype == array.dtype
+    assert ledger.settle(run) == "done"
+    spending = ledger.spending(run)
+    assert (spending.charged, spending.in_flight, spending.to_come) == (2.5, 0, 0)
+    assert [event.what for event in ledger.events(run)] == [
+        "planned with 1 jobs",
+        "planned → submitted",
+        "planned → submitting",
+        "submitting → submitted",
+        "submitted → done",
+        "submitted → done",
+    ]
+
+
+def test_no_move_is_possible_that_is_not_in_the_table(ledger):
+    run = new_run(ledger, jobs=1)
+    job = ledger.jobs(run)[0]
+    for state in {"submitted", "done", "failed"} - set(JOB_MOVES["planned"]):
+        with ledger.writing() as db, pytest.raises(ValueError, match="cannot go"):
+            ledger.move_job(db, job, state)
+    with pytest.raises(RunStateError, match="can become"), ledger.writing() as db:
+        ledger.move_run(db, run, "done")
+    with pytest.raises(LedgerError, match="CHECK"), ledger.writing() as db:
+        db.execute("UPDATE jobs SET state = 'lost'")
+    with pytest.raises(LedgerError, match="FOREIGN KEY"), ledger.writing() as db:
+        db.execute("UPDATE jobs SET run_id = 'nobody'")
+    assert ledger.jobs(run) == [job]
+
+
+def test_a_stale_view_of_a_job_changes_nothing(ledger):
+    run = new_run(ledger, jobs=1)
+    job = ledger.claim_next(run, ME, 60, FREE).job
+    assert ledger.release(job, "not taken")
+    assert not ledger.accept(job, "late")
+    assert not ledger.refuse(job, "late")
+    assert ledger.jobs(run)[0].state == "planned"
+
+
+def test_claims_pass_on_when_the_lease_lapses_or_the_process_ends(ledger, clock):
+    run = new_run(ledger, jobs=3)
+    place, pid, _ = ME.rsplit("|", 2)
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        child.wait()
+    dead, elsewhere = f"{place}|{child.pid}|x", f"other-host|{pid}|x"
+    for claimant in (f"{place}|{os.getppid()}|x", dead, elsewhere):
+        ledger.claim_next(run, claimant, 60, FREE)
+    assert [job.idx for job in ledger.take_over(run, ME, 60)] == [1]
+    clock.seconds += 61
+    taken = ledger.take_over(run, ME, 60)
+    assert [job.idx for job in taken] == [0, 1, 2]
+    assert {job.claimant for job in taken} == {ME}
+
+
+def test_the_pace_counts_all_runs_on_real_devices(ledger, clock):
+    first, second = new_run(ledger), new_run(ledger)
+    cheap = new_run(ledger, local=True)
+    pace = Pace(max_pending=3, per_minute=2)
+    done = send(ledger, first, pace)
+    clock.seconds += 10
+    send(ledger, second, pace)
+    held = ledger.claim_next(second, ME, 60, pace)
+    assert held.job is None
+    assert held.wait_seconds == pytest.approx(50, abs=0.01)
+    assert ledger.claim_next(cheap, ME, 60, pace).job is not None
+    clock.seconds += 51
+    send(ledger, second, pace)
+    held = ledger.claim_next(second, ME, 60, pace)
+    assert "pending" in held.blocked
+    assert held.wait_seconds is None
+    ledger.finish(done, {"x": np.zeros(1)})
+    clock.seconds += 61
+    send(ledger, second, pace)
+    assert ledger.claim_next(second, ME, 60, FREE).blocked is None  # nothing left
+
+
+def test_a_pace_below_one_is_refused():
+    with pytest.raises(ValueError, match="max_pending"):
+        Pace(max_pending=0)
+
+
+def test_the_budget_holds_over_attempts_and_duplicates(ledger):
+    run = new_run(ledger, jobs=3, budget=6.0)
+    job = send(ledger, run)
+    ledger.note_duplicate(job, "twin", "QUEUED")  # may be charged: counts until it is known
+    send(ledger, run)
+    with pytest.raises(BudgetError, match="budget of 6 s"):
+        ledger.claim_next(run, ME, 60, FREE)
+    assert ledger.jobs(run)[2].state == "planned"
+    ledger.charge("twin", 0.0, "CANCELLED")
+    assert dict(ledger.uncharged(run)) == {
+        f"remote-{ledger.job(run, i).tag}": "adopted" for i in (0, 1)
+    }
+    ledger.charge(job.remote_id, 1.5, "ERROR")
+    ledger.end(job, "failed", "broken")
+    send(ledger, run)
+    ledger.reopen(run)
+    with pytest.raises(BudgetError):
+        ledger.claim_next(run, ME, 60, FREE)
+    ledger.reopen(run, budget_seconds=7.5)
+    assert send(ledger, run).attempt == 2
+
+
+def test_resubmission_takes_a_new_tag_and_leaves_cancelled_jobs_alone(ledger):
+    run = new_run(ledger, jobs=3)
+    jobs = [send(ledger, run) for _ in range(3)]
+    ledger.finish(jobs[0], {"x": np.zeros(1)})
+    ledger.end(jobs[1], "failed", "broken")
+    ledger.end(jobs[2], "cancelled", "in the web console")
+    assert ledger.settle(run) == "failed"
+    assert ledger.reopen(run) == 1
+    again = ledger.jobs(run)
+    assert [job.state for job in again] == ["done", "planned", "cancelled"]
+    assert again[1].attempt == 2
+    assert again[1].tag not in {job.tag for job in jobs}
+    assert send(ledger, run).remote_id != jobs[1].remote_id
+    ledger.finish(ledger.job(run, 1), {"x": np.zeros(1)})
+    assert ledger.settle(run) == "cancelled"
+    with pytest.raises(RunStateError, match="cancelled"):
+        ledger.reopen(run)
+    assert ledger.reopen(run, cancelled_too=True) == 1
+    assert ledger.run(run).state == "submitted"
+
+
+def test_a_cancelled_run_sends_nothing_more(ledger):
+    run = new_run(ledger)
+    job = send(ledger, run)
+    assert ledger.cancel(run) == [job]
+    assert ledger.cancel(run) == [job]
+    assert "no longer open" in ledger.claim_next(run, ME, 60, FREE).blocked
+    ledger.finish(job, {"x": np.zeros(1)})
+    assert [one.state for one in ledger.jobs(run)] == ["done", "cancelled", "cancelled"]
+    finished = new_run(ledger, jobs=1)
+    ledger.finish(send(ledger, finished), {"x": np.zeros(1)})
+    ledger.settle(finished)
+    with pytest.raises(RunStateError):
+        ledger.cancel(finished)
+
+
+def test_one_of_two_jobs_under_a_tag_is_adopted(ledger):
+    run = new_run(ledger, jobs=1)
+    job = send(ledger, run)
+    assert ledger.adopt_instead(job, "twin", "DONE")
+    assert not ledger.adopt_instead(job, "third", "DONE")
+    assert ledger.job(run, 0).remote_id == "twin"
+    assert dict(ledger.uncharged(run)) == {"twin": "adopted", job.remote_id: "duplicate"}
+
+
+def test_secrets_do_not_reach_the_file(ledger, tmp_path):
+    run = new_run(ledger, jobs=1)
+    job = ledger.claim_next(run, ME, 60, FREE).job
+    ledger.release(
+        job,
+        "401 for crn:v1:bluemix:public:quantum-computing:us-east:a/deadbeef:: with Bearer "
+        "eyJhbGciOi.secret and apikey 0123456789secret at /instances/crn%3Av1%3Asecret",
+    )
+    ledger.close()
+    content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"[removed]" in content
+    assert b"secret" not in content
+    assert b"deadbeef" not in content
+
+
+def test_results_hold_no_objects_and_are_checked(ledger):
+    run = new_run(ledger, jobs=1)
+    job = send(ledger, run)
+    with pytest.raises(ValueError, match="plain numbers"):
+        ledger.finish(job, {"x": np.array([object()])})
+    assert ledger.result(run, 0) is None
+    ledger.finish(job, {"x": np.zeros(4)})
+    with ledger.writing() as db:
+        db.execute("UPDATE results SET arrays = substr(arrays, 2)")
+        db.execute("UPDATE plans SET body = x'00'")
+    with pytest.raises(LedgerError, match="damaged"):
+        ledger.result(run, 0)
+    with pytest.raises(LedgerError, match="edited or damaged"):
+        ledger.plan_body(run)
+
+
+# --- files that cannot be used ------------------------------------------------------------------
+
+
+def content(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def refused(path: Path, match: str) -> None:
+    before = content(path)
+    with pytest.raises(LedgerError, match=match) as caught:
+        Ledger(path)
+    assert caught.value.exit_code == 2
+    assert content(path) == before
+
+
+@pytest.fixture
+def closed(tmp_path) -> Path:
+    path = tmp_path / "ledger.sqlite"
+    with Ledger(path) as ledger:
+        new_run(ledger)
+    return path
+
+
+def test_a_newer_ledger_is_left_alone(closed):
+    with sqlite3.connect(closed) as db:
+        db.execute(f"PRAGMA user_version = {storage.SCHEMA_VERSION + 1}")
+    db.close()
+    refused(closed, "newer qhead")
+
+
+def test_a_damaged_ledger_is_left_alone(closed):
+    closed.write_bytes(b"SQLite format 3?" + content(closed)[16:])
+    refused(closed, "damaged")
+    closed.write_bytes(b"hello, this is a text file" * 50)
+    refused(closed, "damaged")
+
+
+def test_another_programs_database_is_left_alone(tmp_path):
+    path = tmp_path / "other.sqlite"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE recipes (name TEXT)")
+    db.close()
+    refused(path, "another program's")
+
+
+def test_a_folder_where_none_can_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LedgerError, match="as it was"):
+        Ledger(tmp_path / "file" / "ledger.sqlite")
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs Unix permissions")
+def test_a_read_only_ledger_is_left_alone():
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger.sqlite"
+        with Ledger(path) as ledger:
+            run = new_run(ledger)
+        path.chmod(0o444)
+        Path(folder).chmod(0o555)
+        before, user = content(path), os.geteuid()
+        try:
+            if user == 0:  # permissions do not bind root
+                os.seteuid(65534)
+            with pytest.raises(LedgerError, match=r"writable|cannot be opened") as caught:
+                Ledger(path).claim_next(run, ME, 60, FREE)
+        finally:
+            os.seteuid(user)
+            Path(folder).chmod(0o755)
+        assert caught.value.exit_code == 2
+        assert content(path) == before
+
+
+def test_a_full_disk_leaves_the_ledger_as_it_was(ledger):
+    run = new_run(ledger, jobs=1)
+    job = send(ledger, run)
+    with ledger.writing() as db:
+        pages = db.execute("PRAGMA page_count").fetchone()[0]
+    ledger._db.execute(f"PRAGMA max_page_count = {pages + 2}")
+    noise = np.random.default_rng(0).integers(0, 256, 100_000, dtype=np.uint8)
+    with pytest.raises(LedgerError, match="full disk") as caught:
+        ledger.finish(job, {"x": noise})
+    assert caught.value.exit_code == 2
+    assert ledger.job(run, 0) == job
+    assert ledger.result(run, 0) is None
+    ledger._db.execute("PRAGMA max_page_count = 1000000")
+    assert ledger.finish(job, {"x": noise})
+
+
+def test_an_older_ledger_is_migrated_and_keeps_its_rows(closed, monkeypatch):
+    steps = (*storage.MIGRATIONS, "ALTER TABLE runs ADD COLUMN note TEXT; CREATE TABLE extra (a)")
+    monkeypatch.setattr(storage, "MIGRATIONS", steps)
+    monkeypatch.setattr(storage, "SCHEMA_VERSION", len(steps))
+    db = storage.connect(closed)
+    assert db.execute("SELECT count(*), max(note) FROM runs").fetchone()[:] == (1, None)
+    assert db.execute("PRAGMA user_version").fetchone()[0] == len(steps)
+    db.close()
+
+
+def test_a_migration_that_fails_changes_nothing(closed, monkeypatch):
+    monkeypatch.setattr(storage, "MIGRATIONS", (*storage.MIGRATIONS, "CREATE TABLE a (b); NO"))
+    monkeypatch.setattr(storage, "SCHEMA_VERSION", storage.SCHEMA_VERSION + 1)
+    with pytest.raises(LedgerError, match="as it was"):
+        storage.connect(closed)
+    with sqlite3.connect(closed) as db:
+        assert db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'a'").fetchone() == (0,)
+    db.close()
+
+
+def test_the_default_path_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("QHEAD_LEDGER", str(tmp_path / "a.sqlite"))
+    assert storage.default_path() == tmp_path / "a.sqlite"
+    monkeypatch.delenv("QHEAD_LEDGER")
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert storage.default_path() == tmp_path / ".local/share/qhead/ledger.sqlite"
+
+
+# --- several processes --------------------------------------------------------------------------
+
+WORKER = """
+import sys
+import numpy as np
+from hardware.ledger import Ledger, Pace
+from hardware.records import new_claimant
+path, run = sys.argv[1:]
+me = new_claimant()
+with Ledger(path) as ledger:
+    for job in ledger.take_over(run, me, 60):
+        ledger.release(job, "its process ended")
+    for job in ledger.jobs(run, "submitted"):
+        ledger.finish(job, {"idx": np.array(job.idx)})
+    while (job := ledger.claim_next(run, me, 60, Pace()).job) is not None:
+        print(job.idx, flush=True)
+        assert ledger.accept(job, "remote-" + job.tag)
+        assert ledger.finish(ledger.job(run, job.idx), {"idx": np.array(job.idx)})
+    ledger.settle(run)
+"""
+
+
+def worker(path, run, **options):
+    return subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(path), run], text=True, stdout=subprocess.PIPE, **options
+    )
+
+
+def test_two_processes_never_claim_the_same_job(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    with Ledger(path) as ledger:
+        run = new_run(ledger, jobs=60)
+        workers = [worker(path, run) for _ in range(2)]
+        claimed = [int(line) for one in workers for line in one.communicate(timeout=60)[0].split()]
+        assert [one.returncode for one in workers] == [0, 0]
+        assert sorted(claimed) == list(range(60))
+        assert ledger.settle(run) == "done"
+
+
+def test_a_process_killed_anywhere_leaves_a_ledger_that_carries_on(tmp_path):
+    path, rng = tmp_path / "ledger.sqlite", random.Random(5)
+    with Ledger(path) as ledger:
+        run = new_run(ledger, jobs=150)
+        kills = 0
+        for _ in range(40):
+            one = worker(path, run)
+            one.stdout.readline()  # it has begun
+            time.sleep(rng.uniform(0, 0.05))
+            one.send_signal(signal.SIGKILL)
+            one.communicate(timeout=60)
+            kills += one.returncode == -signal.SIGKILL
+            assert ledger._db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+            if ledger.run(run).state == "done" or kills == 8:
+                break
+        assert kills >= 4
+        last = worker(path, run)
+        last.communicate(timeout=60)
+        assert last.returncode == 0
+        assert ledger.run(run).state == "done"
+        assert [int(ledger.result(run, i)["idx"]) for i in range(150)] == list(range(150))
+        assert ledger._db.execute("SELECT count(*) FROM remote_jobs").fetchone()[0] == 150
