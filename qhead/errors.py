@@ -6,6 +6,7 @@ QheadError                      anything this package raises on purpose
     ├── DataError               a data set that cannot be used: file, line and reason
     ├── EncoderError            a sentence encoder that cannot be loaded or fed
     ├── HeadError               options of a head that do not fit together or to the data
+    ├── SimulationError         a circuit or values that the exact simulator cannot run
     ├── CheckpointError         a training checkpoint that is damaged or of another training
     └── ModelError              a model folder that cannot be read or written
 
@@ -60,6 +61,10 @@ class HeadError(InputError):
 
 class CheckpointError(InputError):
     """A training checkpoint that is damaged, not writable, or belongs to another training."""
+
+
+class SimulationError(InputError):
+    """A circuit or values that the exact simulator cannot run."""
 
 
 class ModelError(InputError):

@@ -1,0 +1,231 @@
+"""Runs compiled circuits over batches of samples, and differentiates what they return."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+
+from qhead.errors import SimulationError
+from qhead.simulator import kernels
+from qhead.simulator.program import Program
+from qhead.simulator.vectors import LANES
+
+#: Amplitudes held at once by a forward pass, about 256 MiB of float32.
+_CHUNK_AMPLITUDES = 2**26
+#: Below this many amplitude updates a second thread costs more than it saves.
+_WORTH_A_THREAD = 2**16
+#: Largest register: a state of 2^26 amplitudes in eight lanes is 2 GiB of float32.
+MAX_QUBITS = 26
+
+
+@dataclass(frozen=True, eq=False)
+class Tape:
+    """The final states of a batch, from which gradients are pulled back.
+
+    Args:
+        probabilities: Probabilities of the measured values, shape (B, C).
+    """
+
+    probabilities: np.ndarray  # (B, C)
+    _program: Program
+    _values: np.ndarray  # (B, P)
+    _finals: np.ndarray  # (blocks, planes, 2^n LANES)
+    _cosines: np.ndarray  # (blocks, S LANES)
+    _sines: np.ndarray
+
+    def pull_back(
+        self, weights: np.ndarray, *, initial: bool = False
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return derivatives of weighted sums of the probabilities (adjoint method).
+
+        Args:
+            weights: (B, R, C); row r of sample b is the function sum_c weights[b, r, c] p[b, c].
+            initial: Also differentiate by the initial amplitudes, taken as free real numbers.
+
+        Returns:
+            Derivatives by the circuit's parameters (B, R, P), in the order of
+            ``circuit.parameters``, and by the initial amplitudes (B, R, 2^n) or None.
+        """
+        program, dtype = self._program, self._finals.dtype
+        batch, rows, classes = weights.shape
+        blocks = self._finals.shape[0]
+        lanes = np.zeros((blocks * LANES, rows, classes), dtype)
+        lanes[:batch] = weights
+        lanes = lanes.reshape(blocks, LANES, rows, classes).transpose(0, 2, 3, 1)
+        lanes = lanes.reshape(blocks, rows, classes * LANES)
+        grads = np.zeros((blocks, rows, self._cosines.shape[1]), dtype)
+        starts = np.empty(
+            (blocks, rows, *self._finals.shape[1:]) if initial else (blocks, rows, 0, 0), dtype
+        )
+
+        def work(part: slice) -> None:
+            kernels.pull_back(
+                self._finals[part], lanes[part], program.operations, program.matrices.astype(dtype),
+                self._cosines[part], self._sines[part], grads[part], starts[part],
+            )  # fmt: skip
+
+        _share(work, blocks, self._finals.size * (1 + len(program.operations)) * rows)
+        by_slot = grads.reshape(blocks, rows, -1, LANES).transpose(2, 0, 3, 1)
+        flat = by_slot.reshape(-1, blocks * LANES, rows)
+        by_angle = flat[: len(program.half), :batch].astype(np.float64)
+        by_parameter = program.angle_map.pull_back(self._values, by_angle)
+        if not initial:
+            return by_parameter, None
+        assert program.index is not None
+        real = starts[:, :, 0].reshape(blocks, rows, -1, LANES).transpose(0, 3, 1, 2)
+        by_amplitude = real.reshape(blocks * LANES, rows, -1)[:batch]
+        return by_parameter, by_amplitude[:, :, program.index]
+
+
+def run(
+    program: Program,
+    values: np.ndarray,
+    *,
+    initial: np.ndarray | None = None,
+    dtype: type[np.floating] = np.float64,
+) -> Tape:
+    """Run a batch and keep what its gradient needs.
+
+    Args:
+        program: A compiled circuit.
+        values: Parameter values (B, P), radians, in the order of ``circuit.parameters``.
+        initial: Real amplitudes of the initial states (B, 2^n), qubit 0 the lowest bit of the
+            index; None for |0…0>. They are used as they are, not normalised.
+        dtype: float32 or float64.
+
+    Raises:
+        SimulationError: Too many qubits, or shapes that do not fit.
+    """
+    _check(program, values, initial)
+    batch = len(values)
+    blocks = -(-batch // LANES)
+    cosines, sines = _trigonometry(program, values, blocks, dtype)
+    states = _initial_states(program, initial, batch, blocks, dtype)
+    out = np.empty((blocks, 2 ** len(program.measured) * LANES), dtype)
+    matrices = program.matrices.astype(dtype)
+
+    def work(part: slice) -> None:
+        kernels.probabilities(
+            states[part], program.operations, matrices, cosines[part], sines[part], out[part]
+        )
+
+    _share(work, blocks, states.size * (1 + len(program.operations)))
+    by_sample = out.reshape(blocks, -1, LANES).transpose(0, 2, 1).reshape(blocks * LANES, -1)
+    return Tape(by_sample[:batch], program, values, states, cosines, sines)
+
+
+def probabilities(
+    program: Program,
+    values: np.ndarray,
+    *,
+    initial: np.ndarray | None = None,
+    dtype: type[np.floating] = np.float64,
+) -> np.ndarray:
+    """Return the probabilities of the measured values, shape (B, C), in bounded memory.
+
+    Arguments are those of `run`.
+    """
+    _check(program, values, initial)
+    step = max(LANES, _CHUNK_AMPLITUDES >> program.num_qubits)
+    parts = [slice(start, start + step) for start in range(0, len(values), step)]
+    return np.concatenate(
+        [
+            run(
+                program,
+                values[part],
+                initial=None if initial is None else initial[part],
+                dtype=dtype,
+            ).probabilities
+            for part in parts
+        ]
+    )
+
+
+def _check(program: Program, values: np.ndarray, initial: np.ndarray | None) -> None:
+    if program.num_qubits > MAX_QUBITS:
+        raise SimulationError(
+            f"Expected at most {MAX_QUBITS} qubits that the observables depend on, got "
+            f"{program.num_qubits}: use fewer qubits or a target that is not exact."
+        )
+    columns = len(program.angle_map.names)
+    if values.ndim != 2 or values.shape[1] != columns or not len(values):
+        raise SimulationError(f"Expected values of shape (B, {columns}), got {values.shape}.")
+    if initial is None:
+        return
+    size = 2**program.num_circuit_qubits
+    if program.index is None or initial.shape != (len(values), size):
+        raise SimulationError(
+            f"Expected initial states of shape ({len(values)}, {size}) and a circuit compiled "
+            f"with keep_qubits=True, got {initial.shape}."
+        )
+
+
+def _trigonometry(
+    program: Program, values: np.ndarray, blocks: int, dtype: type[np.floating]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return cosines and sines (blocks, S LANES), lanes innermost."""
+    slots = len(program.half)
+    # At least one slot, so that operations without an angle may name slot 0.
+    angles = np.zeros((max(slots, 1), blocks * LANES))
+    angles[:slots, : len(values)] = program.angle_map.angles(values) * program.half[:, None]
+    by_slot = angles.astype(dtype).reshape(-1, blocks, LANES)
+    by_block = by_slot.transpose(1, 0, 2).reshape(blocks, -1)
+    return np.cos(by_block), np.sin(by_block)
+
+
+def _initial_states(
+    program: Program,
+    initial: np.ndarray | None,
+    batch: int,
+    blocks: int,
+    dtype: type[np.floating],
+) -> np.ndarray:
+    planes, size = (1 if program.real else 2), 2**program.num_qubits
+    states = np.zeros((blocks, planes, size, LANES), dtype)
+    if initial is None:
+        states[:, 0, 0] = 1.0
+    else:
+        assert program.index is not None
+        ordered = np.zeros((blocks * LANES, size), dtype)
+        ordered[:batch, program.index] = initial
+        states[:, 0] = ordered.reshape(blocks, LANES, size).transpose(0, 2, 1)
+    return states.reshape(blocks, planes, size * LANES)
+
+
+def num_threads() -> int:
+    """Return the number of threads used: ``QHEAD_NUM_THREADS``, or the cores available."""
+    asked = os.environ.get("QHEAD_NUM_THREADS", "")
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="qhead-simulator")
+
+
+def _share(work: Callable[[slice], None], blocks: int, updates: int) -> None:
+    """Run `work` over all blocks, shared among threads where that pays.
+
+    Plain threads around kernels that release the interpreter lock, not an OpenMP region: they start
+    without compiling a parallel version, live beside torch's own OpenMP, and survive a fork (the
+    process id is part of the pool's key).
+    """
+    threads = min(num_threads(), blocks) if updates > _WORTH_A_THREAD else 1
+    if threads == 1:
+        work(slice(0, blocks))
+        return
+    edges = np.linspace(0, blocks, threads + 1).astype(int)
+    parts = [slice(int(a), int(b)) for a, b in pairwise(edges)]
+    pool = _pool(threads - 1, os.getpid())
+    futures = [pool.submit(work, part) for part in parts[1:]]
+    work(parts[0])
+    for future in futures:
+        future.result()

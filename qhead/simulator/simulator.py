@@ -1,0 +1,139 @@
+"""The simulator behind all primitives and gradients: compiles once, remembers the last batch."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from qiskit.circuit import QuantumCircuit
+
+from qhead.simulator import engine
+from qhead.simulator.observables import Setting, Terms, settings
+from qhead.simulator.program import Program, compile_circuit
+
+_REMEMBERED_CIRCUITS = 64
+#: A batch is kept for the backward pass up to this many amplitudes (256 MiB of float32).
+_REMEMBERED_AMPLITUDES = 2**26
+
+
+@dataclass(eq=False)
+class _Compiled:
+    """A circuit as it was when it was compiled, and what was compiled of it."""
+
+    snapshot: QuantumCircuit
+    programs: dict[Hashable, Program] = field(default_factory=dict)
+    settings: dict[Hashable, tuple[list[Setting], np.ndarray]] = field(default_factory=dict)
+
+    def grouped(self, observables: Sequence[Terms]) -> tuple[list[Setting], np.ndarray]:
+        """Return `settings` of some observables, made once."""
+        key = tuple(tuple(terms.items()) for terms in observables)
+        if key not in self.settings:
+            self.settings[key] = settings(observables)
+        return self.settings[key]
+
+    def program(self, setting: Setting) -> Program:
+        """Return the circuit's program for a setting, compiled once."""
+        key = (setting.qubits, setting.bases)
+        if key not in self.programs:
+            rotated = setting.rotated(self.snapshot)
+            self.programs[key] = compile_circuit(rotated, setting.qubits)
+        return self.programs[key]
+
+
+class Simulator:
+    """Exact expectation values and probabilities of parametrised circuits, with gradients.
+
+    Args:
+        dtype: Precision of the state, `np.float64` or `np.float32`. In float32 expectation values
+            are good to about 1e-6 and gradients to about 1e-5, at twice the speed.
+    """
+
+    def __init__(self, dtype: type[np.floating] = np.float64) -> None:
+        self.dtype = dtype
+        self._compiled: OrderedDict[int, _Compiled] = OrderedDict()
+        self._last: tuple[Program, np.ndarray, engine.Tape] | None = None
+        self._lock = threading.Lock()
+
+    def expectations(
+        self, circuit: QuantumCircuit, observables: Sequence[Terms], values: np.ndarray
+    ) -> np.ndarray:
+        """Return expectation values (B, M).
+
+        Args:
+            circuit: Unitary circuit with P free parameters.
+            observables: M observables, each a mapping from label to coefficient.
+            values: (B, P), radians, in the order of ``circuit.parameters``.
+        """
+        compiled = self._of(circuit)
+        groups, constants = compiled.grouped(observables)
+        total = np.tile(constants, (len(values), 1))
+        for setting in groups:
+            program = compiled.program(setting)
+            total += self._probabilities(program, values) @ setting.weights.T
+        return total
+
+    def expectation_gradients(
+        self, circuit: QuantumCircuit, observables: Sequence[Terms], values: np.ndarray
+    ) -> np.ndarray:
+        """Return derivatives (B, M, P) of what `expectations` returns."""
+        compiled = self._of(circuit)
+        groups, _ = compiled.grouped(observables)
+        total = np.zeros((len(values), len(observables), values.shape[1]))
+        for setting in groups:
+            tape = self._tape(compiled.program(setting), values)
+            weights = np.broadcast_to(setting.weights, (len(values), *setting.weights.shape))
+            total += tape.pull_back(weights)[0]
+        return total
+
+    def probabilities(
+        self, circuit: QuantumCircuit, measured: Sequence[int], values: np.ndarray
+    ) -> np.ndarray:
+        """Return probabilities (B, 2^m) of the measured qubits' values, lowest bit first."""
+        return self._probabilities(self._of(circuit).program(measured_in_z(measured)), values)
+
+    def probability_gradients(
+        self, circuit: QuantumCircuit, measured: Sequence[int], values: np.ndarray
+    ) -> np.ndarray:
+        """Return derivatives (B, 2^m, P) of what `probabilities` returns."""
+        tape = self._tape(self._of(circuit).program(measured_in_z(measured)), values)
+        identity = np.eye(2 ** len(measured))
+        return tape.pull_back(np.broadcast_to(identity, (len(values), *identity.shape)))[0]
+
+    def _probabilities(self, program: Program, values: np.ndarray) -> np.ndarray:
+        if len(values) << program.num_qubits <= _REMEMBERED_AMPLITUDES:
+            return self._tape(program, values).probabilities
+        return engine.probabilities(program, values, dtype=self.dtype)
+
+    def _tape(self, program: Program, values: np.ndarray) -> engine.Tape:
+        """Run forward, or return the last run if it was of the very same values."""
+        last = self._last
+        if last is not None and last[0] is program and np.array_equal(last[1], values):
+            return last[2]
+        tape = engine.run(program, values, dtype=self.dtype)
+        # One tuple, replaced as a whole, is safe between threads.
+        self._last = (program, values.copy(), tape)
+        return tape
+
+    def _of(self, circuit: QuantumCircuit) -> _Compiled:
+        """Return what was compiled of a circuit; an edited circuit counts as another one."""
+        with self._lock:
+            known = self._compiled.get(id(circuit))
+            if known is None or not _same(known.snapshot, circuit):
+                known = _Compiled(circuit.copy())
+                self._compiled[id(circuit)] = known
+            self._compiled.move_to_end(id(circuit))
+            while len(self._compiled) > _REMEMBERED_CIRCUITS:
+                self._compiled.popitem(last=False)
+            return known
+
+
+def measured_in_z(qubits: Sequence[int]) -> Setting:
+    """Return the setting that measures the qubits as they are."""
+    return Setting(tuple(qubits), ("Z",) * len(qubits), np.zeros((0, 0)))
+
+
+def _same(a: QuantumCircuit, b: QuantumCircuit) -> bool:
+    return a.num_qubits == b.num_qubits and a.data == b.data

@@ -1,0 +1,38 @@
+"""The exact simulator as an execution target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
+
+from hardware.workload import Expectations, Workload
+from qhead.simulator.estimator import ExactEstimator
+from qhead.simulator.observables import as_terms
+from qhead.simulator.sampler import ExactSampler
+from qhead.simulator.simulator import Simulator
+
+
+@dataclass(frozen=True)
+class ExactTarget:
+    """Runs workloads exactly, in double precision: no shots, no noise."""
+
+    @property
+    def spec(self) -> str:
+        """``"exact"``."""
+        return "exact"
+
+    def estimator(self) -> BaseEstimatorV2:
+        """Return an `ExactEstimator`."""
+        return ExactEstimator()
+
+    def sampler(self) -> BaseSamplerV2:
+        """Return an `ExactSampler` that gives probabilities."""
+        return ExactSampler(default_shots=None)
+
+    def run(self, workload: Workload) -> Expectations:
+        """Return exact expectation values, with standard errors of zero."""
+        terms = [as_terms(observable) for observable in workload.observables]
+        values = Simulator().expectations(workload.circuit, terms, workload.ordered_values())
+        return Expectations(values, np.zeros_like(values), self.spec)
