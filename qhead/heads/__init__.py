@@ -69,6 +69,9 @@ class _Heads(Mapping[str, "type[TorchHead]"]):
         head: type[TorchHead] = __getattr__(_CLASSES[kind])
         return head
 
+    def __contains__(self, kind: object) -> bool:
+        return kind in _CLASSES  # without an import
+
     def __iter__(self) -> Iterator[str]:
         return iter(_CLASSES)
 
@@ -85,10 +88,9 @@ def make_head(kind: str, **options: Any) -> TorchHead:
     Raises:
         HeadError: Unknown kind or option, or a value out of its range.
     """
-    if kind not in _CLASSES:
-        raise HeadError(
-            f"Expected a head among {', '.join(HEADS)}, got {kind!r}.{did_you_mean(kind, HEADS)}"
-        )
+    if not isinstance(kind, str) or kind not in _CLASSES:
+        hint = did_you_mean(str(kind), HEADS)
+        raise HeadError(f"Expected a head among {', '.join(HEADS)}, got {kind!r}.{hint}")
     head_class = HEADS[kind]
     known = list(inspect.signature(head_class).parameters)
     for name in options:

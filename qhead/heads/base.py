@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral
@@ -53,8 +54,8 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
     options that stores them unchanged (scikit-learn's convention; among them ``training`` and
     ``seed``), writes `build_module`, and checks its options in `validate_options`.
 
-    Embeddings are float32 inside, logits float64 outside. Everything random comes from `seed`;
-    torch's global generator is neither read nor moved.
+    Embeddings and weights are float32 inside, logits float64 outside. Everything random comes
+    from `seed`; torch's global generator is neither read nor moved.
 
     Attributes:
         classes_: (K,) labels, sorted.
@@ -67,6 +68,9 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
     """
 
     kind: ClassVar[str]
+    #: Arithmetic of `logits` (the weights are float32). In float64 the logits of a row do not
+    #: depend on the number of rows beside it, on which the order of summation does.
+    inference_dtype: ClassVar[torch.dtype] = torch.float32
 
     training: TrainingOptions | None
     seed: int
@@ -215,7 +219,11 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
         features = self._validated(X, reset=False)
         if target is not None and target.spec != "exact":
             return self._logits_on(features, target)
-        return compute_logits(self.module_, torch.tensor(features)).numpy().astype(np.float64)
+        module = self.module_
+        if self.inference_dtype != torch.float32:
+            module = copy.deepcopy(module).to(self.inference_dtype)
+        logits = compute_logits(module, torch.tensor(features, dtype=self.inference_dtype))
+        return logits.numpy().astype(np.float64)
 
     def _logits_on(
         self, features: NDArray[np.float32], target: ExecutionTarget
@@ -243,7 +251,8 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
 
     def predict(self, X: ArrayLike, *, target: ExecutionTarget | None = None) -> NDArray[Any]:
         """Return labels (n,)."""
-        return self.classes_[self.logits(X, target=target).argmax(axis=1)]
+        logits = self.logits(X, target=target)
+        return self.classes_[logits.argmax(axis=1)]
 
     @property
     def num_parameters(self) -> int:

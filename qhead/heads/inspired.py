@@ -27,6 +27,7 @@ class InspiredHead(TorchHead):
     """
 
     kind = "inspired"
+    inference_dtype = torch.float64
 
     def __init__(
         self, *, num_units: int = 10, training: TrainingOptions | None = None, seed: int = 0

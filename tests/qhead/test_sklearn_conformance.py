@@ -1,0 +1,29 @@
+"""scikit-learn's own checks of a classifier, on the heads that need no circuit."""
+
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from qhead.heads import InspiredHead, MLPHead, ReducedMLPHead, TorchHead
+from qhead.training import TrainingOptions
+
+QUICK = TrainingOptions(learning_rate=0.1, max_epochs=10, batch_size=16)
+
+#: Head -> check that cannot apply -> the reason. A check listed here must fail.
+EXPECTED_FAILURES: dict[str, dict[str, str]] = {}
+
+
+def expected_failures(head: TorchHead) -> dict[str, str]:
+    return EXPECTED_FAILURES.get(head.kind, {})
+
+
+@parametrize_with_checks(
+    [
+        MLPHead(training=QUICK),
+        MLPHead(hidden=4, training=QUICK),
+        InspiredHead(num_units=4, training=QUICK),
+        ReducedMLPHead(num_components=2, training=QUICK),
+    ],
+    expected_failed_checks=expected_failures,
+    xfail_strict=True,
+)
+def test_conforms_to_scikit_learn(estimator, check) -> None:
+    check(estimator)
