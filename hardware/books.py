@@ -298,8 +298,8 @@ class Books:
 def spending(db: sqlite3.Connection, run_id: str) -> Spending:
     """Return what a run has cost and may still cost, in QPU seconds.
 
-    A job on the platform counts with its estimate until the platform has said what it charged, and
-    so does each earlier attempt and each duplicate of it.
+    A job on the platform counts with what was reserved for it until the platform has said what it
+    charged, and so does each earlier attempt and each duplicate of it.
     """
     charged = db.execute(
         "SELECT coalesce(sum(r.charged_seconds), 0) FROM remote_jobs r "
@@ -307,7 +307,8 @@ def spending(db: sqlite3.Connection, run_id: str) -> Spending:
         (run_id,),
     ).fetchone()[0]
     uncharged = db.execute(
-        "SELECT coalesce(sum(j.estimate_seconds), 0) FROM remote_jobs r "
+        "SELECT coalesce(sum(coalesce(j.reserved_seconds, j.estimate_seconds)), 0) "
+        "FROM remote_jobs r "
         "JOIN tags t ON t.tag = r.tag JOIN jobs j ON j.run_id = t.run_id AND j.idx = t.idx "
         "WHERE t.run_id = ? AND r.charged_seconds IS NULL",
         (run_id,),
@@ -315,8 +316,8 @@ def spending(db: sqlite3.Connection, run_id: str) -> Spending:
     by_state = {
         row["state"]: row["seconds"]
         for row in db.execute(
-            "SELECT state, sum(estimate_seconds) AS seconds FROM jobs WHERE run_id = ? "
-            "GROUP BY state",
+            "SELECT state, sum(coalesce(reserved_seconds, estimate_seconds)) AS seconds "
+            "FROM jobs WHERE run_id = ? GROUP BY state",
             (run_id,),
         )
     }

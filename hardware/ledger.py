@@ -92,12 +92,12 @@ class Ledger(Books):
                 return Claim()
             if not run.local and (held := self._held_back(db, pace, now)):
                 return held
-            self._check_budget(db, run, row["idx"], row["estimate_seconds"])
+            reserved = self._share(db, run, row["idx"], row["estimate_seconds"])
             db.execute(
                 "UPDATE jobs SET state = 'submitting', claimant = ?, lease_until = ?, "
-                "reason = NULL, remote_id = NULL, verified = 0, updated_at = ? "
-                "WHERE run_id = ? AND idx = ?",
-                (claimant, iso(now + lease_seconds), iso(now), run_id, row["idx"]),
+                "reserved_seconds = ?, reason = NULL, remote_id = NULL, verified = 0, "
+                "updated_at = ? WHERE run_id = ? AND idx = ?",
+                (claimant, iso(now + lease_seconds), reserved, iso(now), run_id, row["idx"]),
             )
             db.execute(
                 "UPDATE tags SET sent_at = ? WHERE run_id = ? AND idx = ? AND attempt = ?",
@@ -137,11 +137,12 @@ class Ledger(Books):
                 )
         return None
 
-    def _check_budget(
+    def _share(
         self, db: sqlite3.Connection, run: RunRecord, idx: int, seconds: float
-    ) -> None:
+    ) -> float | None:
+        """Return the part of what the budget leaves that a job may use up, by its estimate."""
         if run.budget_seconds is None:
-            return
+            return None
         spent = spending(db, run.id)
         used = spent.charged + spent.in_flight
         if used + seconds > run.budget_seconds + _SLACK:
@@ -151,6 +152,8 @@ class Ledger(Books):
                 f"under way and the job needs about {seconds:g} s. What has been sent can be "
                 "collected; resume the run with a larger budget to send the rest."
             )
+        left = run.budget_seconds - used
+        return max(seconds, seconds * left / spent.to_come) if spent.to_come else seconds
 
     def take_over(self, run_id: str, claimant: str, lease_seconds: float) -> list[JobRecord]:
         """Take the jobs whose request may have left a process that ended or let its lease lapse."""
@@ -196,6 +199,11 @@ class Ledger(Books):
     def release(self, job: JobRecord, reason: str) -> bool:
         """Note that the platform did not take a job: it is to be sent again."""
         with self.writing() as db:
+            db.execute(
+                "UPDATE jobs SET reserved_seconds = NULL WHERE run_id = ? AND idx = ? "
+                "AND claimant IS ?",
+                (job.run_id, job.idx, job.claimant),
+            )
             return self.move_job(db, job, "planned", reason=reason)
 
     def refuse(self, job: JobRecord, reason: str) -> bool:
@@ -326,7 +334,8 @@ class Ledger(Books):
             for job in again:
                 self.move_job(db, job, "planned", reason=job.reason)
                 db.execute(
-                    "UPDATE jobs SET attempt = attempt + 1, remote_id = NULL, verified = 0 "
+                    "UPDATE jobs SET attempt = attempt + 1, remote_id = NULL, verified = 0, "
+                    "reserved_seconds = NULL "
                     "WHERE run_id = ? AND idx = ?",
                     (run_id, job.idx),
                 )

@@ -71,6 +71,7 @@ class JobRecord:
     tag: str
     sent_at: str | None
     estimate_seconds: float
+    reserved_seconds: float | None  # its share of the budget while it is under way
     remote_id: str | None
     verified: bool  # looked for a second job under its tag
     reason: str | None

@@ -53,6 +53,7 @@ CREATE TABLE jobs (
         CHECK (state IN ('planned', 'submitting', 'submitted', 'done', 'failed', 'cancelled')),
     attempt INTEGER NOT NULL DEFAULT 1,
     estimate_seconds REAL NOT NULL,
+    reserved_seconds REAL,
     remote_id TEXT,
     verified INTEGER NOT NULL DEFAULT 0 CHECK (verified IN (0, 1)),
     reason TEXT,

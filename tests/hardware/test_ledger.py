@@ -199,8 +199,17 @@ def test_the_budget_holds_over_attempts_and_duplicates(ledger):
     ledger.reopen(run)
     with pytest.raises(BudgetError):
         ledger.claim_next(run, ME, 60, FREE)
-    ledger.reopen(run, budget_seconds=7.5)
+    ledger.reopen(run, budget_seconds=8.0)
     assert send(ledger, run).attempt == 2
+
+
+def test_a_generous_budget_is_shared_out_by_estimate(ledger):
+    run = new_run(ledger, jobs=3, budget=12.0)
+    jobs = [send(ledger, run) for _ in range(3)]
+    assert [job.reserved_seconds for job in jobs] == pytest.approx([4, 4, 4])
+    assert ledger.spending(run).in_flight == pytest.approx(12)
+    ledger.charge(jobs[0].remote_id, 2.0, "DONE")
+    assert ledger.spending(run).in_flight == pytest.approx(8)
 
 
 def test_resubmission_takes_a_new_tag_and_leaves_cancelled_jobs_alone(ledger):
