@@ -1,1 +1,70 @@
 """A parameterised-quantum-circuit head on a sentence transformer."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qhead.classifier import TextClassifier
+    from qhead.data import LabelledTexts, few_shot_split, holdout_split, load_splits, load_texts
+    from qhead.embeddings import SentenceEncoder
+    from qhead.evaluation import Evaluation
+    from qhead.heads import InspiredHead, MLPHead, QuantumHead, ReducedMLPHead, make_head
+    from qhead.prediction import Prediction
+    from qhead.targets import resolve_target
+    from qhead.training import TrainingOptions
+
+__version__ = "0.1.0"
+
+# Name → module. Nothing is imported before it is used: torch and Qiskit take seconds.
+_EXPORTS = {
+    "Evaluation": "qhead.evaluation",
+    "InspiredHead": "qhead.heads",
+    "LabelledTexts": "qhead.data",
+    "MLPHead": "qhead.heads",
+    "Prediction": "qhead.prediction",
+    "QuantumHead": "qhead.heads",
+    "ReducedMLPHead": "qhead.heads",
+    "SentenceEncoder": "qhead.embeddings",
+    "TextClassifier": "qhead.classifier",
+    "TrainingOptions": "qhead.training",
+    "few_shot_split": "qhead.data",
+    "holdout_split": "qhead.data",
+    "load_splits": "qhead.data",
+    "load_texts": "qhead.data",
+    "make_head": "qhead.heads",
+    "resolve_target": "qhead.targets",
+}
+
+__all__ = [
+    "Evaluation",
+    "InspiredHead",
+    "LabelledTexts",
+    "MLPHead",
+    "Prediction",
+    "QuantumHead",
+    "ReducedMLPHead",
+    "SentenceEncoder",
+    "TextClassifier",
+    "TrainingOptions",
+    "__version__",
+    "few_shot_split",
+    "holdout_split",
+    "load_splits",
+    "load_texts",
+    "make_head",
+    "resolve_target",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_EXPORTS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -4,7 +4,7 @@
     config.json         encoder and its identity, head and its options, labels, number of features
     head.safetensors    the head's tensors
     circuit.qasm        the head's circuit, OpenQASM 3, parameters by name (quantum heads only)
-    history.json        one record an epoch
+    history.json        one record an epoch, and which of them was best
     metrics.json        scores at training time
     data.json           fingerprint and class counts of the training data
     versions.json       the versions that made the model
@@ -61,7 +61,7 @@ class StoredModel:
     config: dict[str, Any]
     tensors: dict[str, torch.Tensor]
     circuit: str | None = None  # OpenQASM 3
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -151,9 +151,8 @@ def read_model(folder: Path) -> StoredModel:
         name: _parse_json(folder / f"{name}.json", content[f"{name}.json"]) for name in _JSON_FILES
     }
     for name, value in parts.items():
-        expected = list if name == "history" else dict
-        if not isinstance(value, expected):
-            raise ModelError(f"{folder / name}.json: expected a JSON {expected.__name__}.")
+        if not isinstance(value, dict):
+            raise ModelError(f"{folder / name}.json: expected a JSON object.")
     version = parts["config"].pop("format_version", None)
     if version != FORMAT_VERSION:
         raise ModelError(

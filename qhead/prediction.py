@@ -19,11 +19,15 @@ standard errors, nothing of how the expectations were measured.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import softmax
 
-from qhead.errors import InputError
+from qhead.errors import HeadError, InputError
+
+if TYPE_CHECKING:
+    from hardware.targets import ExecutionTarget
 
 #: Two-sided 95 % of a normal distribution.
 Z_95 = 1.959963984540054
@@ -129,3 +133,47 @@ def _propagate(gradient: np.ndarray, std_errors: np.ndarray, independent: bool) 
     """Return the standard error (n,) of a quantity with this gradient (n, M)."""
     parts = np.abs(gradient) * std_errors
     return np.sqrt((parts**2).sum(axis=1)) if independent else parts.sum(axis=1)
+
+
+def predict_head(
+    head: Any,
+    embeddings: np.ndarray,
+    target: ExecutionTarget | None = None,
+    *,
+    z: float = Z_95,
+) -> Prediction:
+    """Predict embeddings (n, d) with a fitted head, with the statistical error of the target.
+
+    Args:
+        head: A `TorchHead` or any fitted scikit-learn classifier with ``predict_proba``.
+        embeddings: Shape (n, d).
+        target: Where the circuits run; None is exact.
+        z: Standard errors by which a margin must differ from zero to be decided.
+
+    Raises:
+        HeadError: A target for a head that runs no circuit, or a head without probabilities.
+    """
+    if target is None or target.spec == "exact":
+        if not hasattr(head, "predict_proba"):
+            raise HeadError(
+                f"Expected a head with predict_proba, got {type(head).__name__}, which gives "
+                "labels only. Use predict, or a head that knows probabilities."
+            )
+        return exact_prediction(np.asarray(head.predict_proba(embeddings)), head.classes_)
+    if not hasattr(head, "expectations"):
+        raise HeadError(
+            f"Expected the target 'exact', got {target.spec!r}: the head "
+            f"{getattr(head, 'kind', type(head).__name__)!r} runs no circuit. "
+            "Only quantum heads run on other targets."
+        )
+    expectations = head.expectations(embeddings, target)
+    weight, _ = head.readout_weights()
+    return sampled_prediction(
+        head.logits_from(expectations.values),
+        expectations.std_errors,
+        weight,
+        head.classes_,
+        z=z,
+        target=expectations.target,
+        notes=expectations.notes,
+    )

@@ -1,0 +1,395 @@
+"""TextClassifier: a sentence encoder and a head, by scikit-learn's conventions."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.utils.validation import check_is_fitted
+
+from hardware.targets import ExecutionTarget
+from qhead.data import MAX_CHARACTERS, LabelledTexts
+from qhead.data.texts import check_text
+from qhead.embedding_cache import EmbeddingCache
+from qhead.embeddings import Progress, SentenceEncoder
+from qhead.errors import DataError, EncoderError, HeadError, InputError, ModelError
+from qhead.evaluation import Evaluation, check_labels, evaluate_prediction
+from qhead.heads import HEADS, TorchHead
+from qhead.model_folder import StoredModel, read_model, write_model
+from qhead.openqasm import says_the_same, to_openqasm
+from qhead.prediction import Prediction, predict_head
+from qhead.targets import resolve_target
+from qhead.training import EpochRecord, ProgressCallback
+
+_PACKAGES = (
+    "qhead", "numpy", "torch", "qiskit", "qiskit-machine-learning", "qiskit-aer",
+    "sentence-transformers", "scikit-learn",
+)  # fmt: skip
+
+
+class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-ignore]
+    """A classifier of sentences: frozen sentence encoder, then a head trained on its embeddings.
+
+    Args:
+        encoder: A `SentenceEncoder`, the id or folder of a sentence-transformers model, or None
+            for the model that ships with the project.
+        head: A head of `qhead.heads`, any scikit-learn classifier, or None for a `QuantumHead`
+            with its defaults. `fit` trains a clone.
+
+    Attributes:
+        classes_: The K labels, sorted.
+        encoder_: The `SentenceEncoder` in use.
+        head_: The trained head.
+        data_: Number, classes and fingerprint of the training sentences.
+        metrics_: Scores that the model carries with it when saved; empty until someone fills it.
+        versions_: Versions of the packages that trained it.
+
+    A specification given as `target` draws its shots from the head's seed (0 where it has none),
+    so that the same call gives the same result; pass a target for another seed.
+    """
+
+    def __init__(
+        self, encoder: SentenceEncoder | str | None = None, head: TorchHead | Any | None = None
+    ) -> None:
+        self.encoder = encoder
+        self.head = head
+
+    def fit(
+        self,
+        texts: Sequence[str],
+        labels: ArrayLike,
+        *,
+        validation: tuple[Sequence[str], ArrayLike] | None = None,
+        progress: ProgressCallback | None = None,
+        embedding_progress: Progress | None = None,
+        checkpoint: str | Path | None = None,
+    ) -> Self:
+        """Embed n sentences and train the head on them.
+
+        Args:
+            texts: n sentences.
+            labels: n labels, integers or strings, of at least two classes.
+            validation: Sentences and labels that choose the best weights; None lets the head
+                hold some of the n back. Scikit-learn's classifiers do not use it.
+            progress: Called after each epoch of training.
+            embedding_progress: Called as sentences are embedded.
+            checkpoint: File from which an interrupted training of the head goes on.
+
+        Raises:
+            DataError: Empty or over-long sentences, counts that differ, one class only.
+            EncoderError: The encoder cannot be loaded, or gives NaN.
+            HeadError: Options that do not fit together or do not fit the embeddings.
+        """
+        data = LabelledTexts(tuple(_checked(texts)), np.asarray(labels), "texts")
+        data.check_trainable()
+        encoder = self._make_encoder()
+        pair = None
+        if validation is not None:
+            sentences, known = _checked(validation[0]), np.asarray(validation[1])
+            held_out = LabelledTexts(tuple(sentences), known, "validation texts")
+            held_out.check_labels(data.classes.tolist())
+            pair = (_embed(encoder, sentences, embedding_progress), held_out.labels)
+        return self.fit_embedded(
+            encoder,
+            data,
+            _embed(encoder, data.texts, embedding_progress),
+            validation=pair,
+            progress=progress,
+            checkpoint=checkpoint,
+        )
+
+    def fit_embedded(
+        self,
+        encoder: SentenceEncoder,
+        data: LabelledTexts,
+        embeddings: np.ndarray,
+        *,
+        validation: tuple[np.ndarray, np.ndarray] | None = None,
+        progress: ProgressCallback | None = None,
+        checkpoint: str | Path | None = None,
+    ) -> Self:
+        """Train the head on sentences whose embeddings (n, d) `encoder` has made already.
+
+        Args:
+            encoder: The encoder that made them and will make those of new sentences.
+            data: n sentences with labels.
+            embeddings: Their embeddings, shape (n, d).
+            validation: Embeddings and labels of the held-out sentences.
+            progress, checkpoint: As for `fit`.
+        """
+        data.check_trainable()
+        head = self._make_head()
+        if isinstance(head, TorchHead):
+            head.fit(
+                embeddings,
+                data.labels,
+                validation=validation,
+                progress=progress,
+                checkpoint=checkpoint,
+            )
+        elif checkpoint is not None:
+            raise InputError(
+                f"Expected no checkpoint for {type(head).__name__}, got {str(checkpoint)!r}: "
+                "only heads trained epoch by epoch go on from one."
+            )
+        else:
+            head.fit(embeddings, data.labels)
+        self.encoder_, self.head_ = encoder, head
+        self.classes_ = head.classes_
+        classes, counts = np.unique(data.labels, return_counts=True)
+        self.data_: dict[str, Any] = {
+            "source": data.source,
+            "n": len(data),
+            "classes": {str(k): int(n) for k, n in zip(classes, counts, strict=True)},
+            "fingerprint": data.fingerprint,
+        }
+        self.metrics_: dict[str, Any] = {}
+        self.versions_ = current_versions()
+        return self
+
+    def predict(
+        self, texts: Sequence[str], target: ExecutionTarget | str | None = None
+    ) -> np.ndarray:
+        """Return the label of each sentence, shape (n,)."""
+        check_is_fitted(self, "head_")
+        where = self._resolve(target)
+        if where is not None:
+            return self.predict_detailed(texts, where).labels
+        labels: np.ndarray = self.head_.predict(self.embed(texts))
+        return labels
+
+    def predict_proba(
+        self, texts: Sequence[str], target: ExecutionTarget | str | None = None
+    ) -> np.ndarray:
+        """Return the probability of each class, shape (n, K), columns as in `classes_`."""
+        return self.predict_detailed(texts, target).probabilities
+
+    def predict_detailed(
+        self, texts: Sequence[str], target: ExecutionTarget | str | None = None
+    ) -> Prediction:
+        """Return labels, probabilities and what the target's shot noise leaves of them.
+
+        Raises:
+            DataError: An empty or over-long sentence.
+            HeadError: A target other than exact for a head that runs no circuit.
+        """
+        check_is_fitted(self, "head_")
+        where = self._resolve(target)
+        return predict_head(self.head_, self.embed(texts), where)
+
+    def score(
+        self,
+        texts: Sequence[str],
+        labels: ArrayLike,
+        target: ExecutionTarget | str | None = None,
+    ) -> float:
+        """Return the accuracy; a label unseen in training is an error, not a miss."""
+        check_is_fitted(self, "head_")
+        truth = np.asarray(labels)
+        if truth.shape != (len(texts),):
+            raise DataError(f"Expected {len(texts)} labels, one a sentence, got {truth.shape}.")
+        check_labels(truth, self.classes_)
+        return float((self.predict(texts, target) == truth).mean())
+
+    def evaluate(
+        self,
+        texts: Sequence[str],
+        labels: ArrayLike,
+        target: ExecutionTarget | str | None = None,
+    ) -> Evaluation:
+        """Return accuracy with its interval, F1, confusion and calibration."""
+        check_is_fitted(self, "head_")
+        truth = np.asarray(labels)
+        check_labels(truth, self.classes_)
+        return evaluate_prediction(self.predict_detailed(texts, target), truth, self.classes_)
+
+    def embed(self, texts: Sequence[str], *, progress: Progress | None = None) -> np.ndarray:
+        """Return the embeddings of n sentences, shape (n, d), float32."""
+        check_is_fitted(self, "encoder_")
+        return _embed(self.encoder_, _checked(texts), progress)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write the model into a new folder, whole or not at all (see `qhead.model_folder`).
+
+        Raises:
+            ModelError: The destination cannot be used, the disk is full, or the head is
+                scikit-learn's, whose state only a pickle could hold.
+        """
+        check_is_fitted(self, "head_")
+        if not isinstance(self.head_, TorchHead):
+            raise ModelError(
+                f"Expected a head of qhead to save ({', '.join(HEADS)}), got "
+                f"{type(self.head_).__name__}: its state could only be pickled, and nothing here "
+                "is. Train it again where it is needed."
+            )
+        config = {
+            "encoder": {"config": self.encoder_.config(), "identity": self.encoder_.identity},
+            "head": self.head_.config(),
+            "labels": {
+                "type": "integer" if self.classes_.dtype.kind in "iu" else "string",
+                "values": self.classes_.tolist(),
+            },
+            "num_features": int(self.head_.n_features_in_),
+        }
+        history = {
+            "epochs": [asdict(record) for record in self.head_.history_],
+            "best_epoch": self.head_.best_epoch_,
+            "stopped": self.head_.stopped_,
+            "seconds": self.head_.training_seconds_,
+        }
+        circuit = getattr(self.head_, "circuit", None)
+        stored = StoredModel(
+            config=config,
+            tensors=self.head_.state(),
+            circuit=None if circuit is None else to_openqasm(circuit),
+            history=history,
+            metrics=self.metrics_,
+            data=self.data_,
+            versions=self.versions_,
+        )
+        write_model(Path(folder), stored, overwrite=overwrite)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        encoder: SentenceEncoder | None = None,
+        cache: bool | EmbeddingCache | None = True,
+    ) -> TextClassifier:
+        """Return the model of a folder, after checking all of it.
+
+        Args:
+            folder: What `save` wrote.
+            encoder: The encoder to use, from another place say; it must be the same model.
+            cache: Cache of the encoder, where none is given: see `SentenceEncoder`.
+
+        Raises:
+            ModelError: The folder is damaged, newer, foreign, or its parts contradict each other.
+            EncoderError: The sentence encoder cannot be found.
+        """
+        stored = read_model(Path(folder))
+        where = f"{folder}/config.json"
+        try:
+            recorded = stored.config["encoder"]
+            classes = _classes(stored.config["labels"])
+            head = TorchHead.from_config(stored.config["head"])
+            head.restore(stored.tensors, classes, stored.config["num_features"])
+            _restore_history(head, stored.history)
+            if encoder is None:
+                encoder = SentenceEncoder.from_config(recorded["config"], cache=cache)
+            identity = dict(recorded["identity"])
+        except EncoderError:
+            raise
+        except (InputError, KeyError, TypeError, ValueError) as error:
+            reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+            raise ModelError(
+                f"{where}: expected a model of this version of qhead, got: {reason}"
+            ) from error
+        if _essence(encoder.identity) != _essence(identity):
+            raise ModelError(
+                f"{folder}: expected the sentence encoder the model was trained with, got another: "
+                f"{recorded['config']} has other weights or settings here. Bring the same encoder, "
+                "or train again."
+            )
+        _check_circuit(folder, head, stored.circuit)
+        model = cls(encoder=encoder, head=head)
+        model.encoder_, model.head_, model.classes_ = encoder, head, head.classes_
+        model.data_, model.metrics_ = stored.data, stored.metrics
+        model.versions_ = stored.versions
+        return model
+
+    def _make_encoder(self) -> SentenceEncoder:
+        if self.encoder is None:
+            return SentenceEncoder()
+        if isinstance(self.encoder, str):
+            return SentenceEncoder(self.encoder)
+        if not hasattr(self.encoder, "encode"):
+            raise EncoderError(
+                "Expected a SentenceEncoder, a model's id or folder, or None, got "
+                f"{type(self.encoder).__name__}."
+            )
+        return self.encoder
+
+    def _make_head(self) -> Any:
+        if self.head is None:
+            return HEADS["quantum"]()
+        if not hasattr(self.head, "fit") or isinstance(self.head, type):
+            raise HeadError(
+                "Expected a head, e.g. QuantumHead(), or a scikit-learn classifier, got "
+                f"{self.head!r}."
+            )
+        return clone(self.head)
+
+    def _resolve(self, target: ExecutionTarget | str | None) -> ExecutionTarget | None:
+        return resolve_target(target, seed=getattr(self.head_, "seed", 0))
+
+
+def current_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide a result."""
+    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
+
+
+def _checked(texts: Sequence[str]) -> list[str]:
+    """Return the sentences as a list; raise `DataError` for one that cannot be used."""
+    if isinstance(texts, str | bytes):
+        raise DataError(f"Expected a list of sentences, got the single one {texts[:40]!r}.")
+    sentences = list(texts)
+    if not sentences:
+        raise DataError("Expected at least one sentence, got none.")
+    for index, text in enumerate(sentences):
+        check_text(text, f"sentence {index + 1}", max_characters=MAX_CHARACTERS)
+    return sentences
+
+
+def _embed(encoder: SentenceEncoder, texts: Sequence[str], progress: Progress | None) -> np.ndarray:
+    embeddings = np.asarray(encoder.encode(texts, progress=progress))  # (n, d)
+    bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
+    if bad.size:
+        raise EncoderError(
+            f"Expected finite embeddings, got NaN or infinity for {bad.size} of {len(texts)} "
+            f"sentences, first for {texts[bad[0]][:40]!r}. Check the encoder's weights."
+        )
+    return embeddings
+
+
+def _essence(identity: dict[str, Any]) -> dict[str, Any]:
+    """Return what an encoder is, without the name and place it was found by."""
+    return {key: value for key, value in identity.items() if key not in ("model", "revision")}
+
+
+def _classes(labels: Any) -> np.ndarray:
+    """Return the labels (K,) of a configuration with the type they had."""
+    kinds: dict[str, tuple[type, type]] = {"integer": (int, np.int64), "string": (str, np.str_)}
+    python_type, dtype = kinds[labels["type"]]
+    if not all(type(value) is python_type for value in labels["values"]):
+        raise ValueError(f"labels that are not all of type {labels['type']}")
+    return np.array(labels["values"], dtype=dtype)
+
+
+def _restore_history(head: TorchHead, history: dict[str, Any]) -> None:
+    head.history_ = tuple(EpochRecord(**record) for record in history.get("epochs", []))
+    head.best_epoch_ = history.get("best_epoch")
+    head.stopped_ = history.get("stopped")
+    head.training_seconds_ = history.get("seconds")
+
+
+def _check_circuit(folder: str | Path, head: TorchHead, stored: str | None) -> None:
+    """Raise where circuit.qasm does not say what the head's options say."""
+    circuit = getattr(head, "circuit", None)
+    if circuit is None and stored is None:
+        return
+    if circuit is not None and stored is not None and says_the_same(stored, circuit):
+        return
+    raise ModelError(
+        f"{folder}/circuit.qasm: expected the circuit that config.json describes, got "
+        f"{'none' if stored is None else 'another'}. The files are not of one model: "
+        "train and save again."
+    )

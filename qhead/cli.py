@@ -1,0 +1,311 @@
+"""The command line: one function a verb. The bodies are in `qhead.commands`.
+
+Nothing heavy is imported until a verb runs, so that ``qhead --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qhead.commands.guard import exit_codes
+
+app = typer.Typer(
+    name="qhead",
+    help="A quantum-circuit head on a sentence transformer: train it in seconds, see what shots "
+    "and gate noise do to it.",
+    epilog="First steps: qhead demo. Targets: exact, shots:1024, noisy:P1,P2[,READOUT][:SHOTS], "
+    "aer:fez[:SHOTS]. Exit code 0: done, 1: the run failed, 2: a bad call.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+_ENCODER, _HEAD, _TRAINING = "Encoder", "Head", "Training"
+
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="A CSV, TSV, JSONL or Parquet file, a folder of splits, a Hub data set id, "
+        "or demo:reviews, demo:support.",
+    ),
+]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.", min=0)]
+Force = Annotated[bool, typer.Option("--force", help="Replace what --out names.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep embeddings.")]
+TextColumn = Annotated[
+    str | None, typer.Option("--text-column", help="Column of the sentences.", show_default=False)
+]
+LabelColumn = Annotated[
+    str | None, typer.Option("--label-column", help="Column of the labels.", show_default=False)
+]
+Target = Annotated[str, typer.Option("--target", help="Where the circuits run.")]
+
+
+def _head(name: str, help: str) -> typer.models.OptionInfo:
+    return typer.Option(name, help=help, rich_help_panel=_HEAD, show_default=False)
+
+
+def _training(name: str, help: str) -> typer.models.OptionInfo:
+    return typer.Option(name, help=help, rich_help_panel=_TRAINING, show_default=False)
+
+
+@app.callback(invoke_without_command=True)
+def _qhead(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from qhead import __version__
+
+        typer.echo(f"qhead {__version__}")
+        raise typer.Exit
+
+
+@app.command(epilog="Example: qhead demo --out first-look")
+@exit_codes
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the report.")] = Path("qhead-demo"),
+    seed: Seed = 0,
+    json: Json = False,
+    no_cache: NoCache = False,
+) -> None:
+    """Train on the sentences that ship with qhead, rehearse on every target, write a report."""
+    from qhead.commands.demo import run
+
+    run(out, seed=seed, json=json, cache=not no_cache)
+
+
+@app.command(
+    epilog="Example: qhead train reviews.csv --out model --num-qubits 8 --num-layers 2 --seed 1"
+)
+@exit_codes
+def train(
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the new model.")],
+    force: Force = False,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    validation_fraction: Annotated[
+        float, typer.Option("--validation-fraction", help="Share held out to choose the weights.")
+    ] = 0.15,
+    test_fraction: Annotated[
+        float, typer.Option("--test-fraction", help="Share held out to be scored once.")
+    ] = 0.0,
+    per_class: Annotated[
+        int | None,
+        typer.Option(
+            "--per-class", help="Sample so many rows of each class; the rest is for the test."
+        ),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--encoder",
+            help="Id or folder of a sentence-transformers model; default: the one that ships.",
+            rich_help_panel=_ENCODER,
+            show_default=False,
+        ),
+    ] = None,
+    no_cache: NoCache = False,
+    head: Annotated[
+        str,
+        typer.Option(
+            "--head", help="quantum, mlp, reduced_mlp or inspired.", rich_help_panel=_HEAD
+        ),
+    ] = "quantum",
+    num_qubits: Annotated[int | None, _head("--num-qubits", "Qubits of the circuit.")] = None,
+    num_layers: Annotated[int | None, _head("--num-layers", "Layers of the ansatz.")] = None,
+    connectivity: Annotated[
+        int | None, _head("--connectivity", "Entangling range C of a block.")
+    ] = None,
+    num_reuploads: Annotated[
+        int | None, _head("--num-reuploads", "Times the angles are uploaded.")
+    ] = None,
+    num_encoders: Annotated[
+        int | None, _head("--num-encoders", "Amplitude-encoded modules in front.")
+    ] = None,
+    topology: Annotated[str | None, _head("--topology", "ring, chain or full.")] = None,
+    encoder_qubits: Annotated[
+        int | None, _head("--encoder-qubits", "Qubits of an encoder's register.")
+    ] = None,
+    reduction: Annotated[
+        str | None, _head("--reduction", "How to fit a longer embedding into the register.")
+    ] = None,
+    bias_amplitude: Annotated[
+        float | None, _head("--bias-amplitude", "Constant amplitude: the head's linear term.")
+    ] = None,
+    readout: Annotated[str | None, _head("--readout", "expectations or probabilities.")] = None,
+    num_measured: Annotated[int | None, _head("--num-measured", "Qubits that are read.")] = None,
+    hidden: Annotated[int | None, _head("--hidden", "Hidden width of an MLP.")] = None,
+    learning_rate: Annotated[float | None, _training("--learning-rate", "Of AdamW.")] = None,
+    weight_decay: Annotated[float | None, _training("--weight-decay", "Of AdamW.")] = None,
+    max_epochs: Annotated[int | None, _training("--max-epochs", "Passes over the data.")] = None,
+    batch_size: Annotated[int | None, _training("--batch-size", "Sentences a step.")] = None,
+    schedule: Annotated[str | None, _training("--schedule", "cosine or constant.")] = None,
+    patience: Annotated[
+        int | None, _training("--patience", "Epochs without a new best before it stops.")
+    ] = None,
+    monitor: Annotated[
+        str | None, _training("--monitor", "What is best: loss or accuracy.")
+    ] = None,
+    class_weight: Annotated[str | None, _training("--class-weight", "balanced, or none.")] = None,
+    checkpoint: Annotated[
+        Path | None, _training("--checkpoint", "File to go on from after an interruption.")
+    ] = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Train a head on labelled sentences and save the model."""
+    from qhead.commands.train import TrainRequest, run
+
+    run(
+        TrainRequest(
+            data=data,
+            out=out,
+            force=force,
+            text_column=text_column,
+            label_column=label_column,
+            validation_fraction=validation_fraction,
+            test_fraction=test_fraction,
+            per_class=per_class,
+            encoder=encoder,
+            cache=not no_cache,
+            head=head,
+            head_options=_given(
+                num_qubits=num_qubits,
+                num_layers=num_layers,
+                connectivity=connectivity,
+                num_reuploads=num_reuploads,
+                num_encoders=num_encoders,
+                topology=topology,
+                encoder_qubits=encoder_qubits,
+                reduction=reduction,
+                bias_amplitude=bias_amplitude,
+                readout=readout,
+                num_measured=num_measured,
+                hidden=hidden,
+            ),
+            training_options=_given(
+                learning_rate=learning_rate,
+                weight_decay=weight_decay,
+                max_epochs=max_epochs,
+                batch_size=batch_size,
+                schedule=schedule,
+                patience=patience,
+                monitor=monitor,
+                class_weight=class_weight,
+            ),
+            checkpoint=checkpoint,
+            seed=seed,
+        ),
+        json=json,
+    )
+
+
+@app.command(epilog="Example: qhead evaluate model test.csv --target noisy:0.001,0.01 --json")
+@exit_codes
+def evaluate(
+    model: Model,
+    data: Data,
+    target: Target = "exact",
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="Split to score where DATA has several; default: test."),
+    ] = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    seed: Seed = 0,
+    json: Json = False,
+    no_cache: NoCache = False,
+) -> None:
+    """Score a model: accuracy with its interval, F1, confusion matrix, calibration."""
+    from qhead.commands.evaluate import run
+
+    run(
+        model,
+        data,
+        target=target,
+        split=split,
+        columns=(text_column, label_column),
+        seed=seed,
+        json=json,
+        cache=not no_cache,
+    )
+
+
+@app.command(epilog="Example: qhead predict model reviews.txt --target shots:1024 --format jsonl")
+@exit_codes
+def predict(
+    model: Model,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="[FILE|-]", help="Sentences: a data file, a .txt with one a line, or -."
+        ),
+    ] = "-",
+    target: Target = "exact",
+    format: Annotated[str, typer.Option("--format", help="csv or jsonl.")] = "csv",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; default: standard output.")
+    ] = None,
+    force: Force = False,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="CSV: leave cells alone that a spreadsheet would execute."),
+    ] = False,
+    text_column: TextColumn = None,
+    seed: Seed = 0,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
+    no_cache: NoCache = False,
+) -> None:
+    """Label sentences: label, probability, standard error, decided or not."""
+    from qhead.commands.predict import run
+
+    run(
+        model,
+        file,
+        target=target,
+        format="jsonl" if json else format,
+        out=out,
+        force=force,
+        raw=raw,
+        text_column=text_column,
+        seed=seed,
+        cache=not no_cache,
+    )
+
+
+@app.command(epilog="Example: qhead report model --out model.html")
+@exit_codes
+def report(
+    model: Model,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; default: MODEL.html beside it.")
+    ] = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Write one self-contained HTML page about a saved model."""
+    from qhead.commands.report import run
+
+    run(model, out, force=force, json=json)
+
+
+def _given(**options: object) -> dict[str, object]:
+    """Return the options that were given; a head or a training knows its own defaults."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""What several verbs share: opening models and data, and talking to the terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from hardware.errors import did_you_mean
+from qhead.data import LabelledTexts, load_splits
+from qhead.data.texts import shown
+from qhead.errors import DataError
+from qhead.progress import counting_bar
+
+if TYPE_CHECKING:
+    from qhead.classifier import TextClassifier
+    from qhead.embeddings import Progress
+    from qhead.evaluation import Evaluation
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """Print one JSON object to standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def open_model(folder: Path, *, cache: bool) -> TextClassifier:
+    """Load a model folder, with or without the cache of embeddings."""
+    from qhead.classifier import TextClassifier
+
+    return TextClassifier.load(folder, cache=cache)
+
+
+def load_split(
+    source: str, split: str | None, columns: tuple[str | None, str | None]
+) -> LabelledTexts:
+    """Load one split of a data set: the one named, else ``test``, else the only one."""
+    text_column, label_column = columns
+    splits = load_splits(source, text_column=text_column, label_column=label_column)
+    name = split or ("test" if "test" in splits else next(iter(splits)))
+    if name not in splits or (split is None and name != "test" and len(splits) > 1):
+        hint = did_you_mean(name, splits) if split else ""
+        raise DataError(
+            f"{source}: expected one of its splits {shown(splits)}, got "
+            f"{repr(split) if split else 'no choice, and none is called test'}.{hint} "
+            "Name one with --split."
+        )
+    return splits[name]
+
+
+@contextmanager
+def embedding_bar(description: str) -> Iterator[Progress]:
+    """Yield the callback that shows on a terminal how many sentences are embedded."""
+    with counting_bar(description) as bar:
+
+        def report(done: int, total: int) -> None:
+            bar(done, total)
+
+        yield report
+
+
+def align_labels(data: LabelledTexts, classes: np.ndarray) -> LabelledTexts:
+    """Return the data with its labels in the type of the model's classes.
+
+    A file that happens to hold only some of the labels may read as integers what the training data
+    had as strings ("1", "2", "other"); spelling decides, and nothing is ever converted but that.
+
+    Raises:
+        DataError: Labels that the model was not trained on, all of them listed.
+    """
+    known = {str(label): label for label in classes.tolist()}
+    spelled = [str(label) for label in data.labels.tolist()]
+    unseen = sorted({label for label in spelled if label not in known})
+    if unseen:
+        first = next(index for index, label in enumerate(spelled) if label not in known)
+        raise DataError(
+            f"{data.place(first)}: expected one of the labels seen in training ({shown(known)}), "
+            f"got {len(unseen)} other(s): {shown(unseen)}.{did_you_mean(spelled[first], known)} "
+            "Remove or rename these rows, or train on data that has them."
+        )
+    labels = np.array([known[label] for label in spelled], dtype=classes.dtype)
+    return LabelledTexts(data.texts, labels, data.source, data.positions)
+
+
+def evaluation_table(evaluations: Sequence[Evaluation], *, title: str) -> Table:
+    """Return a table of evaluations, one row each."""
+    table = Table(title=title, title_justify="left")
+    for name in ("target", "n", "accuracy", "95 % interval", "F1", "calibration error", "Brier"):
+        table.add_column(name, justify="left" if name == "target" else "right")
+    table.add_column("undecided", justify="right")
+    for row in evaluations:
+        table.add_row(
+            row.target, str(row.n), percent(row.accuracy), interval(row.accuracy_interval),
+            f"{row.f1:.3f}", f"{row.calibration_error:.3f}", f"{row.brier:.3f}",
+            str(row.undecided),
+        )  # fmt: skip
+    return table
+
+
+def confusion_table(evaluation: Evaluation) -> Table:
+    """Return the confusion matrix as a table: rows are true labels."""
+    table = Table(title="true label ↓, label given →", title_justify="left")
+    table.add_column("")
+    for label in evaluation.classes:
+        table.add_column(str(label), justify="right")
+    for label, row in zip(evaluation.classes, evaluation.confusion, strict=True):
+        table.add_row(str(label), *map(str, row))
+    return table
+
+
+def percent(fraction: float) -> str:
+    """Return ``76.0 %``."""
+    return f"{100 * fraction:.1f} %"
+
+
+def interval(bounds: tuple[float, float]) -> str:
+    """Return ``73.1 – 78.7 %``."""
+    return f"{100 * bounds[0]:.1f} – {100 * bounds[1]:.1f} %"
+
+
+def console() -> Console:
+    """Return the console for results; labels are data, never markup.
+
+    In a pipe a table keeps its natural width: 80 columns would cut it.
+    """
+    return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 140)

@@ -1,0 +1,224 @@
+"""``qhead train``: data in, model folder out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+
+from qhead.classifier import TextClassifier
+from qhead.commands.common import console, embedding_bar, interval, percent, print_json
+from qhead.commands.guard import INTERRUPTED, complain
+from qhead.data import (
+    LabelledTexts,
+    duplicates_across,
+    few_shot_split,
+    holdout_split,
+    load_splits,
+)
+from qhead.embeddings import DEFAULT_MODEL, SentenceEncoder
+from qhead.errors import DataError
+from qhead.evaluation import Evaluation, evaluate_prediction
+from qhead.heads import make_head
+from qhead.model_folder import check_destination
+from qhead.prediction import predict_head
+from qhead.progress import training_bar
+from qhead.training import TrainingOptions
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """Everything ``qhead train`` was asked for."""
+
+    data: str
+    out: Path
+    force: bool = False
+    text_column: str | None = None
+    label_column: str | None = None
+    validation_fraction: float = 0.15
+    test_fraction: float = 0.0
+    per_class: int | None = None
+    encoder: str | None = None
+    cache: bool = True
+    head: str = "quantum"
+    head_options: dict[str, Any] = field(default_factory=dict)
+    training_options: dict[str, Any] = field(default_factory=dict)
+    checkpoint: Path | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Training data and what is held out of it."""
+
+    train: LabelledTexts
+    validation: LabelledTexts | None
+    test: LabelledTexts | None
+
+    def by_name(self) -> dict[str, LabelledTexts]:
+        """Return the parts that are there, by name."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in parts.items() if part is not None}
+
+
+def run(request: TrainRequest, *, json: bool) -> None:
+    """Train, save and say what came of it."""
+    # Everything that can be refused is refused before the first second of work.
+    check_destination(request.out, overwrite=request.force)
+    head = make_head(
+        request.head.replace("-", "_"),
+        training=TrainingOptions.from_dict(request.training_options),
+        seed=request.seed,
+        **request.head_options,
+    )
+    parts = split(request)
+    report_duplicates(parts)
+    encoder = SentenceEncoder(request.encoder or DEFAULT_MODEL, cache=request.cache)
+    start = time.perf_counter()
+    embeddings = {name: _embed(encoder, name, part) for name, part in parts.by_name().items()}
+    model = TextClassifier(encoder, head)
+    pair = None
+    if parts.validation is not None:
+        pair = (embeddings["validation"], parts.validation.labels)
+    with training_bar(f"training {request.head}") as progress:
+        model.fit_embedded(
+            encoder,
+            parts.train,
+            embeddings["train"],
+            validation=pair,
+            progress=progress,
+            checkpoint=request.checkpoint,
+        )
+    evaluations = {
+        name: evaluate_prediction(
+            predict_head(model.head_, embeddings[name]), part.labels, model.classes_
+        )
+        for name, part in parts.by_name().items()
+        if name != "train"
+    }
+    model.data_["seed"] = request.seed
+    model.metrics_ = {name: result.as_dict() for name, result in evaluations.items()}
+    model.save(request.out, overwrite=request.force)
+    _tell(request, model, evaluations, time.perf_counter() - start, json=json)
+    if model.head_.stopped_ == "interrupted":
+        complain("Interrupted", f"the best weights until then are in {request.out}.")
+        raise typer.Exit(INTERRUPTED)
+
+
+def split(request: TrainRequest) -> Parts:
+    """Return the data set's own splits, or hold some rows of its only one out."""
+    splits = load_splits(
+        request.data, text_column=request.text_column, label_column=request.label_column
+    )
+    if "train" not in splits:
+        raise DataError(
+            f"{request.data}: expected a split 'train', got only {', '.join(splits)}. "
+            "Give the file to train on."
+        )
+    train = splits["train"]
+    train.check_trainable()
+    validation, test = splits.get("validation"), splits.get("test")
+    for part in (validation, test):
+        if part is not None:
+            part.check_labels(train.classes.tolist())
+    if request.per_class is not None:
+        if validation is not None or test is not None or request.test_fraction:
+            raise DataError(
+                f"{request.data}: expected a single file for --per-class, which makes the test "
+                "set of all other rows, got a data set with splits or --test-fraction."
+            )
+        rows = few_shot_split(
+            train.labels,
+            per_class=request.per_class,
+            validation_fraction=request.validation_fraction,
+            seed=request.seed,
+        )
+    else:
+        if test is not None and request.test_fraction:
+            raise DataError(f"{request.data} has a test split already: leave --test-fraction out.")
+        rows = holdout_split(
+            train.labels,
+            validation_fraction=0.0 if validation is not None else request.validation_fraction,
+            test_fraction=request.test_fraction,
+            seed=request.seed,
+        )
+    return Parts(
+        train.rows(rows.train),
+        validation if validation is not None else _rows(train, rows.validation),
+        test if test is not None else _rows(train, rows.test),
+    )
+
+
+def _rows(data: LabelledTexts, rows: Any) -> LabelledTexts | None:
+    return data.rows(rows) if len(rows) else None
+
+
+def report_duplicates(parts: Parts) -> None:
+    """Warn of sentences that are trained on and scored on: they make a score too good."""
+    for name, part in parts.by_name().items():
+        if name == "train":
+            continue
+        if pairs := duplicates_across(parts.train.texts, part.texts):
+            i, j = pairs[0]
+            complain(
+                "Warning",
+                f"{len(pairs)} of {len(part)} {name} sentences are training sentences too, the "
+                f"first at {part.place(j)} as at {parts.train.place(i)}: the {name} score will be "
+                "too good. Remove them from one side.",
+            )
+
+
+def _embed(encoder: SentenceEncoder, name: str, part: LabelledTexts) -> np.ndarray:
+    with embedding_bar(f"embedding {name}") as progress:
+        return encoder.encode(part.texts, progress=progress)
+
+
+def _tell(
+    request: TrainRequest,
+    model: TextClassifier,
+    evaluations: dict[str, Evaluation],
+    seconds: float,
+    *,
+    json: bool,
+) -> None:
+    """Print what was trained and how it scores, as a table or as one JSON object."""
+    head = model.head_
+    summary = asdict(head.summary())
+    if json:
+        print_json(
+            {
+                "model": str(request.out),
+                "head": summary,
+                "encoder": model.encoder_.config()["model"],
+                "data": model.data_,
+                "best_epoch": head.best_epoch_,
+                "epochs": len(head.history_),
+                "stopped": head.stopped_,
+                "training_seconds": head.training_seconds_,
+                "seconds": seconds,
+                **{name: result.as_dict() for name, result in evaluations.items()},
+            }
+        )
+        return
+    screen = console()
+    size = f"{summary['num_parameters']} parameters"
+    if summary["num_qubits"] is not None:
+        size += (
+            f", {summary['num_qubits']} qubits, depth {summary['depth']}, "
+            f"{summary['num_two_qubit_gates']} two-qubit gates"
+        )
+    screen.print(
+        f"{head.kind}: {size}\n"
+        f"{model.data_['n']} sentences, {len(head.history_)} epochs in "
+        f"{head.training_seconds_:.1f} s, best after epoch {head.best_epoch_}"
+    )
+    for name, result in evaluations.items():
+        screen.print(
+            f"{name}: {percent(result.accuracy)} ({interval(result.accuracy_interval)}), "
+            f"n = {result.n}, F1 {result.f1:.3f}"
+        )
+    screen.print(f"model: {request.out}")
