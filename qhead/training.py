@@ -172,7 +172,7 @@ def train(
     _check_pair(features, targets, num_classes, "training")
     if validation is not None:
         _check_pair(*validation, num_classes, "validation")
-    weights = class_weights(targets, num_classes, options.class_weight)
+    weights = class_weights(targets, num_classes, options.class_weight).to(features.dtype)
     run = _Run(module, options, seed)
     fingerprint = ""
     if checkpoint is not None:
@@ -201,12 +201,12 @@ def train(
 
 
 def class_weights(targets: Tensor, num_classes: int, kind: str | None) -> Tensor:
-    """Return one weight per class, (num_classes,) float32, of mean 1 over the samples."""
+    """Return one weight per class, (num_classes,) float64, of mean 1 over the samples."""
     if kind is None:
-        return torch.ones(num_classes)
+        return torch.ones(num_classes, dtype=torch.float64)
     counts = torch.bincount(targets, minlength=num_classes)
     present = int((counts > 0).sum())
-    return torch.where(counts > 0, len(targets) / (present * counts.clamp(min=1)), 0.0)
+    return torch.where(counts > 0, len(targets) / (present * counts.clamp(min=1).double()), 0.0)
 
 
 def evaluate(
