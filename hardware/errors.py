@@ -9,11 +9,18 @@ HardwareError                   anything this package raises on purpose
 │   ├── UnknownRunError         a run that the ledger does not know
 │   └── RunStateError           a run that is in no state for what was asked
 ├── EmulationError              a local simulation that could not be run as asked
-│   └── NoiseNotAppliedError    a noise model that touched no instruction
+│   ├── NoiseNotAppliedError    a noise model that touched no instruction
+│   └── UnsupportedCircuitError a circuit outside what the emulation covers
 ├── LedgerError                 a ledger that cannot be read or written; it is as it was
 └── RunError                    a run on a device, real or local, that did not finish
     ├── AccountError            no login, or one that is no longer accepted; resumable
     └── ServiceError            the platform did not answer as it should; resumable
+        ├── BusyError           it takes no more jobs now: nothing was sent
+        ├── RefusedError        it will not take this job
+        ├── BatchClosedError    the batch takes no more jobs
+        ├── UnclearError        no answer, or a useless one: the request may have had its effect
+        ├── VanishedError       it does not know the job
+        └── BadResultError      the result is none
 
 Every message says what was expected, what came, and what to do.
 """
@@ -75,6 +82,10 @@ class LedgerError(HardwareError):
     exit_code = 2
 
 
+class UnsupportedCircuitError(EmulationError):
+    """A circuit that the chosen way of emulation does not cover."""
+
+
 class RunError(HardwareError):
     """A run on a device, real or local, did not finish."""
 
@@ -87,6 +98,35 @@ class AccountError(RunError):
 
 class ServiceError(RunError):
     """The platform did not answer as it should. The run can be resumed."""
+
+
+class BusyError(ServiceError):
+    """The platform takes no more jobs now; nothing was sent."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        #: Seconds after which the platform asks to be tried again, where it said so.
+        self.retry_after = retry_after
+
+
+class RefusedError(ServiceError):
+    """The platform will not take this job."""
+
+
+class BatchClosedError(ServiceError):
+    """The batch takes no more jobs."""
+
+
+class UnclearError(ServiceError):
+    """No answer came, or a useless one: the request may or may not have had its effect."""
+
+
+class VanishedError(ServiceError):
+    """The platform does not know the job."""
+
+
+class BadResultError(ServiceError):
+    """What the platform sent as a result is none."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 
+from hardware.errors import InvalidInputError, UnknownTargetError, did_you_mean
 from hardware.workload import Expectations, Workload
 
 
@@ -25,3 +26,74 @@ class ExecutionTarget(Protocol):
 
     def run(self, workload: Workload) -> Expectations:
         """Run all parameter sets of a workload and return their expectation values."""
+
+
+#: Specifications that `parse_target` reads, by kind.
+SYNTAX = {
+    "shots": "shots:N",
+    "noisy": "noisy:P1,P2[,READOUT][:N]",
+    "aer": "aer:NAME[:N]",
+}
+
+
+def parse_target(spec: str, *, seed: int | None = None) -> ExecutionTarget:
+    """Turn a specification into a target.
+
+    ``shots:1024`` has ideal gates; ``noisy:0.001,0.01,0.02`` depolarises with λ = 0.001 after each
+    one-qubit and 0.01 after each two-qubit gate and flips 2 % of the measured bits (`noise` says
+    what λ is); ``aer:fez`` has the calibration of `FakeFez`. A last ``:N`` sets the shots, 4096
+    by default. Aer and the IBM client are imported only where a target needs them.
+
+    Raises:
+        UnknownTargetError: The specification cannot be parsed.
+        UnknownBackendError: No backend has the given name.
+        InvalidInputError: Shots below one or a rate outside [0, 1].
+    """
+    kind, _, rest = spec.strip().partition(":")
+    if kind == "exact":
+        raise UnknownTargetError(
+            "Expected a target of `hardware`, got 'exact': the exact simulator is "
+            "qhead.simulator's; ask qhead for it."
+        )
+    if kind not in SYNTAX:
+        raise UnknownTargetError(
+            f"Expected a target such as {', '.join(SYNTAX.values())}, got {spec!r}."
+            f"{did_you_mean(kind, SYNTAX)}"
+        )
+    fields = rest.split(":") if rest else []
+    from hardware import emulation
+
+    if kind == "shots":
+        _expect(len(fields) == 1, kind, spec)
+        return emulation.ShotsTarget(shots=_shots(fields[0], spec), seed=seed)
+    _expect(len(fields) in (1, 2) and all(fields), kind, spec)
+    shots = _shots(fields[1], spec) if len(fields) == 2 else emulation.DEFAULT_SHOTS
+    if kind == "noisy":
+        rates = [_number(text, spec) for text in fields[0].split(",")]
+        _expect(len(rates) in (2, 3), kind, spec)
+        return emulation.NoisyTarget(*rates, shots=shots, seed=seed)
+    return emulation.CalibratedTarget(fields[0], shots=shots, seed=seed)
+
+
+def _expect(good: bool, kind: str, spec: str) -> None:
+    if not good:
+        raise UnknownTargetError(f"Expected {SYNTAX[kind]}, got {spec!r}.")
+
+
+def _shots(text: str, spec: str) -> int:
+    try:
+        shots = int(text)
+    except ValueError:
+        raise UnknownTargetError(
+            f"Expected a whole number of shots, got {text!r} in {spec!r}."
+        ) from None
+    if shots < 1:
+        raise InvalidInputError(f"Expected at least one shot, got {shots} in {spec!r}.")
+    return shots
+
+
+def _number(text: str, spec: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UnknownTargetError(f"Expected a rate, got {text!r} in {spec!r}.") from None

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from qiskit.circuit import QuantumCircuit
+from qiskit.circuit import Barrier, Gate, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
 from hardware.errors import InvalidWorkloadError
+from hardware.hashing import array_bytes, circuit_bytes, digest, observable_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +70,12 @@ class Workload:
             raise InvalidWorkloadError(
                 f"Expected finite parameter values, got NaN or infinity in row {row}."
             )
+        for instruction in self.circuit.data:
+            if not isinstance(instruction.operation, Gate | Barrier):
+                raise InvalidWorkloadError(
+                    f"Expected a circuit of gates, got {instruction.operation.name!r}: a workload "
+                    "is unitary; every target adds its own measurements."
+                )
         if not self.observables:
             raise InvalidWorkloadError("Expected at least one observable, got none.")
         for index, observable in enumerate(self.observables):
@@ -76,6 +83,11 @@ class Workload:
                 raise InvalidWorkloadError(
                     f"Expected observables on {self.circuit.num_qubits} qubits, got "
                     f"{observable.num_qubits} for observable {index}."
+                )
+            if not np.isrealobj(observable.coeffs) and np.abs(observable.coeffs.imag).max() > 0:
+                raise InvalidWorkloadError(
+                    f"Expected observables with real coefficients, got {observable.coeffs} for "
+                    f"observable {index}: a measured quantity is Hermitian."
                 )
 
     @property
@@ -104,6 +116,25 @@ class Workload:
     def rows(self, selection: Sequence[int] | np.ndarray | slice) -> Workload:
         """Return the same workload with a part of its parameter sets."""
         return Workload(self.circuit, self.parameters, self.values[selection], self.observables)
+
+    def content_hash(self, options: str = "", calibration_id: str = "") -> str:
+        """Return the SHA-256 of everything that decides a run's outcome, as hexadecimal text.
+
+        Two workloads that differ in any value, gate, observable, option or calibration have
+        different hashes; the same one built twice, in any process, has one.
+
+        Args:
+            options: Canonical text of the options of the run, e.g. `canonical_json`.
+            calibration_id: Identifier of the backend's calibration.
+        """
+        return digest(
+            circuit_bytes(self.circuit),
+            "\n".join(self.parameters).encode(),
+            array_bytes(self.values),
+            observable_bytes(self.observables),
+            options.encode(),
+            calibration_id.encode(),
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,98 @@
+"""Find backends by name."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from qiskit.providers import BackendV2
+from qiskit.transpiler import Target
+
+from hardware.errors import UnknownBackendError, did_you_mean
+
+#: A calibrated error at or above this marks an instruction that does not work.
+DEAD_ERROR = 0.5
+
+
+@lru_cache(maxsize=1)
+def _fake_classes() -> dict[str, Any]:
+    # Imported here: the client takes most of a second.
+    from qiskit_ibm_runtime import fake_provider
+    from qiskit_ibm_runtime.fake_provider.fake_backend import FakeBackendV2
+
+    classes: dict[str, Any] = {}
+    for value in vars(fake_provider).values():
+        if isinstance(value, type) and issubclass(value, FakeBackendV2):
+            classes[getattr(value, "backend_name", "").removeprefix("fake_")] = value
+    classes.pop("", None)  # the base class has no name
+    return classes
+
+
+def fake_names() -> tuple[str, ...]:
+    """Return the short names of all fake backends, sorted: ``"fez"`` for `FakeFez`."""
+    return tuple(sorted(_fake_classes()))
+
+
+def fake_name(name: str) -> str:
+    """Return the short name of a fake backend given as fez, fake_fez, FakeFez or ibm_fez.
+
+    Raises:
+        UnknownBackendError: No fake backend has this name.
+    """
+    short = name.lower()
+    for prefix in ("fake_", "ibm_", "fake"):
+        short = short.removeprefix(prefix)
+    short = short.removesuffix("v2")
+    if short not in _fake_classes():
+        raise UnknownBackendError(
+            f"Expected the name of a fake backend such as 'fez', got {name!r}."
+            f"{did_you_mean(short, fake_names())} "
+            "`hardware.backends.fake_names()` lists all."
+        )
+    return short
+
+
+@lru_cache(maxsize=8)
+def fake_backend(name: str) -> BackendV2:
+    """Return the fake backend of this name; the same object for the same name.
+
+    Raises:
+        UnknownBackendError: No fake backend has this name.
+    """
+    return _fake_classes()[fake_name(name)]()
+
+
+def working_target(backend: BackendV2) -> Target:
+    """Return the backend's target without the instructions that do not work.
+
+    Calibrations store a broken edge or qubit with an error of a half or more; the transpiler would
+    use it where a route is short.
+    """
+    target = backend.target
+    dead = {
+        (name, qubits)
+        for name, instances in target.items()
+        for qubits, properties in (instances or {}).items()
+        if properties is not None and (properties.error or 0.0) >= DEAD_ERROR
+    }
+    if not dead:
+        return target
+    kept = Target(
+        description=target.description,
+        num_qubits=target.num_qubits,
+        dt=target.dt,
+        granularity=target.granularity,
+        min_length=target.min_length,
+        pulse_alignment=target.pulse_alignment,
+        acquire_alignment=target.acquire_alignment,
+        qubit_properties=target.qubit_properties,
+    )
+    for name, instances in target.items():
+        operation = target.operation_from_name(name)
+        if instances is None or instances == {None: None}:
+            kept.add_instruction(operation, name=name)
+            continue
+        alive = {qubits: p for qubits, p in instances.items() if (name, qubits) not in dead}
+        if alive:
+            kept.add_instruction(operation, alive, name=name)
+    return kept

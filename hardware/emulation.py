@@ -1,0 +1,241 @@
+"""Local targets: finite shots, depolarising rates, a fake backend's calibration.
+
+Each is a frozen dataclass that says how a circuit is prepared (which gates, which qubits, which
+errors); drawing the shots and turning them into expectation values is the same for all.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from qiskit.circuit import QuantumCircuit
+from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
+
+from hardware.errors import InvalidInputError
+from hardware.noise import (
+    RATE_BASIS,
+    NoiseReport,
+    calibrated_noise,
+    check_probability,
+    depolarizing_noise,
+)
+from hardware.observables import Measurement
+from hardware.sampling import Method, PreparedCircuit, Sampler, ShotStreams
+from hardware.transpile import (
+    restrict_to_active,
+    split_measurements,
+    translate,
+    transpile_measured,
+)
+from hardware.workload import Expectations, Workload
+
+DEFAULT_SHOTS = 4096
+
+
+@dataclass(frozen=True)
+class EmulatedTarget(ABC):
+    """What the local targets share.
+
+    Args:
+        shots: Shots of every parameter set and measurement setting.
+        seed: Seed of the shots. The same seed gives the same `run`; None a fresh one every time.
+        method: How noise is simulated.
+    """
+
+    shots: int = field(default=DEFAULT_SHOTS, kw_only=True)
+    seed: int | None = field(default=None, kw_only=True)
+    method: Method = field(default=Method.AUTO, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.shots < 1:
+            raise InvalidInputError(f"Expected at least one shot, got {self.shots}.")
+        if self.seed is not None and self.seed < 0:
+            raise InvalidInputError(f"Expected a seed of zero or more, got {self.seed}.")
+
+    @property
+    @abstractmethod
+    def spec(self) -> str:
+        """The canonical specification; `parse_target` turns it back into this target."""
+
+    @abstractmethod
+    def prepare(self, circuit: QuantumCircuit, measured: Sequence[int]) -> PreparedCircuit:
+        """Return a circuit as this target runs it, with its noise.
+
+        Args:
+            circuit: Unitary circuit.
+            measured: The circuit's qubit behind each outcome bit.
+        """
+
+    def estimator(self) -> BaseEstimatorV2:
+        """Return a V2 estimator over this target, for `EstimatorQNN`."""
+        from hardware.primitives import EmulatedEstimator
+
+        return EmulatedEstimator(self)
+
+    def sampler(self) -> BaseSamplerV2:
+        """Return a V2 sampler over this target, for `SamplerQNN`."""
+        from hardware.primitives import EmulatedSampler
+
+        return EmulatedSampler(self)
+
+    def run(self, workload: Workload) -> Expectations:
+        """Run all parameter sets of a workload.
+
+        Diagonal observables share one set of counts; others are measured in qubit-wise commuting
+        settings, each with `shots` shots. Standard errors come from the shots themselves.
+
+        Raises:
+            NoiseNotAppliedError: Noise was asked for, but touches nothing.
+            EmulationError: The simulation could not be run.
+        """
+        measurement = Measurement.of(workload.observables)
+        engine = SettingsEngine(self, workload.circuit, workload.parameters, measurement)
+        values, errors = engine.estimate(workload.values, self.shots, ShotStreams.of(self.seed))
+        return Expectations(values, errors, self.spec, self.shots, engine.notes())
+
+    def noise_report(self, workload: Workload) -> NoiseReport | None:
+        """Return what the noise touches in a workload's circuit; None for a noiseless target."""
+        measurement = Measurement.of(workload.observables)
+        for setting in measurement.settings:
+            circuit = setting.append_basis_change(workload.circuit)
+            return self.prepare(circuit, setting.qubits).report
+        return None
+
+
+class SettingsEngine:
+    """One circuit in all measurement settings of some observables, ready for many rows."""
+
+    def __init__(
+        self,
+        target: EmulatedTarget,
+        circuit: QuantumCircuit,
+        parameters: Sequence[str],
+        measurement: Measurement,
+    ) -> None:
+        self.measurement = measurement
+        self.prepared = [
+            target.prepare(setting.append_basis_change(circuit), setting.qubits)
+            for setting in measurement.settings
+        ]
+        self.samplers = [Sampler(p, parameters, target.method) for p in self.prepared]
+
+    def estimate(
+        self, values: np.ndarray, shots: int, streams: ShotStreams
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return values and standard errors, each (N, M), of parameter values (N, P), radians."""
+        counts = [
+            sampler.sample(values, shots, streams.child(index))
+            for index, sampler in enumerate(self.samplers)
+        ]
+        return self.measurement.combine(counts, len(values))
+
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences on what acted and what is left out."""
+        notes = []
+        if len(self.samplers) > 1:
+            notes.append(f"Measured in {len(self.samplers)} settings, each with all the shots.")
+        if self.samplers:
+            notes.append(self.samplers[0].description)
+            report = self.prepared[0].report
+            notes.extend(report.sentences() if report else ("No noise: ideal gates and read-out.",))
+        return tuple(notes)
+
+
+@dataclass(frozen=True)
+class ShotsTarget(EmulatedTarget):
+    """Ideal gates and read-out, finite shots: ``shots:N``."""
+
+    @property
+    def spec(self) -> str:
+        return f"shots:{self.shots}"
+
+    def prepare(self, circuit: QuantumCircuit, measured: Sequence[int]) -> PreparedCircuit:
+        basis = [*RATE_BASIS, "h", "rzz", "swap", "p", "u"]
+        return PreparedCircuit(translate(circuit, basis), tuple(measured))
+
+
+@dataclass(frozen=True)
+class NoisyTarget(EmulatedTarget):
+    """Depolarising and read-out noise by rate: ``noisy:P1,P2[,READOUT][:N]``.
+
+    The circuit is translated gate by gate to `noise.RATE_BASIS`, nothing is merged, and every gate
+    but RZ carries its error. All rates zero is an explicitly noiseless run.
+
+    Args:
+        p1: λ of Qiskit's ``depolarizing_error(λ, 1)`` after each one-qubit gate.
+        p2: λ of ``depolarizing_error(λ, 2)`` after each two-qubit gate.
+        readout: Probability that a measured bit is flipped.
+    """
+
+    p1: float
+    p2: float
+    readout: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "p1", check_probability(self.p1, "P1"))
+        object.__setattr__(self, "p2", check_probability(self.p2, "P2"))
+        object.__setattr__(self, "readout", check_probability(self.readout, "READOUT"))
+
+    @property
+    def spec(self) -> str:
+        rates = [self.p1, self.p2, self.readout] if self.readout else [self.p1, self.p2]
+        return f"noisy:{','.join(_number(rate) for rate in rates)}:{self.shots}"
+
+    def prepare(self, circuit: QuantumCircuit, measured: Sequence[int]) -> PreparedCircuit:
+        translated = translate(circuit, RATE_BASIS)
+        noise = depolarizing_noise(translated, self.p1, self.p2, self.readout)
+        report = noise.attach(translated, measured)
+        return PreparedCircuit(translated, tuple(measured), noise, report)
+
+
+@dataclass(frozen=True)
+class CalibratedTarget(EmulatedTarget):
+    """The calibration of a fake backend, on the qubits its transpiler picks: ``aer:NAME[:N]``.
+
+    The circuit is transpiled once with its parameters kept, edges that do not work left out; only
+    the qubits it then uses are simulated, under their own errors.
+
+    Args:
+        backend: Short name of a fake backend, e.g. ``"fez"``.
+        optimization_level: Qiskit's, 0 to 3.
+    """
+
+    backend: str
+    optimization_level: int = 3
+
+    def __post_init__(self) -> None:
+        from hardware.backends import fake_name
+
+        super().__post_init__()
+        object.__setattr__(self, "backend", fake_name(self.backend))
+
+    @property
+    def spec(self) -> str:
+        return f"aer:{self.backend}:{self.shots}"
+
+    def prepare(self, circuit: QuantumCircuit, measured: Sequence[int]) -> PreparedCircuit:
+        from hardware.backends import fake_backend, working_target
+
+        backend = fake_backend(self.backend)
+        if circuit.num_qubits > backend.num_qubits:
+            raise InvalidInputError(
+                f"Expected at most the {backend.num_qubits} qubits of {backend.name}, got a "
+                f"circuit of {circuit.num_qubits}: choose a wider backend."
+            )
+        isa = transpile_measured(
+            circuit, measured, working_target(backend), self.optimization_level
+        )
+        unitary, physical_of_bit = split_measurements(isa)
+        outcome = [physical_of_bit[bit] for bit in range(len(measured))]
+        reduced, physical = restrict_to_active(unitary, outcome)
+        bits = tuple(physical.index(qubit) for qubit in outcome)
+        noise = calibrated_noise(backend, reduced, physical)
+        return PreparedCircuit(reduced, bits, noise, noise.attach(reduced, bits))
+
+
+def _number(value: float) -> str:
+    return repr(value).removesuffix(".0")

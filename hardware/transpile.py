@@ -1,0 +1,93 @@
+"""Circuits on their way to a target: translated, laid out, cut to the qubits they use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qiskit import transpile
+from qiskit.circuit import ClassicalRegister, QuantumCircuit
+from qiskit.transpiler import Target
+
+from hardware.errors import UnsupportedCircuitError
+
+#: Seed of every transpilation: the same circuit gets the same layout everywhere.
+TRANSPILER_SEED = 2026
+#: Name of the classical register that targets measure into.
+OUTCOME = "outcome"
+
+
+def translate(circuit: QuantumCircuit, basis: Sequence[str]) -> QuantumCircuit:
+    """Rewrite a circuit gate by gate in a basis; nothing is merged or cancelled."""
+    return transpile(circuit, basis_gates=list(basis), optimization_level=0)
+
+
+def measured_circuit(circuit: QuantumCircuit, measured: Sequence[int]) -> QuantumCircuit:
+    """Return the circuit followed by measurements; classical bit k reads qubit ``measured[k]``."""
+    closed = circuit.copy()
+    closed.add_register(ClassicalRegister(len(measured), OUTCOME))
+    closed.measure(list(measured), list(range(len(measured))))
+    return closed
+
+
+def transpile_measured(
+    circuit: QuantumCircuit, measured: Sequence[int], target: Target, optimization_level: int
+) -> QuantumCircuit:
+    """Transpile a circuit together with its measurements, so that layouts heed read-out errors."""
+    return transpile(
+        measured_circuit(circuit, measured),
+        target=target,
+        optimization_level=optimization_level,
+        seed_transpiler=TRANSPILER_SEED,
+    )
+
+
+def split_measurements(circuit: QuantumCircuit) -> tuple[QuantumCircuit, dict[int, int]]:
+    """Split a circuit that ends in measurements.
+
+    Returns the unitary part, on the same qubits, and the measured qubit of each classical bit.
+
+    Raises:
+        UnsupportedCircuitError: A measurement before the end, a reset or control flow.
+    """
+    unitary = QuantumCircuit(circuit.num_qubits, global_phase=circuit.global_phase)
+    measured: dict[int, int] = {}
+    for step in circuit.data:
+        qubits = [circuit.find_bit(q).index for q in step.qubits]
+        name = step.operation.name
+        if name == "measure":
+            measured[circuit.find_bit(step.clbits[0]).index] = qubits[0]
+        elif name == "barrier":
+            continue
+        elif step.clbits or name == "reset" or set(qubits) & set(measured.values()):
+            raise UnsupportedCircuitError(
+                f"Expected gates followed by measurements, got {name!r} on qubits {qubits} after "
+                "a measurement or with classical bits: split the circuit there."
+            )
+        else:
+            unitary.append(step.operation, qubits, copy=False)
+    return unitary, measured
+
+
+def restrict_to_active(
+    circuit: QuantumCircuit, keep: Sequence[int]
+) -> tuple[QuantumCircuit, tuple[int, ...]]:
+    """Renumber a circuit to the qubits that it uses.
+
+    Args:
+        circuit: Circuit of gates.
+        keep: Qubits that stay even if no gate acts on them.
+
+    Returns:
+        The circuit on qubits 0 … n-1, and the original number of each.
+    """
+    steps = [
+        (step.operation, [circuit.find_bit(q).index for q in step.qubits])
+        for step in circuit.data
+        if step.operation.name != "barrier"
+    ]
+    active = sorted({q for _, qubits in steps for q in qubits} | set(keep))
+    position = {qubit: i for i, qubit in enumerate(active)}
+    reduced = QuantumCircuit(len(active), global_phase=circuit.global_phase)
+    for operation, qubits in steps:
+        reduced.append(operation, [position[q] for q in qubits], copy=False)
+    return reduced, tuple(active)
