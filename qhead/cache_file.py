@@ -104,3 +104,9 @@ def bytes_used(connection: sqlite3.Connection) -> int:
         for name in ("page_count", "freelist_count", "page_size")
     )
     return (pages - free) * size
+
+
+def give_back(connection: sqlite3.Connection) -> None:
+    """Hand the pages of deleted rows back to the disk."""
+    # Not `execute`, which would step the statement once, and so free a single page.
+    connection.executescript("PRAGMA incremental_vacuum")

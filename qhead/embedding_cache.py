@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qhead.cache_file import bytes_used, connect, count_entries, transaction
+from qhead.cache_file import bytes_used, connect, count_entries, give_back, transaction
 from qhead.errors import EncoderError
 
 DEFAULT_MAX_BYTES = 2 * 1024**3
@@ -149,8 +149,8 @@ class EmbeddingCache:
                     "INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?, ?)", rows
                 )
                 evicted = self._evict(connection)
-            if evicted:  # hands the freed pages back to the disk
-                connection.execute("PRAGMA incremental_vacuum").fetchall()
+            if evicted:
+                give_back(connection)
 
     def file_sha256(self, path: Path) -> str:
         """Return the SHA-256 of a file, which is read again only if it has changed.
@@ -188,7 +188,7 @@ class EmbeddingCache:
         """Delete all vectors."""
         with self._off_on_failure(), self._connection() as connection:
             connection.execute("DELETE FROM vectors")
-            connection.execute("PRAGMA incremental_vacuum").fetchall()
+            give_back(connection)
 
     def _read(
         self, connection: sqlite3.Connection, keys: Sequence[bytes]
@@ -230,7 +230,7 @@ class EmbeddingCache:
             return
         try:
             yield
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, UnicodeDecodeError) as error:  # the last: damaged names
             self.enabled = False
             warnings.warn(
                 f"The embedding cache {self.path} is turned off ({error}); sentences are embedded "
