@@ -30,6 +30,12 @@ def count(name: str, value: Any, *, low: int = 1) -> int:
     return int(value)
 
 
+def at_most(name: str, value: int, high: int, what: str) -> None:
+    """Check that `value` is at most `high`, which is `what`."""
+    if value > high:
+        raise HeadError(f"Expected {name} to be at most {high}, {what}, got {value}.")
+
+
 def choice(name: str, value: Any, known: Sequence[str | None]) -> None:
     """Check that `value` is one of `known`."""
     if not isinstance(value, str | None) or value not in known:

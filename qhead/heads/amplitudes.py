@@ -1,0 +1,186 @@
+"""From embeddings to amplitudes, and from amplitudes to angles: the simulated first module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from qhead.circuits import ansatz, num_ansatz_parameters
+from qhead.errors import HeadError
+from qhead.simulator import engine
+from qhead.simulator.program import Program, compile_circuit
+
+REDUCTIONS = (None, "pca", "random")
+
+
+class AmplitudeMap(nn.Module):
+    """Embeddings (n, d) to real amplitudes (n, 2^num_qubits) of unit norm, exactly loaded.
+
+    An embedding, over the training embeddings' root-mean-square norm, fills the first amplitudes;
+    the constant ``bias_amplitude`` comes next, zeros after it; then the whole is normalised.
+
+    Args:
+        num_features: d.
+        features: (n, d) training embeddings, from which mean, scale and projection are taken;
+            None where they will be restored.
+        num_qubits: Width of the register; None takes the smallest that fits.
+        bias_amplitude: The constant, 0 for none.
+        center: Whether the mean is subtracted.
+        reduction: None, "pca" or "random" (Gaussian), for embeddings longer than the register.
+        generator: Source of the random projection.
+
+    Raises:
+        HeadError: The embedding is longer than the register and `reduction` is None, or too few
+            training embeddings for the components asked for.
+    """
+
+    scale: Tensor
+    mean: Tensor
+    projection: Tensor | None
+
+    def __init__(
+        self,
+        num_features: int,
+        features: NDArray[np.float32] | None,
+        *,
+        num_qubits: int | None,
+        bias_amplitude: float,
+        center: bool,
+        reduction: str | None,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.bias_amplitude = float(bias_amplitude)
+        extra = 1 if bias_amplitude else 0
+        needed = num_features + extra
+        self.num_qubits = max(1, (needed - 1).bit_length()) if num_qubits is None else num_qubits
+        room = 2**self.num_qubits - extra
+        if num_features > room and reduction is None:
+            raise HeadError(
+                f"Expected embeddings of at most {room} numbers for {self.num_qubits} encoder "
+                f"qubits{' and a bias amplitude' if extra else ''}, got {num_features}: use "
+                f"encoder_qubits={(needed - 1).bit_length()}, or choose a reduction "
+                "('pca' or 'random')."
+            )
+        data = np.zeros((1, num_features), np.float32) if features is None else features
+        mean = data.mean(axis=0) if center else np.zeros(num_features, np.float32)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("projection", None)
+        if num_features > room:
+            axes = _projection(data - mean, room, reduction, generator, restoring=features is None)
+            self.register_buffer("projection", axes)
+        with torch.no_grad():
+            square = float(self._reduced(torch.tensor(data)).square().sum(dim=1).mean())
+        self.register_buffer("scale", torch.tensor(square**0.5 or 1.0))
+
+    def _reduced(self, embeddings: Tensor) -> Tensor:
+        centred = embeddings - self.mean
+        return centred if self.projection is None else centred @ self.projection
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Return amplitudes (n, 2^num_qubits) of embeddings (n, d).
+
+        Raises:
+            HeadError: An embedding is zero and there is no bias amplitude to load in its place.
+        """
+        reduced = self._reduced(embeddings) / self.scale
+        n, size = reduced.shape
+        amplitudes = torch.zeros(n, 2**self.num_qubits, dtype=reduced.dtype)
+        amplitudes[:, :size] = reduced
+        if self.bias_amplitude:
+            amplitudes[:, size] = self.bias_amplitude
+        norms = amplitudes.norm(dim=1, keepdim=True)
+        if bool((norms == 0).any()):
+            raise HeadError(
+                "Expected embeddings that are not zero, got a zero one, which has no direction to "
+                "load: use a bias_amplitude above 0."
+            )
+        return amplitudes / norms
+
+
+def _projection(
+    centred: NDArray[np.float32],
+    size: int,
+    reduction: str | None,
+    generator: torch.Generator,
+    *,
+    restoring: bool,
+) -> Tensor:
+    """Return a projection (d, size): principal axes, or Gaussian directions of unit variance."""
+    num_features = centred.shape[1]
+    if reduction == "random":
+        return torch.randn(num_features, size, generator=generator) / size**0.5
+    if restoring:
+        return torch.zeros(num_features, size)
+    axes = np.linalg.svd(centred.astype(np.float64), full_matrices=False)[2]
+    if len(axes) < size:
+        raise HeadError(
+            f"Expected at least {size} training embeddings for as many principal components, got "
+            f"{len(axes)}: use fewer encoder_qubits or reduction='random'."
+        )
+    return torch.tensor(axes[:size].T.copy(), dtype=torch.float32)
+
+
+class QuantumEncoder(nn.Module):
+    """Amplitudes (n, 2^Q) → the paper's circuit → ⟨Z⟩ (n, m) of the first m qubits.
+
+    Simulated, always: loading amplitudes on a device would cost more gates than the circuit.
+
+    Args:
+        num_qubits: Q.
+        num_layers: L.
+        connectivity: C.
+        reading: See `qhead.circuits`.
+        num_measured: m.
+        initial_spread: Standard deviation of the initial angles, radians.
+        generator: Source of the initial angles.
+    """
+
+    def __init__(
+        self,
+        num_qubits: int,
+        num_layers: int,
+        connectivity: int,
+        *,
+        reading: str,
+        num_measured: int,
+        initial_spread: float,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        circuit = ansatz(num_qubits, num_layers, connectivity, reading=reading)
+        size = num_ansatz_parameters(num_qubits, num_layers, connectivity, reading)
+        self.weight = nn.Parameter(torch.randn(size, generator=generator) * initial_spread)
+        # Circuit parameters are sorted by name and then index, as one vector's are.
+        self._program = compile_circuit(circuit, range(num_measured), keep_qubits=True)
+        values = np.arange(2**num_measured)
+        signs = [1.0 - 2.0 * ((values >> qubit) & 1) for qubit in range(num_measured)]
+        self._signs = np.array(signs, np.float32)  # (m, 2^m)
+
+    def forward(self, amplitudes: Tensor) -> Tensor:
+        """Return expectation values (n, m) of amplitudes (n, 2^Q)."""
+        result: Tensor = _Encode.apply(amplitudes, self.weight, self._program, self._signs)
+        return result
+
+
+class _Encode(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, amplitudes: Tensor, weight: Tensor, program: Program, signs: NDArray[np.float32]
+    ) -> Tensor:
+        values = np.tile(weight.detach().numpy().astype(np.float64), (len(amplitudes), 1))
+        tape = engine.run(program, values, initial=amplitudes.detach().numpy(), dtype=np.float32)
+        ctx.tape, ctx.signs = tape, signs
+        return torch.from_numpy(tape.probabilities @ signs.T)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        weights = (grad_outputs[0].numpy() @ ctx.signs)[:, None, :]  # (B, 1, C)
+        by_angle, by_amplitude = ctx.tape.pull_back(weights, initial=ctx.needs_input_grad[0])
+        gradient = torch.from_numpy(by_angle[:, 0].sum(axis=0).astype(np.float32))
+        start = None if by_amplitude is None else torch.from_numpy(by_amplitude[:, 0])
+        return start, gradient, None, None

@@ -1,0 +1,356 @@
+"""The quantum head of arXiv 2504.08732: amplitude encoders, a re-uploading circuit, a read-out."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from qiskit.circuit import ClassicalRegister, QuantumCircuit
+from qiskit.quantum_info import SparsePauliOp
+from qiskit_machine_learning.connectors import TorchConnector
+from qiskit_machine_learning.neural_networks import EstimatorQNN, SamplerQNN
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from hardware.workload import Expectations, Workload
+from qhead import checks
+from qhead.circuits import (
+    check_ansatz,
+    data_parameters,
+    reuploading_circuit,
+    weight_parameters,
+)
+from qhead.errors import HeadError
+from qhead.heads.amplitudes import REDUCTIONS, AmplitudeMap, QuantumEncoder
+from qhead.heads.base import HeadSummary, TorchHead
+from qhead.heads.layers import linear
+from qhead.simulator import (
+    AdjointEstimatorGradient,
+    AdjointSamplerGradient,
+    ExactEstimator,
+    ExactSampler,
+    Simulator,
+)
+
+if TYPE_CHECKING:
+    from hardware.targets import ExecutionTarget
+    from qhead.training import TrainingOptions
+
+READOUTS = ("expectations", "probabilities")
+
+
+class QuantumHead(TorchHead):
+    """Encoders → angles → N × [angle encoding → PQC1] → PQC2 → read-out → linear layer.
+
+    Each of the E encoders loads the embedding into the amplitudes of a register of its own, runs a
+    parametrised circuit on it and hands on ⟨Z⟩ of its first Q/E qubits. Encoders are simulated,
+    always; their outputs, times `angle_scale`, are the angles of the circuit that a device can run.
+    That circuit is a stock `EstimatorQNN` (or `SamplerQNN`) in a `TorchConnector`, trained
+    through the exact simulator and its adjoint gradient.
+
+    Args:
+        num_qubits: Q, qubits of the circuit; a multiple of `num_encoders`.
+        num_layers: L of PQC1 and PQC2.
+        connectivity: C of all circuits.
+        num_reuploads: N.
+        num_encoders: E.
+        topology: "ring" (the paper's), "chain" (nearest neighbours) or "full"; of the circuit
+            that a device runs. Encoders are always rings.
+        shared: Whether the N copies of PQC1 share their parameters.
+        reading: Reading "A" or "B" of the paper's figure, see `qhead.circuits`.
+        num_measured: Q_m; qubits 0 … Q_m - 1 are read.
+        readout: "expectations", ⟨Z⟩ of each measured qubit, or "probabilities" of their 2^Q_m
+            joint values (the `SamplerQNN` variant).
+        encoder_qubits: Register width of an encoder; None takes the smallest that holds the
+            embedding and its bias amplitude.
+        encoder_layers: L of the encoders; None takes `num_layers`.
+        reduction: None, "pca" or "random": what makes an embedding fit that is longer than the
+            register. None makes that an error.
+        bias_amplitude: Size of a constant amplitude beside the embedding, in units of the
+            embeddings' root-mean-square norm. ⟨Z⟩ is a quadratic form of the amplitudes; products
+            with the constant give it linear terms in the embedding. 0 leaves it out.
+        center: Subtract the training embeddings' mean before loading. Not without a bias
+            amplitude: the mean is then the only constant there is.
+        angle_scale: s; radians per unit of ⟨Z⟩.
+        initial_spread: Standard deviation of the initial rotation angles, radians. All rotations
+            start near the identity, which leaves the CX gates, a fixed permutation.
+        training: How to train; None takes `TrainingOptions()`.
+        seed: Seed of initialisation, batches and validation split.
+    """
+
+    kind: ClassVar[str] = "quantum"
+
+    def __init__(
+        self,
+        *,
+        num_qubits: int = 10,
+        num_layers: int = 1,
+        connectivity: int = 2,
+        num_reuploads: int = 2,
+        num_encoders: int = 1,
+        topology: str = "ring",
+        shared: bool = True,
+        reading: str = "A",
+        num_measured: int = 1,
+        readout: str = "expectations",
+        encoder_qubits: int | None = None,
+        encoder_layers: int | None = None,
+        reduction: str | None = None,
+        bias_amplitude: float = 3.0,
+        center: bool = False,
+        angle_scale: float = math.pi,
+        initial_spread: float = 0.1,
+        training: TrainingOptions | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.num_qubits = num_qubits
+        self.num_layers = num_layers
+        self.connectivity = connectivity
+        self.num_reuploads = num_reuploads
+        self.num_encoders = num_encoders
+        self.topology = topology
+        self.shared = shared
+        self.reading = reading
+        self.num_measured = num_measured
+        self.readout = readout
+        self.encoder_qubits = encoder_qubits
+        self.encoder_layers = encoder_layers
+        self.reduction = reduction
+        self.bias_amplitude = bias_amplitude
+        self.center = center
+        self.angle_scale = angle_scale
+        self.initial_spread = initial_spread
+        self.training = training
+        self.seed = seed
+
+    def validate_options(self) -> None:
+        """Check all options.
+
+        Raises:
+            HeadError: One is out of its range.
+        """
+        super().validate_options()
+        check_ansatz(
+            self.num_qubits, self.num_layers, self.connectivity, self.topology, self.reading
+        )
+        checks.count("num_reuploads", self.num_reuploads)
+        checks.count("num_encoders", self.num_encoders)
+        checks.count("num_measured", self.num_measured)
+        checks.choice("readout", self.readout, READOUTS)
+        checks.choice("reduction", self.reduction, REDUCTIONS)
+        checks.number("bias_amplitude", self.bias_amplitude, low=0.0)
+        checks.number("angle_scale", self.angle_scale, low=0.0, strict=True)
+        checks.number("initial_spread", self.initial_spread, low=0.0)
+        if self.encoder_qubits is not None:
+            checks.count("encoder_qubits", self.encoder_qubits)
+        if self.encoder_layers is not None:
+            checks.count("encoder_layers", self.encoder_layers, low=0)
+        if self.num_qubits % self.num_encoders:
+            raise HeadError(
+                "Expected num_qubits to be a multiple of num_encoders, so that each encoder feeds "
+                f"as many qubits, got {self.num_qubits} and {self.num_encoders}."
+            )
+        checks.at_most("num_measured", self.num_measured, self.num_qubits, "num_qubits")
+        if self.center and self.bias_amplitude == 0:
+            raise HeadError(
+                "Expected a bias_amplitude above 0 with center=True, got 0: a centred embedding "
+                "without a constant beside it has no linear term."
+            )
+
+    def build_module(
+        self, num_features: int, num_classes: int, features: NDArray[np.float32] | None
+    ) -> QuantumModule:
+        """Return the module for embeddings of `num_features` numbers and `num_classes` classes."""
+        return QuantumModule(self, num_features, num_classes, features)
+
+    @property
+    def circuit(self) -> QuantumCircuit:
+        """The circuit that a device runs, with named parameters and without measurements."""
+        return reuploading_circuit(
+            self.num_qubits,
+            self.num_layers,
+            self.connectivity,
+            self.num_reuploads,
+            topology=self.topology,
+            reading=self.reading,
+            shared=self.shared,
+        )
+
+    @property
+    def observables(self) -> tuple[SparsePauliOp, ...]:
+        """The M observables whose expectation values the read-out takes."""
+        if self.readout == "expectations":
+            return tuple(
+                SparsePauliOp.from_sparse_list([("Z", [q], 1.0)], self.num_qubits)
+                for q in range(self.num_measured)
+            )
+        return tuple(
+            _projector(value, self.num_measured, self.num_qubits)
+            for value in range(2**self.num_measured)
+        )
+
+    def workload(self, X: ArrayLike) -> Workload:
+        """Return the circuit runs that embeddings (n, d) ask for, in their order.
+
+        Raises:
+            HeadError: Embeddings that cannot be used.
+        """
+        check_is_fitted(self, "module_")
+        module = self._quantum_module()
+        with torch.no_grad():
+            angles = module.angles(torch.tensor(self._validated(X, reset=False))).numpy()
+        weights = module.step.weight.detach().numpy()
+        values = np.concatenate([angles, np.tile(weights, (len(angles), 1))], axis=1)
+        circuit = self.circuit
+        names = [p.name for p in (*data_parameters(circuit), *weight_parameters(circuit))]
+        return Workload(circuit, tuple(names), values.astype(np.float64), self.observables)
+
+    def expectations(self, X: ArrayLike, target: ExecutionTarget) -> Expectations:
+        """Return what `target` gives for the circuits of embeddings (n, d)."""
+        return target.run(self.workload(X))
+
+    def logits_from(self, values: ArrayLike) -> NDArray[np.float64]:
+        """Return logits (n, K) of expectation values (n, M)."""
+        weight, bias = self.readout_weights()
+        return np.asarray(values, np.float64) @ weight.T + bias
+
+    def readout_weights(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the read-out's weight (K, M) and bias (K,)."""
+        check_is_fitted(self, "module_")
+        readout = self._quantum_module().readout
+        weight, bias = readout.weight.detach().numpy(), readout.bias.detach().numpy()
+        return weight.astype(np.float64), bias.astype(np.float64)
+
+    def summary(self) -> HeadSummary:
+        """Return the size of the fitted head; circuit figures are of the circuit on a device."""
+        circuit = self.circuit
+        return HeadSummary(
+            kind=self.kind,
+            num_parameters=self.num_parameters,
+            num_qubits=circuit.num_qubits,
+            depth=circuit.depth(),
+            num_two_qubit_gates=circuit.num_nonlocal_gates(),
+        )
+
+    def _logits_on(
+        self, features: NDArray[np.float32], target: ExecutionTarget
+    ) -> NDArray[np.float64]:
+        return self.logits_from(self.expectations(features, target).values)
+
+    def _quantum_module(self) -> QuantumModule:
+        module: Any = self.module_
+        return module
+
+
+class QuantumModule(nn.Module):
+    """The torch module of a `QuantumHead`: embeddings (n, d) to logits (n, K)."""
+
+    def __init__(
+        self,
+        head: QuantumHead,
+        num_features: int,
+        num_classes: int,
+        features: NDArray[np.float32] | None,
+    ) -> None:
+        super().__init__()
+        generator = head.initialisation_generator()
+        self.angle_scale = head.angle_scale
+        self.amplitudes = AmplitudeMap(
+            num_features,
+            features,
+            num_qubits=head.encoder_qubits,
+            bias_amplitude=head.bias_amplitude,
+            center=head.center,
+            reduction=head.reduction,
+            generator=generator,
+        )
+        width = head.num_qubits // head.num_encoders
+        register = max(self.amplitudes.num_qubits, width)
+        if head.encoder_qubits is not None and head.encoder_qubits < width:
+            raise HeadError(
+                f"Expected encoder_qubits of at least {width}, the qubits that each encoder feeds, "
+                f"got {head.encoder_qubits}."
+            )
+        self.amplitudes.num_qubits = register
+        layers = head.num_layers if head.encoder_layers is None else head.encoder_layers
+        self.encoders = nn.ModuleList(
+            QuantumEncoder(
+                register,
+                layers,
+                head.connectivity,
+                reading=head.reading,
+                num_measured=width,
+                initial_spread=head.initial_spread,
+                generator=generator,
+            )
+            for _ in range(head.num_encoders)
+        )
+        self.step = _quantum_step(head, generator)
+        self.readout = linear(len(head.observables), num_classes, generator)
+
+    def angles(self, embeddings: Tensor) -> Tensor:
+        """Return the circuit's angles (n, Q), radians, of embeddings (n, d)."""
+        amplitudes = self.amplitudes(embeddings)
+        outputs = [encoder(amplitudes) for encoder in self.encoders]
+        return self.angle_scale * torch.cat(outputs, dim=1)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Return logits (n, K) of embeddings (n, d)."""
+        logits: Tensor = self.readout(self.step(self.angles(embeddings)))
+        return logits
+
+
+def _quantum_step(head: QuantumHead, generator: torch.Generator) -> TorchConnector:
+    """Return the circuit as a trainable layer: angles (n, Q) to expectation values (n, M)."""
+    circuit = head.circuit
+    inputs, weights = data_parameters(circuit), weight_parameters(circuit)
+    simulator = Simulator(np.float32)
+    network: EstimatorQNN | SamplerQNN
+    if head.readout == "expectations":
+        estimator = ExactEstimator(simulator)
+        network = EstimatorQNN(
+            circuit=circuit,
+            estimator=estimator,
+            observables=list(head.observables),
+            input_params=inputs,
+            weight_params=weights,
+            gradient=AdjointEstimatorGradient(estimator),
+            input_gradients=True,
+        )
+    else:
+        sampler = ExactSampler(simulator, default_shots=None)
+        register = ClassicalRegister(head.num_measured, "meas")
+        circuit.add_register(register)
+        circuit.measure(range(head.num_measured), register)
+        network = SamplerQNN(
+            circuit=circuit,
+            sampler=sampler,
+            input_params=inputs,
+            weight_params=weights,
+            interpret=int,
+            output_shape=2**head.num_measured,
+            gradient=AdjointSamplerGradient(sampler),
+            input_gradients=True,
+        )
+    initial = torch.randn(len(weights), generator=generator) * head.initial_spread
+    # The connector first draws weights of its own from torch's global generator: leave that alone.
+    with torch.random.fork_rng(devices=[]):
+        return TorchConnector(network, initial_weights=initial.numpy())
+
+
+def _projector(value: int, num_measured: int, num_qubits: int) -> SparsePauliOp:
+    """Return the projector on one joint value of qubits 0 … num_measured - 1.
+
+    A product of (1 ± Z)/2: over all subsets of the qubits, Z's on the subset with the product of
+    the signs, divided by 2^num_measured.
+    """
+    terms = []
+    for subset in product((False, True), repeat=num_measured):
+        places = [q for q, chosen in enumerate(subset) if chosen]
+        sign = math.prod(-1 if (value >> q) & 1 else 1 for q in places)
+        terms.append(("Z" * len(places), places, sign / 2**num_measured))
+    return SparsePauliOp.from_sparse_list(terms, num_qubits)
