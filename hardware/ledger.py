@@ -176,6 +176,14 @@ class Ledger(Books):
                     taken.append(row["idx"])
         return [self.job(run_id, idx) for idx in taken]
 
+    def let_go(self, claimant: str) -> None:
+        """Give up a process's claims, so that another need not wait for them to lapse."""
+        with self.writing() as db:
+            db.execute(
+                "UPDATE jobs SET claimant = NULL, lease_until = NULL WHERE claimant = ?",
+                (claimant,),
+            )
+
     def set_batch(self, run_id: str, batch_id: str | None, instead_of: str | None) -> bool:
         """Note the batch that a run's jobs go to; False if another process noted one meanwhile."""
         with self.writing() as db:
@@ -265,14 +273,14 @@ class Ledger(Books):
                 (float(seconds), status, iso(self._now()), remote_id),
             )
 
-    def uncharged(self, run_id: str) -> list[tuple[str, str]]:
-        """Return (remote id, role) of the run's jobs of which no charge is known yet."""
+    def uncharged(self, run_id: str) -> list[tuple[str, str, str]]:
+        """Return (remote id, tag, role) of the run's jobs of which no charge is known yet."""
         rows = self._rows(
-            "SELECT r.remote_id, r.role FROM remote_jobs r JOIN tags t ON t.tag = r.tag "
+            "SELECT r.remote_id, r.tag, r.role FROM remote_jobs r JOIN tags t ON t.tag = r.tag "
             "WHERE t.run_id = ? AND r.charged_seconds IS NULL ORDER BY r.seen_at, r.remote_id",
             run_id,
         )
-        return [(row["remote_id"], row["role"]) for row in rows]
+        return [(row["remote_id"], row["tag"], row["role"]) for row in rows]
 
     # --- ends and new beginnings ----------------------------------------------------------------
 
@@ -318,12 +326,7 @@ class Ledger(Books):
             RunStateError: The run was cancelled and `cancelled_too` is not given.
         """
         with self.writing() as db:
-            run = run_record(db.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone())
-            if run.state == "cancelled" and not cancelled_too:
-                raise RunStateError(
-                    f"Expected a run that was not cancelled, got {run_id}: its results so far can "
-                    "be collected; to pay for its cancelled jobs after all, ask for them expressly."
-                )
+            run = self.check_resumable(run_id, cancelled_too)
             if budget_seconds is not None and not run.local:
                 db.execute(
                     "UPDATE runs SET budget_seconds = ? WHERE id = ?", (budget_seconds, run_id)
@@ -343,6 +346,20 @@ class Ledger(Books):
             if run.state in ("failed", "cancelled") and again:
                 self.move_run(db, run_id, "submitted")
         return len(again)
+
+    def check_resumable(self, run_id: str, cancelled_too: bool) -> RunRecord:
+        """Return a run that may be carried on.
+
+        Raises:
+            RunStateError: It was cancelled and `cancelled_too` is not given.
+        """
+        run = self.run(run_id)
+        if run.state == "cancelled" and not cancelled_too:
+            raise RunStateError(
+                f"Expected a run that was not cancelled, got {run_id}: its results so far can be "
+                "collected; to pay for its cancelled jobs after all, ask for them expressly."
+            )
+        return run
 
     def cancel(self, run_id: str) -> list[JobRecord]:
         """Let nothing more of a run be sent; return the jobs that are or may be on the platform.

@@ -1,0 +1,109 @@
+"""Bring in what the jobs of a run gave, in whatever order they end."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hardware.devices import RemoteJob
+from hardware.errors import ServiceError, VanishedError
+from hardware.records import JobRecord
+from hardware.submission import Sender
+
+
+class Collector:
+    """Collects the jobs of one run, beside the sender that sends them."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+        self._ledger = sender.ledger
+        self._device = sender.device
+        self._run = sender.run_id
+        self._failures: Counter[int] = Counter()
+        #: Jobs with a result that could not be fetched, and why.
+        self.problems: dict[int, str] = {}
+
+    def look_once(self) -> bool:
+        """Ask after all jobs under way and bring in those that have ended.
+
+        Jobs that make trouble are left for later and do not keep the others.
+
+        Returns:
+            Whether any job came to its end.
+
+        Raises:
+            AccountError: The login is no longer accepted.
+            ServiceError: The platform cannot be asked at all.
+        """
+        under_way = self._ledger.jobs(self._run, "submitted")
+        if not under_way:
+            return False
+        pending = self._device.pending(self._ledger.run(self._run).tag)
+        ended = 0
+        for job in under_way:
+            if job.remote_id is None or job.remote_id in pending:
+                continue
+            try:
+                ended += self._look(job)
+            except ServiceError as error:
+                self._failures[job.idx] += 1
+                self.problems[job.idx] = str(error)
+            else:
+                self.problems.pop(job.idx, None)
+        return bool(ended)
+
+    def stuck(self, tries: int) -> bool:
+        """Whether nothing but jobs that failed to be fetched so often is left under way."""
+        under_way = self._ledger.jobs(self._run, "planned", "submitting", "submitted")
+        return bool(under_way) and all(self._failures[job.idx] >= tries for job in under_way)
+
+    def _look(self, job: JobRecord) -> bool:
+        if not job.verified:
+            self._sender.verify(job)
+            job = self._ledger.job(self._run, job.idx)
+        remote_id = job.remote_id
+        assert remote_id is not None
+        try:
+            seen = self._device.look(remote_id)
+        except VanishedError:
+            seen = RemoteJob(remote_id, (), "", "ERROR", "the platform no longer knows the job")
+        if not seen.final:
+            return False
+        if seen.status == "DONE":
+            arrays = self._device.fetch(remote_id, self._sender.request(job.idx))
+            ended = self._ledger.finish(job, arrays)
+        elif seen.status == "CANCELLED":
+            ended = self._ledger.end(job, "cancelled", "cancelled on the platform")
+        else:
+            ended = self._ledger.end(job, "failed", seen.reason or "failed without a reason")
+        self._learn(remote_id, seen.status)
+        return ended
+
+    def _learn(self, remote_id: str, status: str) -> None:
+        try:
+            seconds = self._device.charged(remote_id)
+        except ServiceError:
+            return  # asked again by `tidy`
+        if seconds is not None:
+            self._ledger.charge(remote_id, seconds, status)
+
+    def tidy(self) -> None:
+        """Cancel duplicates that still are under way and learn charges that are not known yet."""
+        under_way = {
+            job.remote_id: job for job in self._ledger.jobs(self._run, "submitting", "submitted")
+        }
+        by_tag = {job.tag: job for job in self._ledger.jobs(self._run)}
+        for remote_id, tag, role in self._ledger.uncharged(self._run):
+            if remote_id in under_way:
+                continue
+            try:
+                seen = self._device.look(remote_id)
+                if not seen.final and role == "duplicate" and tag in by_tag:
+                    self._sender.drop_duplicate(by_tag[tag], remote_id)
+                    seen = self._device.look(remote_id)
+            except VanishedError:
+                self._ledger.charge(remote_id, 0.0, "VANISHED")
+                continue
+            except ServiceError:
+                continue
+            if seen.final:
+                self._learn(remote_id, seen.status)

@@ -1,0 +1,223 @@
+"""What the runner asks of a device, and the local one that runs where the ledger is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from qiskit.primitives import BitArray, PrimitiveResult
+from qiskit.providers import BackendV2
+
+from hardware.errors import BadResultError
+
+#: States of a job on the platform. Everything else counts as still under way.
+FINAL = ("DONE", "ERROR", "CANCELLED")
+
+
+@dataclass(frozen=True, eq=False)
+class JobRequest:
+    """What one job asks of a device.
+
+    Args:
+        primitive: Which primitive runs it.
+        pubs: ISA PUBs, as the primitive takes them.
+        shots: Shots of every parameter set, for the sampler.
+        precision: Target precision, for the estimator.
+        options: Options of the primitive, nested as the client nests them.
+        seed: Seed of local simulators; devices ignore it.
+    """
+
+    primitive: Literal["sampler", "estimator"]
+    pubs: tuple[Any, ...]
+    shots: int | None = None
+    precision: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class RemoteJob:
+    """A job on the platform, with the state that it was seen in."""
+
+    id: str
+    tags: tuple[str, ...]
+    created: str  # sorts like time
+    status: str = "QUEUED"
+    reason: str | None = None
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.status in FINAL
+
+
+class Device(Protocol):
+    """Where jobs are sent. All methods raise errors of `hardware.errors` only."""
+
+    @property
+    def name(self) -> str:
+        """Name of the device, e.g. ``"ibm_fez"``."""
+
+    @property
+    def local(self) -> bool:
+        """Whether it is simulated here and costs nothing."""
+
+    def send(
+        self, request: JobRequest, tags: Sequence[str], max_seconds: int | None, batch: str | None
+    ) -> str:
+        """Send a job under tags and return the platform's id of it.
+
+        Raises:
+            BusyError, RefusedError, BatchClosedError, AccountError: It was not accepted.
+            UnclearError: It may have been accepted.
+        """
+
+    def find(self, tag: str) -> list[RemoteJob]:
+        """Return all jobs that carry a tag, oldest first; their states are not looked up."""
+
+    def pending(self, tag: str) -> set[str]:
+        """Return the ids of the jobs under a tag that wait or run."""
+
+    def look(self, job_id: str) -> RemoteJob:
+        """Return a job in its present state."""
+
+    def fetch(self, job_id: str, request: JobRequest) -> dict[str, np.ndarray]:
+        """Return the result of a finished job as arrays by name, see `result_arrays`."""
+
+    def cancel(self, job_id: str) -> bool:
+        """Cancel a job; False where it has ended already."""
+
+    def charged(self, job_id: str) -> float | None:
+        """Return the QPU seconds that a finished job was charged, None where not known yet."""
+
+    def open_batch(self) -> str:
+        """Open a batch and return its id."""
+
+    def close_batch(self, batch: str) -> None:
+        """Let a batch end once its jobs have."""
+
+
+def result_arrays(result: object, request: JobRequest) -> dict[str, np.ndarray]:
+    """Return the arrays of a primitive's result by name.
+
+    PUB i of a sampler gives ``"i/REGISTER"`` (uint8, shape (\\*sets, shots, bytes), as in Qiskit's
+    `BitArray`) and ``"i/REGISTER/bits"``; of an estimator ``"i/evs"`` and ``"i/stds"``.
+
+    Raises:
+        BadResultError: It is not the result of this request.
+    """
+    if not isinstance(result, PrimitiveResult) or len(result) != len(request.pubs):
+        raise BadResultError(
+            f"Expected the results of {len(request.pubs)} PUBs, got {type(result).__name__}: the "
+            "answer was cut or replaced on its way; collect the run again."
+        )
+    arrays: dict[str, np.ndarray] = {}
+    for index, pub in enumerate(result):
+        for name, value in pub.data.items():
+            if isinstance(value, BitArray):
+                arrays[f"{index}/{name}"] = value.array
+                arrays[f"{index}/{name}/bits"] = np.array(value.num_bits)
+            elif name in ("evs", "stds"):
+                arrays[f"{index}/{name}"] = np.asarray(value, dtype=np.float64)
+    return arrays
+
+
+def bit_arrays(arrays: Mapping[str, np.ndarray], pub: int) -> dict[str, BitArray]:
+    """Return the registers of a sampler's PUB from the arrays of `result_arrays`."""
+    prefix = f"{pub}/"
+    return {
+        name.removeprefix(prefix): BitArray(array, int(arrays[f"{name}/bits"]))
+        for name, array in arrays.items()
+        if name.startswith(prefix) and f"{name}/bits" in arrays
+    }
+
+
+Execute = Callable[[JobRequest], object]
+
+
+class LocalDevice:
+    """A fake device on this machine, sent to and collected from like a real one.
+
+    The ledger is its queue: a sent job is executed when its result is fetched, so that nothing is
+    lost with the process that sent it, and equal requests give equal results.
+
+    Args:
+        backend: The fake backend.
+        execute: Runs a request and returns the primitive's result; the client's own primitives in
+            local mode by default.
+    """
+
+    local = True
+
+    def __init__(self, backend: BackendV2, execute: Execute | None = None) -> None:
+        self.backend = backend
+        self._execute = execute or (lambda request: run_locally(request, backend))
+
+    @property
+    def name(self) -> str:
+        """Name of the fake backend."""
+        return str(self.backend.name)
+
+    def send(
+        self, request: JobRequest, tags: Sequence[str], max_seconds: int | None, batch: str | None
+    ) -> str:
+        """Take a job: its id follows from its last tag."""
+        return f"local:{tags[-1]}"
+
+    def find(self, tag: str) -> list[RemoteJob]:
+        """Return nothing: a job that was never noted as sent costs nothing to send again."""
+        return []
+
+    def pending(self, tag: str) -> set[str]:
+        """Return nothing: each job is ready to be fetched."""
+        return set()
+
+    def look(self, job_id: str) -> RemoteJob:
+        """Return the job, ready to be fetched."""
+        return RemoteJob(job_id, (), "", "DONE")
+
+    def fetch(self, job_id: str, request: JobRequest) -> dict[str, np.ndarray]:
+        """Execute the job and return its arrays."""
+        return result_arrays(self._execute(request), request)
+
+    def cancel(self, job_id: str) -> bool:
+        """Cancel the job: it will not be executed."""
+        return True
+
+    def charged(self, job_id: str) -> float | None:
+        """Return zero: local jobs cost nothing."""
+        return 0.0
+
+    def open_batch(self) -> str:
+        """Return the name of a batch, which means nothing here."""
+        return "local"
+
+    def close_batch(self, batch: str) -> None:
+        """Do nothing."""
+
+
+def make_primitive(
+    request: JobRequest,
+    mode: object,
+    options: Mapping[str, Any],
+) -> Callable[[], Any]:
+    """Return a call that runs a request's PUBs with the client's primitive."""
+    # Imported here: the client takes most of a second.
+    from qiskit_ibm_runtime.executor_estimator import Estimator
+    from qiskit_ibm_runtime.executor_sampler import Sampler
+
+    if request.primitive == "sampler":
+        sampler = Sampler(mode=mode, options=dict(options))
+        return lambda: sampler.run(list(request.pubs), shots=request.shots)
+    estimator = Estimator(mode=mode, options=dict(options))
+    return lambda: estimator.run(list(request.pubs), precision=request.precision)
+
+
+def run_locally(request: JobRequest, backend: BackendV2) -> object:
+    """Run a request with the client's primitives in local mode and return its result."""
+    options = {**request.options}
+    if request.seed is not None:
+        options["simulator"] = {**options.get("simulator", {}), "seed_simulator": request.seed}
+    return make_primitive(request, backend, options)().result()

@@ -1,0 +1,229 @@
+"""A device of the IBM Quantum platform, reached through the unmodified client."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from qiskit_ibm_runtime import Batch, QiskitRuntimeService, RuntimeJobV2
+from qiskit_ibm_runtime.exceptions import RuntimeInvalidStateError
+
+from hardware.account import ask, guarded
+from hardware.devices import JobRequest, RemoteJob, make_primitive, result_arrays
+from hardware.errors import (
+    BadResultError,
+    HardwareError,
+    UnclearError,
+    UnknownBackendError,
+    VanishedError,
+)
+from hardware.records import scrub
+
+T = TypeVar("T")
+
+#: Names under which the platform has reported what a job was charged, newest first.
+USAGE_KEYS = ("qpu_charge_time_seconds", "quantum_seconds", "seconds")
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """How long to wait for an answer, in seconds. The client itself waits for ever.
+
+    Args:
+        request: Small requests; the client's own retries take up to 15 s.
+        send: Submission of a job, payload included.
+        download: Download of a result.
+    """
+
+    request: float = 60.0
+    send: float = 900.0
+    download: float = 600.0
+
+
+class PlatformDevice:
+    """One device of the platform; see `hardware.devices.Device`.
+
+    Args:
+        service: The client, see `hardware.account.open_service`.
+        name: Name of the device, e.g. ``"ibm_fez"``.
+        deadlines: How long to wait for answers.
+
+    Raises:
+        UnknownBackendError: The account has no such device.
+        AccountError, UnclearError: The platform could not be asked.
+    """
+
+    local = False
+
+    def __init__(
+        self, service: QiskitRuntimeService, name: str, deadlines: Deadlines | None = None
+    ) -> None:
+        self._service = service
+        self._deadlines = deadlines or Deadlines()
+        self._jobs: dict[str, RuntimeJobV2] = {}
+        self._batches: dict[str, Batch] = {}
+        try:
+            self.backend = self._ask(lambda: service.backend(name))
+        except HardwareError as error:
+            if "No backend matches" not in str(error):
+                raise
+            raise UnknownBackendError(
+                f"Expected a device of your account, got {name!r}, which it does not have."
+            ) from error
+
+    @property
+    def name(self) -> str:
+        """Name of the device."""
+        return str(self.backend.name)
+
+    def _ask(self, request: Callable[[], T], seconds: float | None = None) -> T:
+        with guarded():
+            return ask(request, seconds if seconds is not None else self._deadlines.request)
+
+    # --- jobs -----------------------------------------------------------------------------------
+
+    def send(
+        self, request: JobRequest, tags: Sequence[str], max_seconds: int | None, batch: str | None
+    ) -> str:
+        """Send a job under tags and return the platform's id of it; see `Device.send`."""
+        mode = self._batch(batch) if batch else self.backend
+        options: dict[str, Any] = {**request.options}
+        environment = options.get("environment", {})
+        options["environment"] = {
+            **environment,
+            "job_tags": [*environment.get("job_tags", []), *tags],
+        }
+        if max_seconds is not None:
+            options["max_execution_time"] = max_seconds
+        job = self._ask(make_primitive(request, mode, options), self._deadlines.send)
+        self._jobs[job.job_id()] = job
+        return str(job.job_id())
+
+    def find(self, tag: str) -> list[RemoteJob]:
+        """Return all jobs that carry a tag, oldest first."""
+        return self._list(tag, pending=None)
+
+    def pending(self, tag: str) -> set[str]:
+        """Return the ids of the jobs under a tag that wait or run."""
+        return {job.id for job in self._list(tag, pending=True)}
+
+    def _list(self, tag: str, pending: bool | None) -> list[RemoteJob]:
+        def listed() -> list[RemoteJob]:
+            jobs = self._service.jobs(limit=None, job_tags=[tag], pending=pending, descending=False)
+            found = [
+                RemoteJob(
+                    job.job_id(),
+                    tuple(job.tags or ()),
+                    created.isoformat() if (created := job.creation_date) else "",
+                )
+                for job in jobs
+            ]
+            self._jobs.update({job.job_id(): job for job in jobs})
+            return found
+
+        # The server might overlook the filter: only jobs that do carry the tag are ours.
+        return [job for job in self._ask(listed) if tag in job.tags]
+
+    def _job(self, job_id: str) -> RuntimeJobV2:
+        if job_id not in self._jobs:
+            self._jobs[job_id] = self._ask(lambda: self._service.job(job_id))
+        return self._jobs[job_id]
+
+    def look(self, job_id: str) -> RemoteJob:
+        """Return a job in its present state.
+
+        Raises:
+            VanishedError: The platform does not know it.
+        """
+        job = self._job(job_id)
+        status = str(self._ask(job.status))
+        reason = None
+        if status.startswith("CANCELLED") and "TOO LONG" in status:
+            status = "ERROR"
+        elif status.startswith("CANCELLED"):
+            status = "CANCELLED"
+        if status == "ERROR":
+            reason = scrub(str(self._ask(job.error_message)))
+        return RemoteJob(job_id, tuple(job.tags or ()), "", status, reason)
+
+    def fetch(self, job_id: str, request: JobRequest) -> dict[str, np.ndarray]:
+        """Return the result of a finished job as arrays by name.
+
+        Raises:
+            BadResultError: What came is no result of this request.
+            UnclearError: It did not come in time.
+        """
+        job = self._job(job_id)
+
+        def download() -> object:
+            try:
+                return job.result()
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                # The client decodes whatever it was sent; requests' own errors are others.
+                raise BadResultError(
+                    f"Expected a result for job {job_id}, got what the client cannot decode: "
+                    f"{scrub(str(error))[:200]}. Collect the run again."
+                ) from error
+
+        return result_arrays(self._ask(download, self._deadlines.download), request)
+
+    def cancel(self, job_id: str) -> bool:
+        """Cancel a job; False where it has ended already."""
+        job = self._job(job_id)
+
+        def cancelled() -> bool:
+            try:
+                job.cancel()
+            except RuntimeInvalidStateError:
+                return False
+            return True
+
+        done = self._ask(cancelled)
+        self._jobs.pop(job_id, None)  # the client now takes its state for granted
+        return done
+
+    def charged(self, job_id: str) -> float | None:
+        """Return the QPU seconds that a job was charged, None where not known yet."""
+        try:
+            metrics = self._ask(self._job(job_id).metrics)
+        except VanishedError:
+            return 0.0
+        usage = metrics.get("usage") if isinstance(metrics, dict) else None
+        if not isinstance(usage, dict) or usage.get("status", "complete") == "pending":
+            return None
+        for key in USAGE_KEYS:
+            value = usage.get(key)
+            if isinstance(value, (int, float)) and math.isfinite(value) and value >= 0:
+                return float(value)
+        return None
+
+    # --- the account ----------------------------------------------------------------------------
+
+    def remaining(self) -> float | None:
+        """Return the QPU seconds that the account has left, None where it does not tell."""
+        usage = self._ask(self._service.usage)
+        value = usage.get("usage_remaining_seconds") if isinstance(usage, dict) else None
+        return float(value) if isinstance(value, (int, float)) else None
+
+    # --- batches --------------------------------------------------------------------------------
+
+    def open_batch(self) -> str:
+        """Open a batch and return its id."""
+        batch = self._ask(lambda: Batch(backend=self.backend))
+        if not batch.session_id:
+            raise UnclearError("Expected the id of a new batch, got none. Resume the run.")
+        self._batches[batch.session_id] = batch
+        return str(batch.session_id)
+
+    def _batch(self, batch: str) -> Batch:
+        if batch not in self._batches:
+            self._batches[batch] = self._ask(lambda: Batch.from_id(batch, service=self._service))
+        return self._batches[batch]
+
+    def close_batch(self, batch: str) -> None:
+        """Let a batch end once its jobs have."""
+        self._ask(self._batch(batch).close)
+        self._batches.pop(batch, None)

@@ -1,0 +1,72 @@
+"""How patiently and how fast jobs are sent and collected."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hardware.devices import JobRequest
+from hardware.ledger import Pace
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where time comes from: tests bring their own."""
+
+    now: Callable[[], float] = time.time  # seconds since the epoch
+    sleep: Callable[[float], None] = time.sleep
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Options of sending and collecting. Times are in seconds.
+
+    Args:
+        pace: Caps on pending jobs and on submissions a minute; the defaults fit the open plan.
+        lease: How long a process may hold a job that it is sending before another may look into it;
+            longer than the deadline of a submission.
+        settle: How long a job may take to be listed by the platform after it was accepted.
+        busy: Wait after "too many requests" where the platform names none.
+        patience: How long `submit` and `resume` wait for a busy platform before they return.
+        tries: How often a job is sent, a result fetched or a round of questions asked before a
+            failing platform is given up for now.
+        poll: First and longest wait between two looks at the jobs under way.
+        cap_execution: Let the platform stop a job that uses up more than its share of the budget.
+    """
+
+    pace: Pace = field(default_factory=lambda: Pace(max_pending=3, per_minute=5))
+    lease: float = 1200.0
+    settle: float = 10.0
+    busy: float = 15.0
+    patience: float = 60.0
+    tries: int = 3
+    poll: tuple[float, float] = (2.0, 30.0)
+    cap_execution: bool = True
+
+
+class Plan(Protocol):
+    """What the runner needs to know of a plan."""
+
+    @property
+    def key(self) -> str:
+        """Content hash: equal for equal plans only."""
+
+    @property
+    def target(self) -> str:
+        """Target specification, e.g. ``"ibm:ibm_fez"``."""
+
+    @property
+    def calibration(self) -> Mapping[str, object]:
+        """Snapshot of the calibration that it was made for, JSON-able."""
+
+    @property
+    def job_seconds(self) -> Sequence[float]:
+        """Estimated QPU seconds of each job."""
+
+    def request(self, idx: int) -> JobRequest:
+        """Return what a job asks of the device."""
+
+    def to_bytes(self) -> bytes:
+        """Return the plan, serialised."""
