@@ -182,7 +182,9 @@ class _Compiler:
             dense=np.array(self.dense).reshape(-1, 16, 16),
             destinations=np.array([t[0] for t in self.tables], dtype=np.int64).reshape(-1, 16),
             factors=np.array([t[1] for t in self.tables], dtype=np.float64).reshape(-1, 16),
-            angle_matrix=np.array([a[0] for a in self.angles]).reshape(-1, num_parameters),
+            angle_matrix=np.array([a[0] for a in self.angles]).reshape(
+                len(self.angles), num_parameters
+            ),
             angle_offset=np.array([a[1] for a in self.angles], dtype=np.float64),
             digits=self.digits,
             final=np.array(final, dtype=np.int64),

@@ -28,6 +28,7 @@ from hardware.transpile import (
     restrict_to_active,
     split_measurements,
     translate,
+    translate_all_but,
     transpile_measured,
 )
 from hardware.workload import Expectations, Workload
@@ -161,8 +162,8 @@ class ShotsTarget(EmulatedTarget):
 class NoisyTarget(EmulatedTarget):
     """Depolarising and read-out noise by rate: ``noisy:P1,P2[,READOUT][:N]``.
 
-    The circuit is translated gate by gate to `noise.RATE_BASIS`, nothing is merged, and every gate
-    but RZ carries its error. All rates zero is an explicitly noiseless run.
+    The circuit is translated gate by gate to `noise.RATE_BASIS`, nothing is merged or cancelled,
+    and every gate but RZ carries its error. All rates zero is an explicitly noiseless run.
 
     Args:
         p1: λ of Qiskit's ``depolarizing_error(λ, 1)`` after each one-qubit gate.
@@ -186,7 +187,7 @@ class NoisyTarget(EmulatedTarget):
         return f"noisy:{','.join(_number(rate) for rate in rates)}:{self.shots}"
 
     def prepare(self, circuit: QuantumCircuit, measured: Sequence[int]) -> PreparedCircuit:
-        translated = translate(circuit, RATE_BASIS)
+        translated = translate_all_but(circuit, RATE_BASIS)
         noise = depolarizing_noise(translated, self.p1, self.p2, self.readout)
         report = noise.attach(translated, measured)
         return PreparedCircuit(translated, tuple(measured), noise, report)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hardware.channels import InstructionErrors
 
 #: Gates of the rate model. RZ is a change of frame and error-free, as on every superconducting
-#: device; everything else is decomposed into these before errors are attached.
+#: device; everything else is written with RZ, SX, X and CX before errors are attached.
 FREE_GATES = ("rz",)
 ONE_QUBIT_GATES = ("sx", "x", "rx", "ry")
 TWO_QUBIT_GATES = ("cx", "cz")

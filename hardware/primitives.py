@@ -69,9 +69,8 @@ class EmulatedEstimator(BaseEstimatorV2):
     def _run_pub(self, pub: EstimatorPub, streams: ShotStreams) -> PubResult:
         shots = _shots(self._target, pub.precision)
         parameters = pub.circuit.parameters
-        values = pub.parameter_values.as_array(parameters).reshape(-1, len(parameters))
-        num_rows = max(len(values), int(np.prod(pub.parameter_values.shape)))
-        values = np.broadcast_to(values, (num_rows, len(parameters)))
+        num_rows = math.prod(pub.parameter_values.shape)
+        values = pub.parameter_values.as_array(parameters).reshape(num_rows, len(parameters))
         sparse = pub.observables.sparse_observables_array()
         row_of, observable_of = np.broadcast_arrays(
             np.arange(num_rows).reshape(pub.parameter_values.shape),
@@ -140,9 +139,8 @@ class EmulatedSampler(BaseSamplerV2):
     def _run_pub(self, pub: SamplerPub, streams: ShotStreams) -> SamplerPubResult:
         sampler, bit_of_clbit = self._sampler(pub)
         parameters = pub.circuit.parameters
-        values = pub.parameter_values.as_array(parameters).reshape(-1, len(parameters))
-        num_rows = max(len(values), int(np.prod(pub.shape)))
-        values = np.broadcast_to(values, (num_rows, len(parameters)))
+        num_rows = math.prod(pub.shape)
+        values = pub.parameter_values.as_array(parameters).reshape(num_rows, len(parameters))
         if bit_of_clbit:
             counts = sampler.sample(values, pub.shots, streams)
             outcomes = _shot_by_shot(counts, streams.child(num_rows))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from qiskit import transpile
 from qiskit.circuit import ClassicalRegister, QuantumCircuit
@@ -19,6 +19,31 @@ OUTCOME = "outcome"
 def translate(circuit: QuantumCircuit, basis: Sequence[str]) -> QuantumCircuit:
     """Rewrite a circuit gate by gate in a basis; nothing is merged or cancelled."""
     return transpile(circuit, basis_gates=list(basis), optimization_level=0)
+
+
+def translate_all_but(circuit: QuantumCircuit, kept: Collection[str]) -> QuantumCircuit:
+    """Keep the named gates and write the others with RZ, SX, X and CX.
+
+    One translation of the whole circuit would be free to write a Hadamard as an RY and an X where
+    both are allowed: two noisy gates where a device needs one SX.
+    """
+    result = QuantumCircuit(circuit.num_qubits, global_phase=circuit.global_phase)
+    written: dict[str, QuantumCircuit] = {}
+    for step in circuit.data:
+        operation, qubits = step.operation, [circuit.find_bit(q).index for q in step.qubits]
+        if operation.name in kept or operation.name == "barrier":
+            result.append(operation, qubits, copy=False)
+            continue
+        # Names and parameters identify a gate of the library, not one the caller has defined.
+        origin = operation.base_class.__module__
+        standard = origin.startswith("qiskit.circuit.library.standard_gates")
+        key = f"{operation.name}{operation.params}" if standard else ""
+        if not key or key not in written:
+            alone = QuantumCircuit(len(qubits))
+            alone.append(operation, range(len(qubits)))
+            written[key] = translate(alone, ("rz", "sx", "x", "cx"))
+        result.compose(written[key], qubits, inplace=True)
+    return result
 
 
 def measured_circuit(circuit: QuantumCircuit, measured: Sequence[int]) -> QuantumCircuit:
