@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("contracts.head_contract")
+pytest.register_assert_rewrite("contracts.head_contract", "contracts.target_contract")
