@@ -5,6 +5,7 @@ HardwareError                   anything this package raises on purpose
 │   ├── InvalidWorkloadError    circuit, values and observables do not fit together
 │   ├── UnknownTargetError      a target specification that cannot be parsed
 │   ├── UnknownBackendError     a backend name that no provider knows
+│   ├── PlanError               a plan that cannot be made, or one that was changed since
 │   ├── BudgetError             a budget that is missing, negative or too small
 │   ├── UnknownRunError         a run that the ledger does not know
 │   └── RunStateError           a run that is in no state for what was asked
@@ -62,6 +63,10 @@ class EmulationError(HardwareError):
 
 class NoiseNotAppliedError(EmulationError):
     """A noise model was asked for but touches no instruction of the circuit."""
+
+
+class PlanError(InvalidInputError):
+    """A plan cannot be made as asked, or is not the one that was made."""
 
 
 class BudgetError(InvalidInputError):

@@ -1,0 +1,173 @@
+"""Options of a plan, as data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from hardware.errors import PlanError
+
+
+@dataclass(frozen=True)
+class JobLimits:
+    """What one job may hold; see the platform's documentation, these move.
+
+    Args:
+        executions: Parameter sets × shots.
+        seconds: Estimated QPU time.
+        payload_bytes: Circuits and parameter values.
+    """
+
+    executions: int = 10_000_000
+    seconds: float = 3 * 3600.0
+    payload_bytes: int = 40 << 20
+
+    def __post_init__(self) -> None:
+        if min(self.executions, self.seconds, self.payload_bytes) <= 0:
+            raise PlanError(f"Expected limits above zero, got {self}.")
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """How long a device takes. Seconds.
+
+    Args:
+        sub_job: Fixed time of every PUB: its circuit is compiled and loaded.
+        rep_delay: Wait between two shots.
+    """
+
+    sub_job: float = 2.0
+    rep_delay: float = 250e-6
+
+
+@dataclass(frozen=True)
+class Mitigation:
+    """What is done about errors, and what it costs.
+
+    Args:
+        readout_inversion: Measure the read-out of the tiles' own qubits in every job (two circuits,
+            each with all the shots) and invert it.
+        dynamical_decoupling: Pulse sequence on idle qubits, applied by the client.
+        twirl_gates: Randomise two-qubit gates with Paulis.
+        twirl_measure: Randomise read-out with bit flips.
+        num_randomizations: Random circuits of a twirled one; None leaves it to the client.
+        zne_factors: Noise factors of zero-noise extrapolation; needs the estimator's path.
+        resilience: The estimator's own read-out mitigation.
+    """
+
+    readout_inversion: bool = False
+    dynamical_decoupling: Literal["XX", "XpXm", "XY4"] | None = None
+    twirl_gates: bool = False
+    twirl_measure: bool = False
+    num_randomizations: int | None = None
+    zne_factors: tuple[float, ...] = ()
+    resilience: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dynamical_decoupling not in (None, "XX", "XpXm", "XY4"):
+            raise PlanError(
+                "Expected a decoupling sequence XX, XpXm or XY4, got "
+                f"{self.dynamical_decoupling!r}."
+            )
+        if self.zne_factors and (len(self.zne_factors) < 2 or min(self.zne_factors) < 1):
+            raise PlanError(
+                f"Expected at least two noise factors of one or more, got {self.zne_factors}."
+            )
+        if self.num_randomizations is not None and self.num_randomizations < 1:
+            raise PlanError(f"Expected a randomisation or more, got {self.num_randomizations}.")
+        if self.readout_inversion and self.estimator:
+            raise PlanError(
+                "Expected read-out inversion or the estimator's path (ZNE, resilience), got both: "
+                "the estimator mitigates read-out itself."
+            )
+
+    @property
+    def estimator(self) -> bool:
+        """Whether the estimator is needed instead of counts."""
+        return bool(self.zne_factors) or self.resilience
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """How a workload is spread over a device.
+
+    Args:
+        shots: Shots of every row and measurement setting.
+        tiles: Disjoint regions that each run another row; None takes as many as save time and are
+            good enough.
+        buffer: Keep one idle qubit between tiles.
+        max_error_ratio: With ``tiles=None``, drop tiles whose expected error exceeds that of the
+            best by more than this factor.
+        mitigation: What is done about errors.
+        limits: What one job may hold.
+        cost: How long a device takes.
+        solver_seconds: Time for the exact packing before the greedy one is taken.
+        optimization_level: Qiskit's, 0 to 3.
+        seed: Seed of local simulators; devices ignore it.
+    """
+
+    shots: int = 4096
+    tiles: int | None = None
+    buffer: bool = False
+    max_error_ratio: float = 2.0
+    mitigation: Mitigation = field(default_factory=Mitigation)
+    limits: JobLimits = field(default_factory=JobLimits)
+    cost: CostModel = field(default_factory=CostModel)
+    solver_seconds: float = 10.0
+    optimization_level: int = 3
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.shots < 1:
+            raise PlanError(f"Expected at least one shot, got {self.shots}.")
+        if self.tiles is not None and self.tiles < 1:
+            raise PlanError(f"Expected at least one tile, got {self.tiles}.")
+        if not self.max_error_ratio >= 1:
+            raise PlanError(f"Expected an error ratio of one or more, got {self.max_error_ratio}.")
+        if self.optimization_level not in (0, 1, 2, 3):
+            raise PlanError(f"Expected a level of 0 to 3, got {self.optimization_level}.")
+
+    def canonical_json(self) -> str:
+        """Return the options as text that is equal for equal options."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> PlanOptions:
+        """Return the options that `canonical_json` wrote."""
+        data: dict[str, Any] = json.loads(text)
+        mitigation = data.pop("mitigation")
+        mitigation["zne_factors"] = tuple(mitigation["zne_factors"])
+        return cls(
+            mitigation=Mitigation(**mitigation),
+            limits=JobLimits(**data.pop("limits")),
+            cost=CostModel(**data.pop("cost")),
+            **data,
+        )
+
+    def primitive_options(self) -> dict[str, Any]:
+        """Return the options of the client's primitive, nested as the client nests them."""
+        chosen: dict[str, Any] = {}
+        wanted = self.mitigation
+        if wanted.dynamical_decoupling is not None:
+            chosen["dynamical_decoupling"] = {
+                "enable": True,
+                "sequence_type": wanted.dynamical_decoupling,
+            }
+        if wanted.twirl_gates or wanted.twirl_measure or wanted.estimator:
+            chosen["twirling"] = {
+                "enable_gates": wanted.twirl_gates,
+                "enable_measure": wanted.twirl_measure or wanted.resilience,
+            }
+            if wanted.num_randomizations is not None:
+                chosen["twirling"]["num_randomizations"] = wanted.num_randomizations
+        if wanted.estimator:
+            chosen["resilience_level"] = 0
+            chosen["default_shots"] = self.shots
+            chosen["resilience"] = {
+                "measure_mitigation": wanted.resilience,
+                "zne_mitigation": bool(wanted.zne_factors),
+            }
+            if wanted.zne_factors:
+                chosen["resilience"]["zne"] = {"noise_factors": list(wanted.zne_factors)}
+        return chosen

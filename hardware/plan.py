@@ -1,0 +1,216 @@
+"""A plan: which rows run on which tiles of a chip, in which PUBs and jobs. Data, nothing else.
+
+`hardware.planning.plan` makes one; `hardware.runner` submits it; `JobPlan.unpack` turns the results
+back into rows. A tile k of a PUB has parameters named ``t{k}/NAME`` and measures into a classical
+register ``t{k}``. Columns of the workload that are the same in all rows (the trained weights, in
+inference) are bound in the circuit and not sent again with every set.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from qiskit.circuit import QuantumCircuit
+from qiskit.quantum_info import SparsePauliOp
+
+from hardware.errors import PlanError
+from hardware.options import PlanOptions
+from hardware.workload import Expectations
+
+if TYPE_CHECKING:
+    from hardware.cost import CostEstimate
+    from hardware.devices import JobRequest
+
+PubKind = Literal["samples", "readout 0", "readout 1"]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A region of the chip that runs one row at a time.
+
+    Args:
+        qubits: Physical qubits of the region, in the order of the shape's own numbering.
+        expected_error: Probability that a run of the circuit here suffers any error, by calibration.
+        shape: Which shape (graph up to isomorphism) the region has.
+    """
+
+    qubits: tuple[int, ...]
+    expected_error: float
+    shape: int
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedPub:
+    """One circuit with an array of parameter sets.
+
+    Args:
+        kind: Rows of the workload, or a preparation of all 0 or all 1 for read-out inversion.
+        setting: Which measurement setting of the observables it measures.
+        circuit: Which of the plan's circuits it runs.
+        parameters: C names, tile prefixes included, in the order of the columns of `values`.
+        values: Parameter values, shape (S, C), radians.
+        rows: Row of the workload on each tile in each set, shape (S, T).
+        padded: Slots that repeat a row to fill the last set and are dropped, shape (S, T).
+    """
+
+    kind: PubKind
+    setting: int
+    circuit: int
+    parameters: tuple[str, ...]
+    values: np.ndarray  # (S, C), radians
+    rows: np.ndarray  # (S, T) int64
+    padded: np.ndarray  # (S, T) bool
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedJob:
+    """PUBs that are submitted together.
+
+    Args:
+        pubs: The PUBs, in order.
+        executions: Parameter sets × shots of all PUBs, mitigation's overhead included.
+        payload_bytes: Estimated size of circuits and values.
+        qpu_seconds: Estimated time on the device.
+    """
+
+    pubs: tuple[PlannedPub, ...]
+    executions: int
+    payload_bytes: int
+    qpu_seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class JobPlan:
+    """Everything that is needed to run a workload on a device and to read the results.
+
+    Satisfies `hardware.policy.Plan`.
+
+    Args:
+        workload_hash: `Workload.content_hash` with these options and calibration.
+        target: Target specification, e.g. ``"ibm:ibm_fez:4096"``.
+        backend: Name of the device.
+        calibration_id: Identifier of the calibration that the plan was made for.
+        calibration: Snapshot of what that calibration says of the tiles, JSON-able.
+        num_rows: N, rows of the workload.
+        observables: The workload's M observables, on its own qubits.
+        options: How the plan was made.
+        tiles: T tiles, best first.
+        circuits: ISA circuits of all tiles together.
+        jobs: The jobs.
+        notes: Sentences on what was decided and why.
+    """
+
+    workload_hash: str
+    target: str
+    backend: str
+    calibration_id: str
+    calibration: Mapping[str, Any]
+    num_rows: int
+    observables: tuple[SparsePauliOp, ...]
+    options: PlanOptions
+    tiles: tuple[Tile, ...]
+    circuits: tuple[QuantumCircuit, ...]
+    jobs: tuple[PlannedJob, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def shots(self) -> int:
+        """Shots of every row and setting."""
+        return self.options.shots
+
+    @property
+    def padding(self) -> int:
+        """Tile slots that repeat a row only to fill a set."""
+        return sum(
+            int(pub.padded.sum()) for job in self.jobs for pub in job.pubs if pub.kind == "samples"
+        )
+
+    @property
+    def job_seconds(self) -> tuple[float, ...]:
+        """Estimated QPU seconds of each job."""
+        return tuple(job.qpu_seconds for job in self.jobs)
+
+    @property
+    def cost(self) -> CostEstimate:
+        """What the plan costs before anything is sent."""
+        from hardware.cost import CostEstimate
+
+        return CostEstimate(
+            tiles=len(self.tiles),
+            jobs=len(self.jobs),
+            pubs=sum(len(job.pubs) for job in self.jobs),
+            executions=sum(job.executions for job in self.jobs),
+            payload_bytes=sum(job.payload_bytes for job in self.jobs),
+            qpu_seconds=float(sum(self.job_seconds)),
+        )
+
+    @cached_property
+    def key(self) -> str:
+        """Content hash of the plan, as hexadecimal text: equal for equal plans only."""
+        from hardware.planfile import plan_key
+
+        return plan_key(self)
+
+    def to_bytes(self) -> bytes:
+        """Return the plan, serialised; `load_plan` reads it."""
+        from hardware.planfile import dump_plan
+
+        return dump_plan(self)
+
+    def request(self, idx: int) -> JobRequest:
+        """Return what job `idx` asks of the device.
+
+        Raises:
+            PlanError: There is no such job.
+        """
+        from hardware.requests import job_request
+
+        if not 0 <= idx < len(self.jobs):
+            raise PlanError(f"Expected a job from 0 to {len(self.jobs) - 1}, got {idx}.")
+        return job_request(self, idx)
+
+    def unpack(self, results: Mapping[int, Mapping[str, np.ndarray]]) -> Expectations:
+        """Return the rows' expectation values from the stored arrays of each job.
+
+        Args:
+            results: `hardware.devices.result_arrays` by job; jobs may be missing.
+
+        Returns:
+            Values and standard errors, NaN in the rows of missing jobs (`Expectations.missing`).
+
+        Raises:
+            PlanError: The arrays are not those of this plan's jobs.
+        """
+        from hardware.unpacking import unpack
+
+        return unpack(self, results)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the plan in numbers, for `--json`."""
+        return {
+            **dataclasses.asdict(self.cost),
+            "target": self.target,
+            "backend": self.backend,
+            "calibration": self.calibration_id,
+            "shots": self.shots,
+            "rows": self.num_rows,
+            "padding": self.padding,
+            "tile_errors": [round(tile.expected_error, 4) for tile in self.tiles],
+            "key": self.key,
+        }
+
+
+def load_plan(data: bytes) -> JobPlan:
+    """Return the plan that `JobPlan.to_bytes` wrote.
+
+    Raises:
+        PlanError: The bytes are no plan, or one that was changed since it was made.
+    """
+    from hardware.planfile import parse_plan
+
+    return parse_plan(data)
