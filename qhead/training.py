@@ -242,11 +242,10 @@ class _Run:
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         if not self.parameters:
             raise HeadError("Expected a module with trainable parameters, got one with none.")
+        # Not fused: that starts all threads for the smallest tensor, at 9 ms a step instead of
+        # 0.2 ms where other processes hold the cores.
         self.optimizer = torch.optim.AdamW(
-            self.parameters,
-            lr=options.learning_rate,
-            weight_decay=options.weight_decay,
-            fused=True,  # one call for all parameters: a quarter less time for a small head
+            self.parameters, lr=options.learning_rate, weight_decay=options.weight_decay
         )
         self.generator = torch.Generator().manual_seed(seed)  # orders the batches
         self.history: list[EpochRecord] = []

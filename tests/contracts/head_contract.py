@@ -164,7 +164,14 @@ class HeadContract:
         assert np.array_equal(legacy, np.random.get_state()[1])  # noqa: NPY002
         assert equal_states(one, two)
         assert equal_states(one.fit(X, y), two)
-        assert not equal_states(one, self.head(seed=1, max_epochs=3).fit(X, y))
+
+    def test_another_seed_starts_elsewhere(self) -> None:
+        X, _ = clusters(60, 1)
+        states = [
+            self.head(seed).build_module(NUM_FEATURES, 2, X).state_dict() for seed in (0, 0, 1)
+        ]
+        assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+        assert not all(torch.equal(states[0][name], states[2][name]) for name in states[0])
 
     def test_an_interrupted_training_resumes_bit_for_bit(self, tmp_path) -> None:
         X, y = clusters(60, 1)

@@ -115,6 +115,28 @@ def test_a_head_without_a_circuit_refuses_a_target(kind):
             method(clusters(4, 1)[0], target=Shots())
 
 
+def test_prediction_leaves_the_weights_as_they_are():
+    X, y = clusters(20, 0)
+    head = MLPHead(training=QUICK).fit(X, y)
+    head.predict(X)
+    assert head.state()["0.weight"].dtype == torch.float32
+
+
+def test_the_seed_orders_the_batches():
+    class SameStart(MLPHead):
+        def initialisation_generator(self):
+            return torch.Generator().manual_seed(0)
+
+    X, y = clusters(30, 0)
+    training = TrainingOptions(max_epochs=1, batch_size=4)
+    weights = [
+        SameStart(training=training, seed=seed).fit(X, y, validation=(X, y)).state()["0.weight"]
+        for seed in (0, 0, 1)
+    ]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
 def test_initial_weights_have_the_usual_spread():
     layer = MLPHead(hidden=400).build_module(100, 2, None)[0]
     for values in (layer.weight, layer.bias):

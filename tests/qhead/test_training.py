@@ -147,6 +147,14 @@ def test_evaluation_in_chunks_is_evaluation_at_once():
     assert accuracy == int((whole.argmax(1) == targets).sum()) / 2500
 
 
+def test_evaluation_is_in_evaluation_mode():
+    features, targets = data()
+    inner = linear()
+    module = nn.Sequential(nn.Dropout(0.5), inner).train()
+    expected = evaluate(inner, features, targets, torch.ones(2))
+    assert evaluate(module, features, targets, torch.ones(2)) == expected
+
+
 def test_every_sample_is_used_once_an_epoch_in_a_new_order():
     class Recorder(nn.Module):
         def __init__(self):
