@@ -1,0 +1,200 @@
+"""The report's figures as SVG that takes its ink from the page, so that it reads on dark and light.
+
+Each function returns an ``<svg>`` element to stand in the page: no outside resource, no script, and
+ids of its own, so that several figures do not share clip paths.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from qiskit.circuit import QuantumCircuit
+
+from qhead.training import EpochRecord
+
+# Colours that no figure uses otherwise: replaced by the page's own, which depend on its theme.
+_INK, _FAINT, _PAPER = "#010203", "#010204", "#010205"
+_THEME = {_INK: "currentColor", _FAINT: "var(--faint)", _PAPER: "var(--paper)"}
+
+#: The subject's colour, then those of what it is compared with; all legible on dark and light.
+ACCENT, OTHERS = "#7a5cff", ("#0f9d8a", "#d9822b", "#c2477f", "#4a86d8", "#8a8f98")
+
+#: Gates of a circuit that are drawn; a longer one is cut, and says so.
+MAX_DRAWN_GATES = 1200
+
+_STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["system-ui", "DejaVu Sans", "sans-serif"],
+    "font.size": 11,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _FAINT,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "grid.color": _FAINT,
+    "grid.linewidth": 0.6,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    """One point with its interval in a figure of accuracies."""
+
+    label: str
+    accuracy: float
+    interval: tuple[float, float]
+    subject: bool  # the head the page is about, drawn in its colour
+
+
+def accuracies(scores: Sequence[Score], *, chance: float) -> str:
+    """Draw accuracies with their 95 % intervals, one row each, from top to bottom.
+
+    Args:
+        scores: At least one.
+        chance: Accuracy of the most frequent label, drawn as a line.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(8.6, 0.9 + 0.42 * len(scores)), layout="constrained")
+        axes = figure.subplots()
+        for row, score in enumerate(scores):
+            colour = ACCENT if score.subject else OTHERS[-1]
+            low, high = score.interval
+            axes.plot([low, high], [row, row], color=colour, linewidth=2.2)
+            axes.plot(score.accuracy, row, "o", color=colour, markersize=7)
+            axes.annotate(
+                f"{100 * score.accuracy:.1f} %",
+                (high, row), xytext=(8, 0), textcoords="offset points", va="center", fontsize=10,
+            )  # fmt: skip
+        axes.axvline(chance, color=_INK, linewidth=1, linestyle=(0, (2, 3)))
+        axes.set_yticks(range(len(scores)), [score.label for score in scores])
+        axes.set_ylim(len(scores) - 0.5, -0.6)
+        axes.grid(axis="y", visible=False)
+        axes.spines["left"].set_visible(False)
+        lowest = min(chance, *(score.interval[0] for score in scores))
+        axes.set_xlim(max(0.0, lowest - 0.03), 1.06)
+        axes.set_xticks([tick / 10 for tick in range(11) if tick / 10 >= lowest - 0.03])
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_xlabel(f"accuracy with 95 % interval; dotted: most frequent label, {chance:.0%}")
+        return _svg(figure, "accuracies")
+
+
+def training_curves(histories: Mapping[str, Sequence[EpochRecord]], best: int | None) -> str:
+    """Draw the losses of the first head and the validation accuracy of all.
+
+    Args:
+        histories: Records by name of the head; the first is the page's subject.
+        best: Epoch whose weights the first head kept, from 1.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(8.6, 3.1), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        subject, records = next(iter(histories.items()))
+        epochs = [record.epoch for record in records]
+        left.plot(epochs, [record.train_loss for record in records], color=ACCENT, label="training")
+        validated = [(r.epoch, r.validation_loss) for r in records if r.validation_loss is not None]
+        if validated:
+            left.plot(*zip(*validated, strict=True), color=OTHERS[1], label="validation")
+        if best is not None:
+            left.axvline(best, color=_INK, linewidth=1, linestyle=(0, (2, 3)))
+            left.annotate(
+                f"best: {best}", (best, 1), xycoords=("data", "axes fraction"), xytext=(-4, -2),
+                textcoords="offset points", ha="right", va="top", fontsize=9,
+            )  # fmt: skip
+        left.set_title(f"{subject}: loss (nats)")
+        left.legend(fontsize=9)
+        _validation_accuracies(right, histories)
+        for axes in (left, right):
+            axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return _svg(figure, "curves")
+
+
+def _validation_accuracies(axes: Axes, histories: Mapping[str, Sequence[EpochRecord]]) -> None:
+    for colour, (name, records) in zip((ACCENT, *OTHERS), histories.items(), strict=False):
+        validated = [
+            (r.epoch, r.validation_accuracy) for r in records if r.validation_accuracy is not None
+        ]
+        if validated:
+            axes.plot(
+                *zip(*validated, strict=True),
+                color=colour,
+                label=name,
+                linewidth=2.2 if colour == ACCENT else 1.4,
+            )
+    axes.set_title("accuracy on the validation set")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    if axes.lines:
+        axes.legend(fontsize=9, loc="lower right")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A circuit's picture and what it leaves out."""
+
+    svg: str
+    drawn: int  # gates
+    total: int
+
+
+def circuit(quantum_circuit: QuantumCircuit) -> Drawing:
+    """Draw a circuit, folded; of one beyond `MAX_DRAWN_GATES` the beginning."""
+    total = quantum_circuit.size()
+    shown = quantum_circuit
+    if total > MAX_DRAWN_GATES:
+        shown = quantum_circuit.copy_empty_like()
+        for instruction in quantum_circuit.data[:MAX_DRAWN_GATES]:
+            shown.append(instruction)
+    style = {
+        "backgroundcolor": "none",
+        "linecolor": _FAINT,
+        "textcolor": _INK,
+        "gatetextcolor": "#ffffff",
+        "subtextcolor": "#ffffff",
+        "fontsize": 14,
+        "subfontsize": 9,
+        "displaycolor": {"ry": (ACCENT, "#ffffff"), "cx": (OTHERS[0], "#ffffff")},
+    }
+    with matplotlib.rc_context({"svg.fonttype": "none", "savefig.facecolor": "none"}):
+        figure = shown.draw("mpl", style=style, fold=34, scale=0.55, idle_wires=True)
+        svg = _svg(figure, "circuit", bbox_inches="tight", pad_inches=0.05)
+        # The drawer registers its figure with pyplot, which would keep it for ever.
+        pyplot.close(figure)
+    return Drawing(svg, min(total, MAX_DRAWN_GATES), total)
+
+
+def _svg(figure: Figure, name: str, **options: Any) -> str:
+    """Return a figure as an SVG element in the page's colours."""
+    buffer = io.StringIO()
+    # Without the date and with a salt of its own the same figure gives the same text.
+    with matplotlib.rc_context({"svg.hashsalt": name}):
+        empty = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(buffer, format="svg", metadata=empty, **options)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    for sentinel, colour in _THEME.items():
+        text = text.replace(sentinel, colour)
+    # The page scales it: keep the view box and drop the size in points.
+    return re.sub(r'<svg ([^>]*?)height="[^"]*"([^>]*?)width="[^"]*"', r"<svg \1\2", text, count=1)
