@@ -159,11 +159,19 @@ class Sender:
     def recover(self) -> None:
         """Decide on jobs whose request may have left a process that has ended.
 
+        Those known to be sent are looked for under their tags where that has not been done yet.
+
         Raises:
             AccountError, ServiceError: The platform cannot be asked; the jobs stay as they are.
         """
         for job in self.ledger.take_over(self.run_id, self.claimant, self.policy.lease):
             self._resolve(job, None)
+        for job in self.ledger.jobs(self.run_id, "submitted"):
+            if not job.verified:
+                try:
+                    self.verify(job)
+                except ServiceError:
+                    continue  # nothing depends on it now; the next look tries again
 
     def _resolve(self, job: JobRecord, error: ServiceError | None) -> None:
         """Adopt the job if the platform has it, else plan it again."""

@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -83,8 +84,7 @@ class Loopback:
         class Handler(_Handler):
             owner = loopback
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
+        self._http = _Http(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
         self._thread = threading.Thread(
             target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
@@ -265,6 +265,17 @@ class Loopback:
             for job in self.cloud.find((), session_id, True, True):
                 self.cloud.cancel(job)
         return 204, ""
+
+
+class _Http(ThreadingHTTPServer):
+    """A server that takes it calmly when a caller was killed."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report what breaks here, not what broke over there."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def _missing(what: str) -> Answer:

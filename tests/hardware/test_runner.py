@@ -1,0 +1,624 @@
+"""The runner against the double of the platform: one test for each fault, and for each refusal."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+
+import numpy as np
+import pytest
+from loopback import (
+    CLOSED_BATCH,
+    Cloud,
+    Drop,
+    EndJob,
+    FaultPlan,
+    Garble,
+    Loopback,
+    Reply,
+    Slow,
+)
+from loopback.plans import TinyPlan, load_tiny
+from loopback.server import API_KEY, CRN
+
+from hardware import runner
+from hardware.errors import (
+    AccountError,
+    BudgetError,
+    RunStateError,
+    ServiceError,
+    UnknownBackendError,
+    UnknownRunError,
+)
+from hardware.ibm import Deadlines, PlatformDevice
+from hardware.ledger import Ledger, Pace
+from hardware.policy import Clock, Policy
+
+pytestmark = pytest.mark.usefixtures("quick_retries")
+
+QUICK = Policy(pace=Pace(), settle=0.05, busy=0.05, patience=5.0, poll=(0.02, 0.1))
+
+
+class Bench:
+    """A double, a ledger and a device, and the runner's verbs over them."""
+
+    def __init__(self, path, cloud=None, faults=None, policy=QUICK, **options):
+        self.double = Loopback(cloud or Cloud(), faults, **options)
+        self.policy = policy
+        self.path = path
+
+    def __enter__(self):
+        self.double.__enter__()
+        self.ledger = Ledger(self.path / "ledger.sqlite")
+        self.login()
+        return self
+
+    def __exit__(self, *details):
+        self.ledger.close()
+        self.double.__exit__(*details)
+
+    def login(self, deadlines=None):
+        self.device = PlatformDevice(self.double.service(), "ibm_manila", deadlines)
+
+    @property
+    def cloud(self) -> Cloud:
+        return self.double.cloud
+
+    @property
+    def faults(self) -> FaultPlan:
+        return self.double.faults
+
+    def submit(self, plan, budget=1000.0, **options):
+        return runner.submit(
+            plan, **{**self.means, "budget_seconds": budget, "policy": self.policy, **options}
+        )
+
+    @property
+    def means(self):
+        return {"ledger": self.ledger, "device": self.device}
+
+    def verb(self, name, run, **options):
+        means = {**self.means, "load": load_tiny, "policy": self.policy}
+        return getattr(runner, name)(run, **means, **options)
+
+    def collect(self, run, **options):
+        return self.verb("collect", run, **{"timeout": 20.0, **options})
+
+    def resume(self, run, **options):
+        return self.verb("resume", run, **options)
+
+    def cancel(self, run):
+        return self.verb("cancel", run)
+
+    def results(self, run):
+        return runner.results(run, ledger=self.ledger)
+
+    def states(self, run):
+        return [job.state for job in self.ledger.jobs(run)]
+
+
+def undisturbed(plan, tmp_path_factory):
+    """Return the results of a plan without any fault."""
+    with Bench(tmp_path_factory.mktemp("undisturbed")) as bench:
+        run = bench.submit(plan)
+        assert bench.collect(run).state == "done"
+        return bench.results(run)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """Return undisturbed results of `plan()`, made without the shortened retries."""
+    return undisturbed(plan(), tmp_path_factory)
+
+
+def plan(jobs=2):
+    return TinyPlan(jobs=jobs)
+
+
+def assert_equal(results, expected):
+    assert results.keys() == expected.keys()
+    for idx, arrays in expected.items():
+        assert results[idx].keys() == arrays.keys()
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(results[idx][name], array)
+
+
+def assert_paid_once(bench, jobs=2):
+    assert len(bench.cloud.charges()) == jobs
+    assert set(bench.cloud.charges().values()) == {1}
+
+
+# --- without faults -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("primitive", ["sampler", "estimator"])
+def test_a_run_goes_from_plan_to_results(tmp_path, primitive):
+    with Bench(tmp_path) as bench:
+        run = bench.submit(TinyPlan(jobs=3, primitive=primitive))
+        assert bench.ledger.run(run).state == "submitted"
+        seen = []
+        status = bench.collect(run, on_progress=seen.append)
+        assert (status.state, status.jobs, status.problems) == ("done", {"done": 3}, {})
+        assert status.spending.charged == pytest.approx(bench.cloud.consumed)
+        assert status.spending.in_flight == 0
+        assert seen[-1].finished
+        names = {"0/meas", "0/meas/bits"} if primitive == "sampler" else {"0/evs", "0/stds"}
+        assert all(set(arrays) == names for arrays in bench.results(run).values())
+        assert_paid_once(bench, 3)
+        assert len({job.session_id for job in bench.cloud.jobs.values()}) == 1
+        assert {s["state"] for s in bench.cloud.sessions.values()} == {"closed"}
+        assert bench.collect(run).state == "done"  # nothing left to do
+        assert len(bench.cloud.jobs) == 3
+
+
+def test_a_single_job_needs_no_batch(tmp_path):
+    with Bench(tmp_path) as bench:
+        run = bench.submit(plan(1))
+        assert bench.collect(run).state == "done"
+        assert not bench.cloud.sessions
+        tags = next(iter(bench.cloud.jobs.values())).tags
+        assert tags == (bench.ledger.run(run).tag, bench.ledger.jobs(run)[0].tag)
+
+
+def test_submit_returns_at_once_and_collect_sends_the_rest_at_the_accounts_pace(tmp_path):
+    policy = dataclasses.replace(QUICK, pace=Pace(max_pending=2))
+    with Bench(tmp_path, Cloud(pending_cap=2), policy=policy) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan(5))
+        assert bench.states(run) == ["submitted"] * 2 + ["planned"] * 3
+        partial = bench.collect(run, timeout=0)
+        assert not partial.finished
+        assert bench.results(run) == {}
+        bench.cloud.release()
+        assert bench.collect(run).jobs == {"done": 5}
+        assert bench.faults.seen["submit"] == 5  # the cap was never run into
+
+
+def test_the_pace_of_submissions_is_waited_for(tmp_path):
+    naps = []
+
+    def sleep(seconds):
+        naps.append(seconds)
+        clock["now"] += seconds
+
+    clock = {"now": 1_800_000_000.0}
+    policy = dataclasses.replace(QUICK, pace=Pace(per_minute=2), poll=(1.0, 120.0), settle=0.0)
+    with Bench(tmp_path, policy=policy) as bench:
+        bench.ledger.close()
+        bench.ledger = Ledger(tmp_path / "ledger.sqlite", now=lambda: clock["now"])
+        ticking = Clock(now=lambda: clock["now"], sleep=sleep)
+        run = bench.submit(plan(5), clock=ticking)
+        bench.cloud.wait_idle()
+        status = bench.collect(run, clock=ticking, timeout=None)
+        assert status.state == "done"
+        sent = sorted(job.sent_at for job in bench.ledger.jobs(run))
+        minutes = [text[14:16] for text in sent]
+        assert minutes == ["00", "00", "01", "01", "02"]
+        assert sum(naps) >= 120
+
+
+def test_results_come_in_as_they_end_and_partial_ones_can_be_used(tmp_path, expected):
+    faults = FaultPlan({("submit", 1): EndJob("Failed", "broken")})
+    with Bench(tmp_path, faults=faults) as bench:
+        run = bench.submit(plan())
+        status = bench.collect(run)
+        assert status.state == "failed"
+        assert "broken" in status.problems[0]
+        assert_equal(bench.results(run), {1: expected[1]})
+
+
+# --- the table of faults ------------------------------------------------------------------------
+
+
+def test_a_job_that_the_client_sent_twice_is_run_once(tmp_path, expected):
+    faults = FaultPlan({("submit", 2): Reply(502, after=True)})
+    with Bench(tmp_path, faults=faults) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan())
+        assert len(bench.cloud.jobs) == 3
+        assert [job.status for job in bench.cloud.jobs.values()].count("Cancelled") == 1
+        bench.cloud.release()
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
+        assert_paid_once(bench)
+        assert any("duplicate" in event.what for event in bench.ledger.events(run))
+        assert bench.ledger.spending(run).in_flight == 0
+
+
+def test_a_duplicate_that_was_quicker_is_the_one_that_counts(tmp_path, expected):
+    faults = FaultPlan({("submit", 1): Reply(502, after=True), ("jobs", 1): Reply(400)})
+    with Bench(tmp_path, faults=faults) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan(1))
+        first, second = bench.cloud.jobs.values()
+        assert bench.ledger.jobs(run)[0].remote_id == second.id  # the client knows the later one
+        assert not bench.ledger.jobs(run)[0].verified  # looking for others failed
+        second.ready_at = float("inf")
+        bench.cloud.release()
+        with bench.cloud.changed:
+            assert bench.cloud.changed.wait_for(lambda: first.status == "Completed", 10)
+        assert bench.collect(run).state == "done"
+        assert second.status == "Cancelled"
+        assert_equal(bench.results(run), {0: expected[0]})
+        assert_paid_once(bench, 1)
+
+
+def test_an_orphan_is_recovered_by_its_tag(tmp_path, expected):
+    faults = FaultPlan({("submit", 1): Drop(after=True)})
+    with Bench(tmp_path, faults=faults) as bench:
+        run = bench.submit(plan())
+        assert bench.faults.seen["submit"] == 2
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
+        assert_paid_once(bench)
+
+
+@pytest.mark.parametrize("fault", [Drop(), Reply(502), Garble()])
+def test_a_request_that_had_no_effect_is_sent_again(tmp_path, expected, fault):
+    with Bench(tmp_path, faults=FaultPlan({("submit", 1): fault})) as bench:
+        run = bench.submit(plan())
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
+        assert_paid_once(bench)
+
+
+@pytest.mark.parametrize("headers", [(), (("Retry-After", "1"),)])
+def test_too_many_requests_are_waited_for(tmp_path, expected, headers):
+    naps = []
+    clock = Clock(sleep=naps.append)
+    faults = FaultPlan({("submit", 1): Reply(429, headers=headers)})
+    with Bench(tmp_path, faults=faults) as bench:
+        run = bench.submit(plan(), clock=clock)
+        assert naps == [1.0 if headers else QUICK.busy]
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
+
+
+def test_a_platform_that_stays_busy_leaves_the_rest_to_collect(tmp_path, expected):
+    with Bench(tmp_path, faults=FaultPlan(always={"submit": Reply(429)})) as bench:
+        run = bench.submit(plan(), policy=dataclasses.replace(QUICK, patience=0.0))
+        assert bench.states(run) == ["planned", "planned"]
+        del bench.faults.always["submit"]
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
+
+
+def test_the_platforms_own_cap_on_pending_jobs_is_waited_for(tmp_path, expected):
+    with Bench(tmp_path, Cloud(pending_cap=1)) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan(), policy=dataclasses.replace(QUICK, patience=0.0))
+        assert bench.states(run) == ["submitted", "planned"]
+        assert "pending jobs" in runner.status(run, ledger=bench.ledger).problems[1]
+        bench.cloud.release()
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
+
+
+@pytest.mark.parametrize("kind", ["submit", "usage", "backend_status", "session_open"])
+@pytest.mark.parametrize("fault", [Reply(500), Reply(503), Drop()])
+def test_a_platform_that_is_down_leaves_a_run_that_resumes(tmp_path, expected, kind, fault):
+    with Bench(tmp_path, faults=FaultPlan(always={kind: fault})) as bench:
+        with pytest.raises(ServiceError) as caught:
+            bench.submit(plan())
+        run = caught.value.run_id
+        assert caught.value.exit_code == 1
+        assert bench.states(run) == ["planned", "planned"]
+        with pytest.raises(ServiceError):
+            bench.resume(run)
+        bench.faults.always.clear()
+        bench.resume(run)
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
+        assert_paid_once(bench)
+
+
+@pytest.mark.parametrize("kind", ["jobs", "job", "result", "metrics"])
+def test_a_platform_that_fails_during_collection_costs_nothing(tmp_path, expected, kind):
+    with Bench(tmp_path) as bench:
+        run = bench.submit(plan())
+        bench.cloud.wait_idle()
+        bench.faults.always[kind] = Reply(500)
+        if kind == "jobs":
+            with pytest.raises(ServiceError):
+                bench.collect(run)
+        else:
+            status = bench.collect(run)
+            assert status.finished == (kind == "metrics")
+            if kind != "metrics":
+                assert set(status.problems) == {0, 1}
+        bench.faults.always.clear()
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
+        assert_paid_once(bench)
+        assert bench.ledger.spending(run).charged == pytest.approx(bench.cloud.consumed)
+
+
+def test_a_revoked_login_stops_cleanly_and_a_new_one_carries_on(tmp_path, expected):
+    with Bench(tmp_path) as bench:
+        bench.cloud.hold()
+        bench.double.revoked = True
+        with pytest.raises(AccountError) as caught:
+            bench.submit(plan())
+        run = caught.value.run_id
+        assert caught.value.exit_code == 2
+        assert bench.states(run) == ["planned", "planned"]
+        assert bench.faults.seen["submit"] == 0
+        bench.double.revoked = False
+        bench.login()
+        bench.resume(run)
+        bench.double.revoked = True
+        for verb in (bench.collect, bench.cancel):
+            if verb == bench.collect:
+                with pytest.raises(AccountError):
+                    verb(run)
+        bench.double.revoked = False
+        bench.cloud.release()
+        bench.login()
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
+        assert_paid_once(bench)
+
+
+def test_the_raw_key_is_never_sent_when_the_account_service_is_down(tmp_path):
+    with Bench(tmp_path, token_seconds=-1) as bench, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the user's filters must not matter
+        bench.faults.always["token"] = Reply(503)
+        with pytest.raises(AccountError, match="not the raw API key") as caught:
+            bench.submit(plan())
+        assert bench.double.raw_key_requests == 0
+        del bench.faults.always["token"]
+        bench.login()
+        bench.resume(caught.value.run_id)
+        assert bench.collect(caught.value.run_id).state == "done"
+        assert bench.double.raw_key_requests == 0
+
+
+@pytest.mark.parametrize(
+    ("ending", "reason"),
+    [
+        (EndJob("Failed", "qubit fell off", 9999), "qubit fell off"),
+        (EndJob("Cancelled", "Ran too long", 1305, paid=1.0), "longer than maximum"),
+    ],
+)
+def test_failed_jobs_say_why_and_are_sent_again_only_on_request(tmp_path, expected, ending, reason):
+    with Bench(tmp_path, faults=FaultPlan({("submit", 1): ending})) as bench:
+        run = bench.submit(plan())
+        status = bench.collect(run)
+        assert (status.state, status.jobs) == ("failed", {"failed": 1, "done": 1})
+        assert reason in status.problems[0]
+        assert status.spending.charged == pytest.approx(bench.cloud.consumed)
+        assert bench.collect(run).state == "failed"
+        assert bench.faults.seen["submit"] == 2
+        bench.resume(run)
+        assert bench.faults.seen["submit"] == 3
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
+        assert_paid_once(bench)
+
+
+def test_a_job_cancelled_elsewhere_is_never_sent_again_unasked(tmp_path, expected):
+    with Bench(tmp_path, faults=FaultPlan({("submit", 1): EndJob("Cancelled")})) as bench:
+        run = bench.submit(plan())
+        assert bench.collect(run).state == "cancelled"
+        assert bench.states(run) == ["cancelled", "done"]
+        with pytest.raises(RunStateError, match="cancelled"):
+            bench.resume(run)
+        assert bench.faults.seen["submit"] == 2
+        assert_equal(bench.results(run), {1: expected[1]})
+        bench.resume(run, resubmit_cancelled=True)
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
+
+
+@pytest.mark.parametrize("body", ["<html>gateway</html>", '"text"', "[1]", "{}", ""])
+def test_a_result_that_is_none_is_fetched_again(tmp_path, expected, body):
+    faults = FaultPlan({("result", 1): Garble(body), ("result", 2): Garble(body)})
+    with Bench(tmp_path, faults=faults) as bench:
+        run = bench.submit(plan())
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
+        assert_paid_once(bench)
+
+
+def test_a_result_that_never_comes_right_does_not_keep_the_others(tmp_path, expected):
+    with Bench(tmp_path, faults=FaultPlan(always={"result": Garble()})) as bench:
+        run = bench.submit(plan())
+        status = bench.collect(run)
+        assert not status.finished
+        assert status.state == "submitted"
+        assert "cannot decode" in status.problems[0]
+        bench.faults.always.clear()
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
+        assert_paid_once(bench)
+
+
+def test_a_slow_download_ends_at_our_deadline(tmp_path, expected):
+    with Bench(tmp_path, faults=FaultPlan({("result", 1): Slow(3.0)})) as bench:
+        bench.login(Deadlines(download=0.3))
+        run = bench.submit(plan())
+        bench.cloud.wait_idle()
+        status = bench.collect(run)
+        assert status.state == "done"  # the second try was quick
+        assert_equal(bench.results(run), expected)
+
+
+def test_a_submission_without_an_answer_ends_at_our_deadline(tmp_path, expected):
+    with Bench(tmp_path, faults=FaultPlan({("submit", 1): Slow(2.0)})) as bench:
+        bench.login(Deadlines(send=0.5))
+        bench.cloud.hold()
+        run = bench.submit(plan())
+        assert bench.faults.seen["submit"] == 2
+        bench.cloud.release()
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
+        assert_paid_once(bench)
+
+
+def test_a_closed_batch_is_replaced(tmp_path, expected):
+    with Bench(tmp_path, faults=FaultPlan({("submit", 2): CLOSED_BATCH})) as bench:
+        run = bench.submit(plan())
+        assert len(bench.cloud.sessions) == 2
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
+
+
+def test_a_batch_that_ended_before_the_run_was_resumed_is_replaced(tmp_path, expected):
+    policy = dataclasses.replace(QUICK, pace=Pace(max_pending=1))
+    with Bench(tmp_path, policy=policy) as bench:
+        run = bench.submit(plan())
+        for session in bench.cloud.sessions.values():
+            session |= {"state": "closed", "accepting_jobs": False}
+        bench.login()
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
+
+
+def test_a_job_that_the_platform_refuses_fails_with_its_reason(tmp_path):
+    refusal = Reply(400, '{"errors": [{"code": 1002, "message": "not valid for this backend"}]}')
+    with Bench(tmp_path, faults=FaultPlan({("submit", 1): refusal})) as bench:
+        run = bench.submit(plan())
+        status = bench.collect(run)
+        assert status.state == "failed"
+        assert "not valid for this backend" in status.problems[0]
+        assert bench.states(run) == ["failed", "done"]
+
+
+def test_a_job_that_was_deleted_fails(tmp_path):
+    with Bench(tmp_path) as bench:
+        run = bench.submit(plan(1))
+        bench.cloud.wait_idle()
+        bench.cloud.jobs.clear()
+        status = bench.collect(run)
+        assert status.state == "failed"
+        assert "no longer knows" in status.problems[0]
+
+
+# --- budget and misuse --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("budget", [None, -1.0, float("nan"), float("inf"), 4.0])
+def test_a_budget_that_is_missing_wrong_or_too_small_writes_nothing(tmp_path, budget):
+    with Bench(tmp_path) as bench:
+        with pytest.raises(BudgetError, match="budget") as caught:
+            bench.submit(plan(), budget=budget)
+        assert caught.value.exit_code == 2
+        assert bench.ledger.runs() == []
+        assert bench.faults.seen["submit"] == 0
+
+
+def test_the_budget_holds_over_resumes(tmp_path):
+    faults = FaultPlan({("submit", 1): EndJob("Failed", "broken", paid=1.5)})
+    with Bench(tmp_path, faults=faults) as bench:
+        run = bench.submit(plan(), budget=4.1)
+        assert bench.collect(run).state == "failed"
+        with pytest.raises(BudgetError, match=r"budget of 4.1 s"):
+            bench.resume(run)
+        assert bench.faults.seen["submit"] == 2
+        with pytest.raises(BudgetError, match="zero or more"):
+            bench.resume(run, budget_seconds=-1.0)
+        bench.resume(run, budget_seconds=10.0)
+        assert bench.collect(run).state == "done"
+        assert bench.cloud.consumed < 10.0
+
+
+def test_the_platform_stops_a_job_that_takes_more_than_its_share(tmp_path):
+    class Optimist(TinyPlan):
+        @property
+        def job_seconds(self):
+            return [0.9] * self.jobs
+
+    with Bench(tmp_path) as bench:
+        run = bench.submit(Optimist(jobs=1), budget=1.0)
+        status = bench.collect(run)
+        assert status.state == "failed"
+        assert "longer than maximum" in status.problems[0]
+        assert bench.cloud.consumed == 1.0
+
+
+def test_an_account_without_time_sends_nothing(tmp_path):
+    with Bench(tmp_path, Cloud(allowance=2.0)) as bench, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run = bench.submit(plan(1))
+        bench.collect(run)
+        with pytest.raises(BudgetError, match="QPU time left"):
+            bench.submit(plan())
+        assert bench.faults.seen["submit"] == 1
+
+
+def test_cancelling_stops_what_has_not_ended_and_keeps_what_has(tmp_path, expected):
+    policy = dataclasses.replace(QUICK, pace=Pace(max_pending=2))
+    with Bench(tmp_path, policy=policy) as bench:
+        run = bench.submit(plan(4))
+        bench.cloud.wait_idle()
+        bench.cloud.hold()
+        bench.collect(run, timeout=0)
+        status = bench.cancel(run)
+        assert status.state == "cancelled"
+        assert bench.states(run) == ["done", "done", "cancelled", "cancelled"]
+        assert {job.status for job in bench.cloud.jobs.values()} == {"Completed", "Cancelled"}
+        assert_equal(bench.results(run), expected)
+        assert bench.collect(run).state == "cancelled"
+        with pytest.raises(RunStateError):
+            bench.resume(run)
+        bench.cancel(run)  # again, harmlessly
+
+
+def test_cancelling_goes_on_where_the_platform_failed(tmp_path):
+    with Bench(tmp_path, faults=FaultPlan(always={"cancel": Reply(500)})) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan(3))
+        with pytest.raises(ServiceError):
+            bench.cancel(run)
+        assert bench.ledger.run(run).state == "cancelled"
+        bench.faults.always.clear()
+        bench.cancel(run)
+        assert bench.states(run) == ["cancelled"] * 3
+        assert {job.status for job in bench.cloud.jobs.values()} == {"Cancelled"}
+
+
+def test_a_job_that_ended_before_it_could_be_cancelled_is_still_collected(tmp_path, expected):
+    with Bench(tmp_path) as bench:
+        run = bench.submit(plan())
+        bench.cloud.wait_idle()
+        bench.cancel(run)
+        assert bench.collect(run).state == "cancelled"
+        assert_equal(bench.results(run), expected)
+
+
+def test_a_finished_run_can_be_neither_cancelled_nor_lost(tmp_path):
+    with Bench(tmp_path) as bench:
+        run = bench.submit(plan(1))
+        bench.collect(run)
+        with pytest.raises(RunStateError):
+            bench.cancel(run)
+        before = bench.faults.seen["submit"]
+        assert bench.resume(run).state == "done"
+        assert bench.faults.seen["submit"] == before
+
+
+def test_runs_that_are_unknown_or_ran_elsewhere(tmp_path):
+    with Bench(tmp_path, Cloud(("ibm_manila", "ibm_lagos"))) as bench:
+        with pytest.raises(UnknownRunError):
+            bench.collect("nothing")
+        run = bench.submit(plan(1))
+        bench.device = PlatformDevice(bench.double.service(), "ibm_lagos")
+        with pytest.raises(RunStateError, match="ibm_manila"):
+            bench.collect(run)
+        with pytest.raises(UnknownBackendError, match="ibm_nowhere"):
+            PlatformDevice(bench.double.service(), "ibm_nowhere")
+
+
+def test_neither_key_nor_account_name_reach_the_ledger(tmp_path):
+    faults = FaultPlan(
+        {("submit", 1): Reply(400, f'{{"message": "{CRN} apikey {API_KEY}"}}')},
+    )
+    with Bench(tmp_path, faults=faults) as bench:
+        run = bench.submit(plan())
+        bench.double.revoked = True
+        with pytest.raises(AccountError):
+            bench.collect(run)
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"[removed]" in written
+    for secret in (API_KEY, CRN, *bench.double.tokens):
+        assert secret.encode() not in written

@@ -1,0 +1,64 @@
+"""A process that submits, resumes and collects one run until it is done: the soak kills it.
+
+Called with the ledger's path and the number of jobs; the double's addresses come in the
+environment.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from hardware import runner
+from hardware.errors import RunError
+from hardware.ibm import PlatformDevice
+from hardware.ledger import Ledger, Pace
+from hardware.policy import Policy
+from loopback.plans import TinyPlan, load_tiny
+from loopback.server import open_service
+
+MAX_PENDING = 20
+PATIENT = Policy(
+    pace=Pace(max_pending=MAX_PENDING),
+    settle=0.3,
+    busy=0.2,
+    patience=2.0,
+    tries=4,
+    poll=(0.1, 0.5),
+)
+BUDGET = 1e5  # seconds
+
+
+def _begin(ledger: Ledger, device: PlatformDevice, jobs: int) -> str:
+    runs = ledger.runs()
+    if runs:
+        return runs[0].id
+    return runner.submit(
+        TinyPlan(jobs=jobs), ledger=ledger, device=device, budget_seconds=BUDGET, policy=PATIENT
+    )
+
+
+def work(path: str, jobs: int) -> None:
+    """Carry the run to its end, whatever fails."""
+    with Ledger(path) as ledger:
+        while True:
+            try:
+                device = PlatformDevice(
+                    open_service(os.environ["QHEAD_LOOPBACK_URL"]), "ibm_manila"
+                )
+                print("ready", flush=True)
+                run = _begin(ledger, device, jobs)
+                while True:
+                    means = {"ledger": ledger, "device": device, "load": load_tiny}
+                    runner.resume(run, policy=PATIENT, **means)
+                    status = runner.collect(run, policy=PATIENT, timeout=5.0, **means)
+                    if status.state == "done" and status.spending.in_flight == 0:
+                        return
+            except RunError as error:
+                print(type(error).__name__, flush=True)
+                time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    work(sys.argv[1], int(sys.argv[2]))
