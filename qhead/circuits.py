@@ -149,6 +149,7 @@ def reuploading_circuit(
         HeadError: An option is out of its range.
     """
     checks.count("num_reuploads", num_reuploads)
+    check_ansatz(num_qubits, num_layers, connectivity, topology, reading)
 
     def pqc(name: str) -> QuantumCircuit:
         return ansatz(

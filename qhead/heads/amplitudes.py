@@ -79,7 +79,7 @@ class AmplitudeMap(nn.Module):
 
     def _reduced(self, embeddings: Tensor) -> Tensor:
         centred = embeddings - self.mean
-        return centred if self.projection is None else centred @ self.projection
+        return centred if self.projection is None else centred @ self.projection.to(centred.dtype)
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Return amplitudes (n, 2^num_qubits) of embeddings (n, d).
@@ -173,9 +173,10 @@ class _Encode(torch.autograd.Function):
         ctx: Any, amplitudes: Tensor, weight: Tensor, program: Program, signs: NDArray[np.float32]
     ) -> Tensor:
         values = np.tile(weight.detach().numpy().astype(np.float64), (len(amplitudes), 1))
-        tape = engine.run(program, values, initial=amplitudes.detach().numpy(), dtype=np.float32)
+        states = amplitudes.detach().numpy()
+        tape = engine.run(program, values, initial=states, dtype=states.dtype.type)
         ctx.tape, ctx.signs = tape, signs
-        return torch.from_numpy(tape.probabilities @ signs.T)
+        return torch.from_numpy(tape.probabilities @ signs.T.astype(states.dtype))
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:

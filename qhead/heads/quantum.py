@@ -33,12 +33,16 @@ from qhead.simulator import (
     AdjointSamplerGradient,
     ExactEstimator,
     ExactSampler,
+    ExactTarget,
     Simulator,
 )
 
 if TYPE_CHECKING:
     from hardware.targets import ExecutionTarget
     from qhead.training import TrainingOptions
+
+#: Embeddings whose encoders are simulated at once, to bound memory.
+_CHUNK = 4096
 
 READOUTS = ("expectations", "probabilities")
 
@@ -201,13 +205,27 @@ class QuantumHead(TorchHead):
         """
         check_is_fitted(self, "module_")
         module = self._quantum_module()
+        # In double precision, a row's angles do not depend on the rows beside it.
+        features = torch.tensor(self._validated(X, reset=False), dtype=torch.float64)
         with torch.no_grad():
-            angles = module.angles(torch.tensor(self._validated(X, reset=False))).numpy()
+            angles = torch.cat([module.angles(rows) for rows in features.split(_CHUNK)]).numpy()
         weights = module.step.weight.detach().numpy()
         values = np.concatenate([angles, np.tile(weights, (len(angles), 1))], axis=1)
         circuit = self.circuit
         names = [p.name for p in (*data_parameters(circuit), *weight_parameters(circuit))]
-        return Workload(circuit, tuple(names), values.astype(np.float64), self.observables)
+        return Workload(circuit, tuple(names), values, self.observables)
+
+    def logits(self, X: ArrayLike, *, target: ExecutionTarget | None = None) -> NDArray[np.float64]:
+        """Return logits (n, K) of embeddings (n, d), in double precision.
+
+        Args:
+            X: (n, d) embeddings.
+            target: Where the circuit runs; None: exactly, here.
+
+        Raises:
+            HeadError: Embeddings that cannot be used.
+        """
+        return self.logits_from(self.expectations(X, target or ExactTarget()).values)
 
     def expectations(self, X: ArrayLike, target: ExecutionTarget) -> Expectations:
         """Return what `target` gives for the circuits of embeddings (n, d)."""
@@ -235,11 +253,6 @@ class QuantumHead(TorchHead):
             depth=circuit.depth(),
             num_two_qubit_gates=circuit.num_nonlocal_gates(),
         )
-
-    def _logits_on(
-        self, features: NDArray[np.float32], target: ExecutionTarget
-    ) -> NDArray[np.float64]:
-        return self.logits_from(self.expectations(features, target).values)
 
     def _quantum_module(self) -> QuantumModule:
         module: Any = self.module_
@@ -339,7 +352,11 @@ def _quantum_step(head: QuantumHead, generator: torch.Generator) -> TorchConnect
     initial = torch.randn(len(weights), generator=generator) * head.initial_spread
     # The connector first draws weights of its own from torch's global generator: leave that alone.
     with torch.random.fork_rng(devices=[]):
-        return TorchConnector(network, initial_weights=initial.numpy())
+        connector = TorchConnector(network, initial_weights=initial.numpy())
+    # It registers its one parameter under two names, so that a state would hold it twice.
+    weight = connector._parameters.pop("_weights")
+    object.__setattr__(connector, "_weights", weight)
+    return connector
 
 
 def _projector(value: int, num_measured: int, num_qubits: int) -> SparsePauliOp:

@@ -18,8 +18,8 @@ from qhead.simulator.vectors import LANES
 
 #: Amplitudes held at once by a forward pass, about 256 MiB of float32.
 _CHUNK_AMPLITUDES = 2**26
-#: Below this many amplitude updates a second thread costs more than it saves.
-_WORTH_A_THREAD = 2**16
+#: Below this many amplitude updates, about 0.2 ms, a second thread costs more than it saves.
+_WORTH_A_THREAD = 2**20
 #: Largest register: a state of 2^26 amplitudes in eight lanes is 2 GiB of float32.
 MAX_QUBITS = 26
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from qiskit import transpile
 from qiskit.circuit import ControlFlowOp, Gate, ParameterExpression, QuantumCircuit
+from qiskit.exceptions import QiskitError
 from scipy import sparse
 
 from qhead.errors import SimulationError
@@ -104,8 +105,8 @@ class Program:
     """A compiled circuit: what the kernels run to get the probabilities of measured values.
 
     `measured` lists the measured qubits, first the one of the lowest bit of a measured value.
-    `index` maps amplitudes of the circuit's own order to the simulator's; None where some qubits
-    were dropped, which only happens for circuits that start in |0…0>.
+    `index` maps amplitudes of the circuit's own order to the simulator's; None where qubits may
+    have been dropped, and the circuit starts in |0…0>.
     """
 
     num_qubits: int  # simulated
@@ -192,7 +193,7 @@ def compile_circuit(
         angle_map=_angle_map(slots, tuple(p.name for p in circuit.parameters)),
         half=np.array(half),
         real=all(operation.kind < k.FIXED_COMPLEX for operation in operations),
-        index=_amplitude_index(place) if len(place) == circuit.num_qubits else None,
+        index=_amplitude_index(place) if keep_qubits else None,
     )
 
 
@@ -232,7 +233,12 @@ def read_operations(circuit: QuantumCircuit) -> Iterator[Operation]:
     circuit = _opened(circuit)
     native = {*NATIVE_GATES, *_SKIPPED}
     if any(instruction.name not in native for instruction in circuit.data):
-        circuit = transpile(circuit, basis_gates=list(NATIVE_GATES), optimization_level=0)
+        try:
+            circuit = transpile(circuit, basis_gates=list(NATIVE_GATES), optimization_level=0)
+        except QiskitError as error:
+            raise SimulationError(
+                f"Expected gates with a definition or a matrix, but Qiskit says: {error.message}"
+            ) from error
     wire = {bit: i for i, bit in enumerate(circuit.qubits)}
     for instruction in circuit.data:
         name = instruction.name

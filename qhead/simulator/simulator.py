@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from qiskit.circuit import QuantumCircuit
@@ -57,6 +58,13 @@ class Simulator:
         self._last: tuple[Program, np.ndarray, engine.Tape] | None = None
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and other processes get the options; what is remembered is made again."""
+        return {"dtype": self.dtype}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["dtype"])  # type: ignore[misc]
+
     def expectations(
         self, circuit: QuantumCircuit, observables: Sequence[Terms], values: np.ndarray
     ) -> np.ndarray:
@@ -67,6 +75,8 @@ class Simulator:
             observables: M observables, each a mapping from label to coefficient.
             values: (B, P), radians, in the order of ``circuit.parameters``.
         """
+        if not len(values):
+            return np.zeros((0, len(observables)))
         compiled = self._of(circuit)
         groups, constants = compiled.grouped(observables)
         total = np.tile(constants, (len(values), 1))
@@ -92,6 +102,8 @@ class Simulator:
         self, circuit: QuantumCircuit, measured: Sequence[int], values: np.ndarray
     ) -> np.ndarray:
         """Return probabilities (B, 2^m) of the measured qubits' values, lowest bit first."""
+        if not len(values):
+            return np.zeros((0, 2 ** len(measured)))
         return self._probabilities(self._of(circuit).program(measured_in_z(measured)), values)
 
     def probability_gradients(

@@ -1,0 +1,339 @@
+"""The simulator against Qiskit's `Statevector` and finite differences."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from qiskit.circuit import ClassicalRegister, Gate, Parameter, ParameterVector, QuantumCircuit
+from qiskit.circuit.library import UnitaryGate, XGate
+from qiskit.quantum_info import SparsePauliOp, Statevector, random_unitary
+
+from hardware.workload import Workload
+from qhead.errors import SimulationError
+from qhead.simulator import ExactTarget, Simulator, engine
+from qhead.simulator.observables import as_terms
+from qhead.simulator.program import NATIVE_GATES, compile_circuit, light_cone, read_operations
+
+Draw = np.random.Generator
+
+FIXED_1 = ("x", "y", "z", "h", "s", "sdg", "t", "tdg", "sx", "sxdg", "id")
+FIXED_2 = ("cx", "cy", "cz", "ch", "cs", "csdg", "csx", "swap", "iswap", "dcx", "ecr")
+TURNS_1 = ("rx", "ry", "rz", "p")
+TURNS_2 = ("crx", "cry", "crz", "cp", "rxx", "ryy", "rzz", "rzx")
+
+
+def random_circuit(rng: Draw, num_qubits: int, num_gates: int, names: list[str]) -> QuantumCircuit:
+    """Every name at least once, in random order; every angle an affine function of parameters."""
+    circuit = QuantumCircuit(num_qubits)
+    parameters = ParameterVector("a", 6)
+    order = [*names, *rng.choice(names, max(0, num_gates - len(names)))]
+    for name in rng.permutation(order):
+        qubits = [int(q) for q in rng.permutation(num_qubits)]
+        angle = float(rng.normal()) * parameters[rng.integers(6)] + float(rng.normal())
+        if name in FIXED_1:
+            getattr(circuit, name)(qubits[0])
+        elif name in FIXED_2:
+            getattr(circuit, name)(qubits[0], qubits[1])
+        elif name in TURNS_1:
+            getattr(circuit, name)(angle, qubits[0])
+        elif name in TURNS_2:
+            getattr(circuit, name)(angle, qubits[0], qubits[1])
+        elif name == "u":
+            circuit.u(angle, parameters[0] + parameters[1], float(rng.normal()), qubits[0])
+        elif name == "cu":
+            circuit.cu(angle, parameters[2], 0.3, 0.4, qubits[0], qubits[1])
+        elif name == "ccx":
+            circuit.ccx(*qubits[:3])
+        elif name == "open":
+            circuit.append(XGate().control(1, ctrl_state=0), qubits[:2])
+        else:
+            circuit.append(UnitaryGate(random_unitary(4, seed=int(rng.integers(99)))), qubits[:2])
+    for parameter in set(parameters) - set(circuit.parameters):
+        circuit.ry(parameter, 0)
+    return circuit
+
+
+EVERYTHING = [*FIXED_1, *FIXED_2, *TURNS_1, *TURNS_2, "u", "cu", "ccx", "open", "unitary"]
+REAL = ["ry", "cx", "x", "z", "h", "cz", "ch", "cry", "swap", "y"]
+
+OBSERVABLES = [
+    SparsePauliOp("IIIZ"),
+    SparsePauliOp("ZIZI"),
+    SparsePauliOp(["IIII", "XXII", "IYIY", "ZZZZ", "IIII"], [0.3, -1.2, 0.7, 0.5, 0.1]),
+    SparsePauliOp("XYZX"),
+]
+
+
+def statevectors(circuit: QuantumCircuit, values: np.ndarray) -> list[Statevector]:
+    names = circuit.parameters
+    return [
+        Statevector(circuit.assign_parameters(dict(zip(names, v, strict=True)))) for v in values
+    ]
+
+
+def expected_values(circuit: QuantumCircuit, values: np.ndarray) -> np.ndarray:
+    states = statevectors(circuit, values)
+    return np.array([[state.expectation_value(o).real for o in OBSERVABLES] for state in states])
+
+
+def differences(function: Any, values: np.ndarray, step: float = 1e-5) -> np.ndarray:
+    """Central differences of a function (B, P) -> (B, M), shape (B, M, P)."""
+    columns = []
+    for p in range(values.shape[1]):
+        shift = np.zeros_like(values)
+        shift[:, p] = step
+        columns.append((function(values + shift) - function(values - shift)) / (2 * step))
+    return np.stack(columns, axis=-1)
+
+
+@pytest.mark.parametrize("names", [EVERYTHING, REAL], ids=["everything", "real"])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("batch", [1, 11])
+def test_random_circuits_agree_with_statevector(names: list[str], seed: int, batch: int) -> None:
+    rng = np.random.default_rng([seed, batch])
+    circuit = random_circuit(rng, 4, 45, names)
+    values = rng.uniform(-4, 4, (batch, circuit.num_parameters))
+    terms = [as_terms(observable) for observable in OBSERVABLES]
+    simulator = Simulator()
+    result = simulator.expectations(circuit, terms, values)
+    np.testing.assert_allclose(result, expected_values(circuit, values), atol=1e-12)
+    measured = [3, 0, 2]
+    probabilities = simulator.probabilities(circuit, measured, values)
+    oracle = [state.probabilities(measured) for state in statevectors(circuit, values)]
+    np.testing.assert_allclose(probabilities, oracle, atol=1e-12)
+
+
+@pytest.mark.parametrize("names", [EVERYTHING, REAL], ids=["everything", "real"])
+def test_gradients_agree_with_finite_differences(names: list[str]) -> None:
+    rng = np.random.default_rng(7)
+    circuit = random_circuit(rng, 4, 40, names)
+    values = rng.uniform(-3, 3, (9, circuit.num_parameters))
+    terms = [as_terms(observable) for observable in OBSERVABLES]
+    simulator = Simulator()
+    gradient = simulator.expectation_gradients(circuit, terms, values)
+    numeric = differences(lambda v: simulator.expectations(circuit, terms, v), values)
+    np.testing.assert_allclose(gradient, numeric, atol=1e-8)
+    by_value = simulator.probability_gradients(circuit, [1, 2], values)
+    numeric = differences(lambda v: simulator.probabilities(circuit, [1, 2], v), values)
+    np.testing.assert_allclose(by_value, numeric, atol=1e-8)
+
+
+def test_real_circuits_take_the_real_path_and_others_do_not() -> None:
+    rng = np.random.default_rng(0)
+    assert compile_circuit(random_circuit(rng, 4, 20, REAL), [0, 1, 2, 3]).real
+    assert not compile_circuit(random_circuit(rng, 4, 20, [*REAL, "rx"]), [0, 1, 2, 3]).real
+
+
+def test_angles_that_are_not_affine_are_differentiated_too() -> None:
+    a, b = Parameter("a"), Parameter("b")
+    circuit = QuantumCircuit(2)
+    circuit.ry(a * b, 0)
+    circuit.cx(0, 1)
+    circuit.rx(a.sin() + b**2, 1)
+    circuit.ry(a, 0)
+    values = np.random.default_rng(1).normal(size=(5, 2))
+    terms = [{"ZI": 1.0}, {"XY": 1.0}]
+    simulator = Simulator()
+    numeric = differences(lambda v: simulator.expectations(circuit, terms, v), values)
+    gradient = simulator.expectation_gradients(circuit, terms, values)
+    np.testing.assert_allclose(gradient, numeric, atol=1e-8)
+
+
+def test_single_precision_is_close_to_double() -> None:
+    rng = np.random.default_rng(3)
+    circuit = random_circuit(rng, 5, 120, REAL)
+    values = rng.uniform(-3, 3, (16, circuit.num_parameters))
+    terms = [{"IIIIZ": 1.0}]
+    single, double = Simulator(np.float32), Simulator()
+    gap = single.expectations(circuit, terms, values) - double.expectations(circuit, terms, values)
+    assert 0 < np.abs(gap).max() < 1e-5
+    gap = single.expectation_gradients(circuit, terms, values)
+    gap = gap - double.expectation_gradients(circuit, terms, values)
+    assert np.abs(gap).max() < 1e-4
+
+
+def test_initial_states_and_their_gradient() -> None:
+    rng = np.random.default_rng(5)
+    circuit = random_circuit(rng, 3, 15, ["ry", "cx", "h"])
+    program = compile_circuit(circuit, [2, 0], keep_qubits=True)
+    values = rng.normal(size=(4, circuit.num_parameters))
+    initial = rng.normal(size=(4, 8))
+    tape = engine.run(program, values, initial=initial)
+    for row in range(4):
+        norm = np.linalg.norm(initial[row])
+        bound = circuit.assign_parameters(dict(zip(circuit.parameters, values[row], strict=True)))
+        state = Statevector(initial[row] / norm).evolve(bound)
+        np.testing.assert_allclose(
+            tape.probabilities[row], state.probabilities([2, 0]) * norm**2, atol=1e-12
+        )
+    weights = rng.normal(size=(4, 1, 4))
+    _, gradient = tape.pull_back(weights, initial=True)
+    assert gradient is not None
+    numeric = differences(
+        lambda start: np.einsum(
+            "bc,brc->br", engine.run(program, values, initial=start).probabilities, weights
+        ),
+        initial,
+    )
+    np.testing.assert_allclose(gradient, numeric, atol=1e-8)
+
+
+def test_only_the_light_cone_is_simulated() -> None:
+    circuit = QuantumCircuit(20)
+    for layer in range(2):
+        for qubit in range(19):
+            circuit.cx(qubit + 1, qubit)
+        for qubit in range(20):
+            circuit.ry(0.1 + layer, qubit)
+    program = compile_circuit(circuit, [0])
+    assert program.num_qubits == 3
+    assert len(program.operations) < 10
+    kept = light_cone(list(read_operations(circuit)), [0])
+    assert max(q for operation in kept for q in operation.qubits) == 2
+    small = circuit.copy_empty_like()
+    for instruction in circuit.data:
+        if all(circuit.find_bit(q).index < 8 for q in instruction.qubits):
+            small.append(instruction)
+    values = Simulator().expectations(circuit, [{"I" * 19 + "Z": 1.0}], np.zeros((1, 0)))
+    reduced = QuantumCircuit(8)
+    for instruction in small.data:
+        reduced.append(
+            instruction.operation, [circuit.find_bit(q).index for q in instruction.qubits]
+        )
+    oracle = Statevector(reduced).expectation_value(SparsePauliOp("I" * 7 + "Z"))
+    assert values[0, 0] == pytest.approx(oracle.real, abs=1e-12)
+
+
+def test_an_edited_circuit_is_compiled_again() -> None:
+    simulator = Simulator()
+    circuit = QuantumCircuit(1)
+    circuit.ry(0.5, 0)
+    first = simulator.expectations(circuit, [{"Z": 1.0}], np.zeros((1, 0)))
+    circuit.data[0] = circuit.data[0].replace(operation=circuit.data[0].operation.__class__(1.0))
+    second = simulator.expectations(circuit, [{"Z": 1.0}], np.zeros((1, 0)))
+    assert first[0, 0] == pytest.approx(np.cos(0.5))
+    assert second[0, 0] == pytest.approx(np.cos(1.0))
+
+
+def test_large_batches_are_chunked_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    circuit = random_circuit(rng, 3, 20, REAL)
+    program = compile_circuit(circuit, [0, 1])
+    values = rng.normal(size=(70, circuit.num_parameters))
+    whole = engine.probabilities(program, values)
+    monkeypatch.setattr(engine, "_CHUNK_AMPLITUDES", 64)
+    np.testing.assert_array_equal(engine.probabilities(program, values), whole)
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_threads_do_not_change_a_bit(threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    circuit = random_circuit(rng, 8, 60, REAL)
+    program = compile_circuit(circuit, [0])
+    values = rng.normal(size=(50, circuit.num_parameters))
+    whole = engine.run(program, values)
+    monkeypatch.setenv("QHEAD_NUM_THREADS", threads)
+    monkeypatch.setattr(engine, "_WORTH_A_THREAD", 0)
+    split = engine.run(program, values)
+    np.testing.assert_array_equal(split.probabilities, whole.probabilities)
+    weights = rng.normal(size=(50, 2, 2))
+    np.testing.assert_array_equal(split.pull_back(weights)[0], whole.pull_back(weights)[0])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_simulates_too() -> None:
+    """In a process of its own, so that pytest's threads are not forked along."""
+    code = """
+import os, numpy as np
+from qiskit.circuit import QuantumCircuit
+from qhead.simulator import engine
+from qhead.simulator.program import compile_circuit
+engine._WORTH_A_THREAD = 0
+circuit = QuantumCircuit(2); circuit.h(0)
+program = compile_circuit(circuit, [0])
+run = lambda: engine.run(program, np.zeros((64, 0))).probabilities[:, 0]
+run()
+child = os.fork()
+if child == 0:
+    os._exit(0 if np.allclose(run(), 0.5) else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    environment = {**os.environ, "QHEAD_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, timeout=120, check=False)
+    assert done.returncode == 0
+
+
+def test_exact_target_binds_by_name() -> None:
+    w, x = Parameter("w"), Parameter("x")
+    circuit = QuantumCircuit(1)
+    circuit.ry(x, 0)
+    circuit.rx(w, 0)
+    observables = (SparsePauliOp("Z"), SparsePauliOp("X"))
+    result = ExactTarget().run(Workload(circuit, ("x", "w"), np.array([[0.3, 1.1]]), observables))
+    np.testing.assert_allclose(result.values, [[np.cos(0.3) * np.cos(1.1), np.sin(0.3)]])
+    assert not result.std_errors.any()
+
+
+def reset(circuit: QuantumCircuit) -> None:
+    circuit.reset(0)
+
+
+def measure(circuit: QuantumCircuit) -> None:
+    circuit.add_register(ClassicalRegister(1))
+    circuit.measure(0, 0)
+
+
+def branch(circuit: QuantumCircuit) -> None:
+    circuit.add_register(ClassicalRegister(1))
+    with circuit.if_test((circuit.clbits[0], 1)):
+        circuit.x(0)
+
+
+@pytest.mark.parametrize("spoil", [reset, measure, branch])
+def test_what_is_not_a_gate_is_refused(spoil: Any) -> None:
+    circuit = QuantumCircuit(1)
+    spoil(circuit)
+    with pytest.raises(SimulationError, match="circuit of unitary gates"):
+        compile_circuit(circuit, [0])
+
+
+def test_composite_instructions_are_opened() -> None:
+    inner = QuantumCircuit(2, name="inner")
+    inner.h(0)
+    inner.cx(0, 1)
+    circuit = QuantumCircuit(2)
+    circuit.append(inner.to_instruction(), [0, 1])
+    result = Simulator().probabilities(circuit, [0, 1], np.zeros((1, 0)))
+    np.testing.assert_allclose(result, [[0.5, 0, 0, 0.5]], atol=1e-15)
+
+
+def test_a_gate_without_a_definition_is_refused() -> None:
+    circuit = QuantumCircuit(1)
+    circuit.append(Gate("secret", 1, []), [0])
+    with pytest.raises(SimulationError, match="secret"):
+        compile_circuit(circuit, [0])
+
+
+def test_wrong_shapes_are_refused() -> None:
+    circuit = QuantumCircuit(2)
+    circuit.ry(Parameter("a"), 0)
+    program = compile_circuit(circuit, [0])
+    with pytest.raises(SimulationError, match=r"values of shape \(B, 1\)"):
+        engine.run(program, np.zeros((3, 2)))
+    with pytest.raises(SimulationError, match="keep_qubits"):
+        engine.run(program, np.zeros((3, 1)), initial=np.zeros((3, 4)))
+    wide = QuantumCircuit(40)
+    wide.h(0)
+    for qubit in range(39):
+        wide.cx(qubit, qubit + 1)
+    with pytest.raises(SimulationError, match="at most 26 qubits"):
+        engine.run(compile_circuit(wide, [39]), np.zeros((1, 0)))
+
+
+def test_every_native_gate_is_covered_by_these_tests() -> None:
+    assert set(NATIVE_GATES) <= {*FIXED_1, *FIXED_2, *TURNS_1, *TURNS_2}
