@@ -259,6 +259,23 @@ def test_the_global_generator_is_left_alone():
     torch.set_rng_state(before)
 
 
+def test_training_takes_one_thread_and_gives_the_others_back():
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        run(
+            linear(),
+            data(),
+            None,
+            TrainingOptions(max_epochs=1),
+            progress=lambda *_: seen.append(torch.get_num_threads()),
+        )
+        assert seen == [1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 # Failure and interruption.
 
 
