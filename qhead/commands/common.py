@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +16,9 @@ from hardware.errors import did_you_mean
 from qhead.data import LabelledTexts, load_splits
 from qhead.data.texts import shown
 from qhead.errors import DataError
-from qhead.progress import counting_bar
 
 if TYPE_CHECKING:
     from qhead.classifier import TextClassifier
-    from qhead.embeddings import Progress
     from qhead.evaluation import Evaluation
 
 
@@ -52,17 +49,6 @@ def load_split(
             "Name one with --split."
         )
     return splits[name]
-
-
-@contextmanager
-def embedding_bar(description: str) -> Iterator[Progress]:
-    """Yield the callback that shows on a terminal how many sentences are embedded."""
-    with counting_bar(description) as bar:
-
-        def report(done: int, total: int) -> None:
-            bar(done, total)
-
-        yield report
 
 
 def align_labels(data: LabelledTexts, classes: np.ndarray) -> LabelledTexts:

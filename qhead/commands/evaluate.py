@@ -10,7 +10,6 @@ from qhead.commands.common import (
     align_labels,
     confusion_table,
     console,
-    embedding_bar,
     evaluation_table,
     load_split,
     open_model,
@@ -18,6 +17,7 @@ from qhead.commands.common import (
 )
 from qhead.evaluation import evaluate_prediction
 from qhead.prediction import predict_head
+from qhead.progress import counting_bar
 from qhead.targets import resolve_target
 
 
@@ -37,8 +37,8 @@ def run(
     data = load_split(source, split, columns)
     model = open_model(folder, cache=cache)
     data = align_labels(data, model.classes_)
-    with embedding_bar("embedding") as progress:
-        embeddings = model.embed(data.texts, progress=progress)
+    with counting_bar("embedding") as bar:
+        embeddings = model.embed(data.texts, progress=lambda done, total: bar(done, total))
     start = time.perf_counter()
     prediction = predict_head(model.head_, embeddings, where)
     result = dataclasses.replace(

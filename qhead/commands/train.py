@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from qhead.classifier import TextClassifier
-from qhead.commands.common import console, embedding_bar, interval, percent, print_json
+from qhead.commands.common import console, interval, percent, print_json
 from qhead.commands.guard import INTERRUPTED, complain
 from qhead.data import (
     LabelledTexts,
@@ -26,7 +26,7 @@ from qhead.evaluation import Evaluation, evaluate_prediction
 from qhead.heads import make_head
 from qhead.model_folder import check_destination
 from qhead.prediction import predict_head
-from qhead.progress import training_bar
+from qhead.progress import counting_bar, training_bar
 from qhead.training import TrainingOptions
 
 
@@ -173,8 +173,8 @@ def report_duplicates(parts: Parts) -> None:
 
 
 def _embed(encoder: SentenceEncoder, name: str, part: LabelledTexts) -> np.ndarray:
-    with embedding_bar(f"embedding {name}") as progress:
-        return encoder.encode(part.texts, progress=progress)
+    with counting_bar(f"embedding {name}") as bar:
+        return encoder.encode(part.texts, progress=lambda done, total: bar(done, total))
 
 
 def _tell(

@@ -22,7 +22,14 @@ def model_page(model: TextClassifier, name: str) -> Page:
     head = model.head_
     evaluations = {part: _evaluation(part, scores) for part, scores in model.metrics_.items()}
     rows = [
-        Row(f"{head.kind}, {part} set", result, head.num_parameters, None, subject=part == "test")
+        Row(
+            f"{head.kind}, {part} set",
+            result,
+            head.num_parameters,
+            result.seconds,
+            head.training_seconds_,
+            subject=part == "test",
+        )
         for part, result in evaluations.items()
     ]
     return Page(

@@ -21,7 +21,8 @@ class Row:
     name: str
     evaluation: Evaluation
     parameters: int | None
-    seconds: float | None
+    seconds: float | None  # of the evaluation
+    training_seconds: float | None = None
     subject: bool = False  # the head the page is about
 
 
@@ -78,6 +79,14 @@ def write(page: Page, path: Path) -> None:
     text = render(page)
     with atomic_file(path) as file:
         file.write(text)
+
+
+def is_report(path: Path) -> bool:
+    """Return whether a file is a page that was written here."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return b'<meta name="generator" content="qhead">' in file.read(1000)
 
 
 def _percent(fraction: float) -> str:
