@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 from hardware.devices import RemoteJob
-from hardware.errors import ServiceError, VanishedError
+from hardware.errors import BudgetError, ServiceError, VanishedError
+from hardware.progress import OnProgress, RunStatus, run_status
 from hardware.records import JobRecord
 from hardware.submission import Sender
 
@@ -107,3 +109,61 @@ class Collector:
                 continue
             if seen.final:
                 self._learn(remote_id, seen.status)
+
+
+class Rounds:
+    """The loop of collecting: look, send, wait."""
+
+    def __init__(
+        self,
+        sender: Sender,
+        collector: Collector,
+        timeout: float | None,
+        on_progress: OnProgress | None,
+    ) -> None:
+        self._sender, self._collector, self._on_progress = sender, collector, on_progress
+        self._until = math.inf if timeout is None else sender.clock.now() + timeout
+        self._failures = 0
+        self._budget: BudgetError | None = None
+        self.problems: dict[int, str] = {}
+
+    def run(self) -> RunStatus:
+        """Go round until the run is finished, the time is up or only trouble is left."""
+        sender, tries = self._sender, self._sender.policy.tries
+        shortest, longest = sender.policy.poll
+        pause = shortest
+        while True:
+            wait, progressed = self._round()
+            sender.ledger.settle(sender.run_id)
+            problems = self.problems | self._collector.problems
+            status = run_status(sender.ledger, sender.run_id, problems)
+            if self._on_progress:
+                self._on_progress(status)
+            if status.finished or sender.clock.now() >= self._until:
+                return status
+            if self._collector.stuck(tries):
+                return status
+            if self._budget and not (status.jobs.get("submitted") or status.jobs.get("submitting")):
+                raise self._budget
+            pause = shortest if progressed else min(pause * 1.5, longest)
+            nap = pause if wait is None else min(pause, wait)
+            sender.clock.sleep(max(0.0, min(nap, self._until - sender.clock.now())))
+
+    def _round(self) -> tuple[float | None, bool]:
+        """Recover, collect and send once; a failing platform is tried again a few times."""
+        wait, progressed = None, False
+        try:
+            self._sender.recover()
+            progressed = self._collector.look_once()
+            if self._budget is None:
+                claim = self._sender.advance()
+                wait = claim.wait_seconds
+            self._failures = 0
+        except BudgetError as error:
+            self._budget = error  # what has been sent is still worth waiting for
+            self.problems[-1] = str(error)
+        except ServiceError:
+            self._failures += 1
+            if self._failures >= self._sender.policy.tries:
+                raise
+        return wait, progressed

@@ -12,52 +12,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from hardware import storage
-from hardware.books import Books, spending
-from hardware.errors import BudgetError, RunStateError
-from hardware.records import JobRecord, JobState, RunRecord, RunState, is_gone, iso, run_record
+from hardware.claims import Claim, Claims, Pace
+from hardware.errors import RunStateError
+from hardware.records import JobRecord, JobState, RunRecord, RunState, iso, run_record
 
-_MINUTE = 60.0
-#: Floating-point slack of a sum of seconds against a budget.
-_SLACK = 1e-6
+__all__ = ["Claim", "Ledger", "Pace"]
 
 
-@dataclass(frozen=True)
-class Pace:
-    """How fast an account takes jobs. None: without limit.
-
-    Args:
-        max_pending: Most jobs that may wait or run at a time.
-        per_minute: Most submissions within a minute.
-    """
-
-    max_pending: int | None = None
-    per_minute: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("max_pending", "per_minute"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"Expected {name} of 1 or more, or None, got {value}.")
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A job that this process alone may now send, or why there is none.
-
-    `wait_seconds` is the time until the pace allows the next one, where time alone brings it.
-    """
-
-    job: JobRecord | None = None
-    blocked: str | None = None  # None: nothing is left to send
-    wait_seconds: float | None = None
-
-
-class Ledger(Books):
+class Ledger(Claims):
     """The ledger in one SQLite file, as seen by one thread of one process.
 
     Args:
@@ -67,132 +33,6 @@ class Ledger(Books):
     Raises:
         LedgerError: The file is from a newer version, damaged, read-only or no ledger.
     """
-
-    # --- before a request -----------------------------------------------------------------------
-
-    def claim_next(self, run_id: str, claimant: str, lease_seconds: float, pace: Pace) -> Claim:
-        """Take the run's next planned job for sending, if pace and budget allow one.
-
-        The job becomes ``submitting`` and its tag is stamped before this returns; no other process
-        can take it until the lease ends or this process does.
-
-        Raises:
-            BudgetError: The job's estimate exceeds what the budget leaves.
-        """
-        now = self._now()
-        with self.writing() as db:
-            run = self._open_run(db, run_id)
-            if run is None:
-                return Claim(blocked="the run is no longer open")
-            row = db.execute(
-                "SELECT * FROM jobs WHERE run_id = ? AND state = 'planned' ORDER BY idx LIMIT 1",
-                (run_id,),
-            ).fetchone()
-            if row is None:
-                return Claim()
-            if not run.local and (held := self._held_back(db, pace, now)):
-                return held
-            reserved = self._share(db, run, row["idx"], row["estimate_seconds"])
-            db.execute(
-                "UPDATE jobs SET state = 'submitting', claimant = ?, lease_until = ?, "
-                "reserved_seconds = ?, reason = NULL, remote_id = NULL, verified = 0, "
-                "updated_at = ? WHERE run_id = ? AND idx = ?",
-                (claimant, iso(now + lease_seconds), reserved, iso(now), run_id, row["idx"]),
-            )
-            db.execute(
-                "UPDATE tags SET sent_at = ? WHERE run_id = ? AND idx = ? AND attempt = ?",
-                (iso(now), run_id, row["idx"], row["attempt"]),
-            )
-            self.move_run(db, run_id, "submitted")
-            self._note(db, run_id, row["idx"], "planned → submitting")
-        return Claim(self.job(run_id, row["idx"]))
-
-    def _open_run(self, db: sqlite3.Connection, run_id: str) -> RunRecord | None:
-        run = run_record(db.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone())
-        return run if run.state in ("planned", "submitted") else None
-
-    def _held_back(self, db: sqlite3.Connection, pace: Pace, now: float) -> Claim | None:
-        if pace.max_pending is not None:
-            pending = db.execute(
-                "SELECT count(*) FROM jobs j JOIN runs r ON r.id = j.run_id "
-                "WHERE NOT r.local AND j.state IN ('submitting', 'submitted')"
-            ).fetchone()[0]
-            if pending >= pace.max_pending:
-                return Claim(blocked=f"{pending} jobs are pending, {pace.max_pending} may be")
-        if pace.per_minute is not None:
-            recent = db.execute(
-                "SELECT t.sent_at FROM tags t JOIN runs r ON r.id = t.run_id "
-                "WHERE NOT r.local AND t.sent_at > ? ORDER BY t.sent_at",
-                (iso(now - _MINUTE),),
-            ).fetchall()
-            if len(recent) >= pace.per_minute:
-                first = db.execute(
-                    "SELECT (julianday(?) - julianday(?)) * 86400",
-                    (iso(now), recent[-pace.per_minute]["sent_at"]),
-                ).fetchone()[0]
-                return Claim(
-                    blocked=f"{len(recent)} jobs were sent within a minute, "
-                    f"{pace.per_minute} may be",
-                    wait_seconds=max(_MINUTE - first, 0.05),
-                )
-        return None
-
-    def _share(
-        self, db: sqlite3.Connection, run: RunRecord, idx: int, seconds: float
-    ) -> float | None:
-        """Return the part of what the budget leaves that a job may use up, by its estimate."""
-        if run.budget_seconds is None:
-            return None
-        spent = spending(db, run.id)
-        used = spent.charged + spent.in_flight
-        if used + seconds > run.budget_seconds + _SLACK:
-            raise BudgetError(
-                f"Expected job {idx} of run {run.id} to fit in its budget of "
-                f"{run.budget_seconds:g} s: {spent.charged:g} s are charged, {spent.in_flight:g} s "
-                f"under way and the job needs about {seconds:g} s. What has been sent can be "
-                "collected; resume the run with a larger budget to send the rest."
-            )
-        left = run.budget_seconds - used
-        return max(seconds, seconds * left / spent.to_come) if spent.to_come else seconds
-
-    def take_over(self, run_id: str, claimant: str, lease_seconds: float) -> list[JobRecord]:
-        """Take the jobs whose request may have left a process that ended or let its lease lapse."""
-        now = self._now()
-        taken = []
-        with self.writing() as db:
-            rows = db.execute(
-                "SELECT idx, claimant, lease_until FROM jobs "
-                "WHERE run_id = ? AND state = 'submitting'",
-                (run_id,),
-            ).fetchall()
-            for row in rows:
-                lapsed = row["lease_until"] is None or row["lease_until"] <= iso(now)
-                if lapsed or row["claimant"] == claimant or is_gone(row["claimant"]):
-                    db.execute(
-                        "UPDATE jobs SET claimant = ?, lease_until = ? "
-                        "WHERE run_id = ? AND idx = ?",
-                        (claimant, iso(now + lease_seconds), run_id, row["idx"]),
-                    )
-                    taken.append(row["idx"])
-        return [self.job(run_id, idx) for idx in taken]
-
-    def let_go(self, claimant: str) -> None:
-        """Give up a process's claims, so that another need not wait for them to lapse."""
-        with self.writing() as db:
-            db.execute(
-                "UPDATE jobs SET claimant = NULL, lease_until = NULL WHERE claimant = ?",
-                (claimant,),
-            )
-
-    def set_batch(self, run_id: str, batch_id: str | None, instead_of: str | None) -> bool:
-        """Note the batch that a run's jobs go to; False if another process noted one meanwhile."""
-        with self.writing() as db:
-            return bool(
-                db.execute(
-                    "UPDATE runs SET batch_id = ?, updated_at = ? WHERE id = ? AND batch_id IS ?",
-                    (batch_id, iso(self._now()), run_id, instead_of),
-                ).rowcount
-            )
 
     # --- after a request ------------------------------------------------------------------------
 

@@ -58,6 +58,10 @@ class Plan(Protocol):
         """Target specification, e.g. ``"ibm:ibm_fez"``."""
 
     @property
+    def backend(self) -> str:
+        """Name of the device."""
+
+    @property
     def calibration(self) -> Mapping[str, object]:
         """Snapshot of the calibration that it was made for, JSON-able."""
 

@@ -9,53 +9,29 @@ may be interrupted at any line and called again, from any process.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from hardware.collection import Collector
+from hardware.collection import Collector, Rounds
 from hardware.devices import Device, JobRequest
-from hardware.errors import BudgetError, HardwareError, RunStateError, ServiceError
+from hardware.errors import (
+    BudgetError,
+    HardwareError,
+    InvalidInputError,
+    RunStateError,
+    ServiceError,
+)
 from hardware.ledger import Ledger
+from hardware.plan import load_plan
 from hardware.policy import Clock, Plan, Policy
-from hardware.records import JobRecord, RunRecord, RunState, Spending
+from hardware.progress import OnProgress, RunStatus, run_status
+from hardware.records import JobRecord, RunRecord
 from hardware.submission import Sender
 
 #: Makes a plan from what `Plan.to_bytes` gave.
 LoadPlan = Callable[[bytes], Plan]
-
-
-@dataclass(frozen=True)
-class RunStatus:
-    """Where a run stands.
-
-    Args:
-        run: The run's row in the ledger.
-        jobs: How many of its jobs are in each state.
-        spending: QPU seconds charged, under way and to come.
-        problems: What keeps jobs from being sent or collected, by job; -1 for the whole run.
-    """
-
-    run: RunRecord
-    jobs: Mapping[str, int]
-    spending: Spending
-    problems: Mapping[int, str] = field(default_factory=dict)
-
-    @property
-    def state(self) -> RunState:
-        """State of the run."""
-        return self.run.state
-
-    @property
-    def finished(self) -> bool:
-        """Whether no job is left to send or to wait for."""
-        return not any(self.jobs.get(s) for s in ("planned", "submitting", "submitted"))
-
-
-OnProgress = Callable[[RunStatus], None]
 
 
 def submit(
@@ -79,12 +55,17 @@ def submit(
         clock: Time.
 
     Raises:
+        InvalidInputError: The plan is for another device.
         BudgetError: No budget, a negative one, or one below the plan's estimate: nothing was
             written. Also when the account has no time left.
         AccountError, ServiceError: The platform failed; the run is in the ledger (its id is in the
             error's note and its `run_id`), `resume` carries on.
         LedgerError: The ledger could not be written; nothing was sent.
     """
+    if plan.backend != device.name:
+        raise InvalidInputError(
+            f"Expected the plan's device, {plan.backend}, got {device.name}: plan for that one."
+        )
     budget = None if device.local else _checked_budget(plan, budget_seconds)
     run = ledger.create_run(
         plan_hash=plan.key,
@@ -162,7 +143,7 @@ def collect(
     *,
     ledger: Ledger,
     device: Device,
-    load: LoadPlan,
+    load: LoadPlan = load_plan,
     timeout: float | None = None,
     policy: Policy | None = None,
     clock: Clock | None = None,
@@ -188,68 +169,11 @@ def collect(
     run, request = _open(run_id, ledger, device, load)
     with _sender(ledger, device, run.id, request, policy, clock) as sender:
         collector = Collector(sender)
-        rounds = _Rounds(sender, collector, timeout, on_progress)
+        rounds = Rounds(sender, collector, timeout, on_progress)
         status = rounds.run()
         collector.tidy()
         _close_batch(sender, status)
-    return _status(ledger, run.id, {**rounds.problems, **collector.problems})
-
-
-class _Rounds:
-    """The loop of `collect`: look, send, wait."""
-
-    def __init__(
-        self,
-        sender: Sender,
-        collector: Collector,
-        timeout: float | None,
-        on_progress: OnProgress | None,
-    ) -> None:
-        self._sender, self._collector, self._on_progress = sender, collector, on_progress
-        self._until = math.inf if timeout is None else sender.clock.now() + timeout
-        self._failures = 0
-        self._budget: BudgetError | None = None
-        self.problems: dict[int, str] = {}
-
-    def run(self) -> RunStatus:
-        """Go round until the run is finished, the time is up or only trouble is left."""
-        sender, tries = self._sender, self._sender.policy.tries
-        shortest, longest = sender.policy.poll
-        pause = shortest
-        while True:
-            wait, progressed = self._round()
-            sender.ledger.settle(sender.run_id)
-            status = _status(sender.ledger, sender.run_id, self.problems | self._collector.problems)
-            if self._on_progress:
-                self._on_progress(status)
-            if status.finished or sender.clock.now() >= self._until:
-                return status
-            if self._collector.stuck(tries):
-                return status
-            if self._budget and not (status.jobs.get("submitted") or status.jobs.get("submitting")):
-                raise self._budget
-            pause = shortest if progressed else min(pause * 1.5, longest)
-            nap = pause if wait is None else min(pause, wait)
-            sender.clock.sleep(max(0.0, min(nap, self._until - sender.clock.now())))
-
-    def _round(self) -> tuple[float | None, bool]:
-        """Recover, collect and send once; a failing platform is tried again a few times."""
-        wait, progressed = None, False
-        try:
-            self._sender.recover()
-            progressed = self._collector.look_once()
-            if self._budget is None:
-                claim = self._sender.advance()
-                wait = claim.wait_seconds
-            self._failures = 0
-        except BudgetError as error:
-            self._budget = error  # what has been sent is still worth waiting for
-            self.problems[-1] = str(error)
-        except ServiceError:
-            self._failures += 1
-            if self._failures >= self._sender.policy.tries:
-                raise
-        return wait, progressed
+    return run_status(ledger, run.id, {**rounds.problems, **collector.problems})
 
 
 def _close_batch(sender: Sender, status: RunStatus) -> None:
@@ -268,7 +192,7 @@ def resume(
     *,
     ledger: Ledger,
     device: Device,
-    load: LoadPlan,
+    load: LoadPlan = load_plan,
     budget_seconds: float | None = None,
     resubmit_cancelled: bool = False,
     policy: Policy | None = None,
@@ -298,7 +222,7 @@ def resume(
         ledger.reopen(run.id, cancelled_too=resubmit_cancelled, budget_seconds=budget_seconds)
         sender.advance(sender.policy.patience)
         ledger.settle(run.id)
-    return _status(ledger, run.id, {})
+    return run_status(ledger, run.id, {})
 
 
 def cancel(
@@ -306,7 +230,7 @@ def cancel(
     *,
     ledger: Ledger,
     device: Device,
-    load: LoadPlan,
+    load: LoadPlan = load_plan,
     policy: Policy | None = None,
     clock: Clock | None = None,
 ) -> RunStatus:
@@ -325,11 +249,11 @@ def cancel(
         sender.recover()
         tried = [_try(sender, job) for job in ledger.jobs(run.id, "submitted")]
         Collector(sender).tidy()
-        _close_batch(sender, _status(ledger, run.id, {}))
+        _close_batch(sender, run_status(ledger, run.id, {}))
         troubles = [error for error in tried if error is not None]
         if troubles:
             raise troubles[0]
-    return _status(ledger, run.id, {})
+    return run_status(ledger, run.id, {})
 
 
 def _try(sender: Sender, job: JobRecord) -> ServiceError | None:
@@ -342,18 +266,7 @@ def _try(sender: Sender, job: JobRecord) -> ServiceError | None:
 
 def status(run_id: str, *, ledger: Ledger) -> RunStatus:
     """Return where a run stands as far as the ledger knows; asks nobody."""
-    return _status(ledger, ledger.run(run_id).id, {})
-
-
-def _status(ledger: Ledger, run_id: str, problems: Mapping[int, str]) -> RunStatus:
-    jobs = ledger.jobs(run_id)
-    reasons = {job.idx: job.reason for job in jobs if job.reason and job.state != "done"}
-    return RunStatus(
-        ledger.run(run_id),
-        Counter(job.state for job in jobs),
-        ledger.spending(run_id),
-        {**reasons, **problems},
-    )
+    return run_status(ledger, ledger.run(run_id).id, {})
 
 
 def results(run_id: str, *, ledger: Ledger) -> dict[int, dict[str, np.ndarray]]:

@@ -18,13 +18,15 @@ from loopback import (
     Reply,
     Slow,
 )
+from loopback.answers import CRN
 from loopback.plans import TinyPlan, load_tiny
-from loopback.server import API_KEY, CRN
+from loopback.server import API_KEY
 
 from hardware import runner
 from hardware.errors import (
     AccountError,
     BudgetError,
+    InvalidInputError,
     RunStateError,
     ServiceError,
     UnknownBackendError,
@@ -605,6 +607,9 @@ def test_runs_that_are_unknown_or_ran_elsewhere(tmp_path):
         bench.device = PlatformDevice(bench.double.service(), "ibm_lagos")
         with pytest.raises(RunStateError, match="ibm_manila"):
             bench.collect(run)
+        with pytest.raises(InvalidInputError, match="ibm_manila"):
+            bench.submit(plan(1))
+        assert len(bench.ledger.runs()) == 1
         with pytest.raises(UnknownBackendError, match="ibm_nowhere"):
             PlatformDevice(bench.double.service(), "ibm_nowhere")
 
@@ -620,5 +625,5 @@ def test_neither_key_nor_account_name_reach_the_ledger(tmp_path):
             bench.collect(run)
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"[removed]" in written
-    for secret in (API_KEY, CRN, *bench.double.tokens):
+    for secret in (API_KEY, CRN, *bench.double.answers.tokens):
         assert secret.encode() not in written

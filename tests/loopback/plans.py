@@ -38,6 +38,7 @@ class TinyPlan:
     shots: int = 40
     primitive: str = "sampler"
     target: str = "ibm:ibm_manila"
+    backend: str = "ibm_manila"
 
     @property
     def key(self) -> str:

@@ -6,11 +6,9 @@ through its own environment variables. No token is ever stored or printed.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
-import secrets
 import socket
 import sys
 import threading
@@ -24,16 +22,13 @@ from urllib.parse import parse_qs, urlsplit
 
 from qiskit_ibm_runtime import QiskitRuntimeService
 
-from loopback import devices
-from loopback.cloud import Cloud, Job
-from loopback.faults import CLOSED_BATCH, Drop, EndJob, Fault, FaultPlan, Garble, Reply, Slow
+from loopback.answers import CRN, Answer, Answers
+from loopback.cloud import Cloud
+from loopback.faults import Drop, EndJob, Fault, FaultPlan, Garble, Reply, Slow
 
-CRN = "crn:v1:bluemix:public:quantum-computing:us-east:a/loopback:loopback::"
 API_KEY = "loopback-api-key-not-a-secret"
 _API = "/experimental"
 _ENVIRONMENT = ("IAM_URL", "GLOBAL_SEARCH_URL", "GLOBAL_CATALOG_URL")
-
-Answer = tuple[int, Any]  # status, JSON-able body (a str is sent as it is)
 
 _ROUTES: tuple[tuple[str, str, str], ...] = (  # method, path, kind
     ("POST", "/identity/token", "token"),
@@ -75,8 +70,7 @@ class Loopback:
     ) -> None:
         self.cloud = cloud
         self.faults = faults or FaultPlan()
-        self.token_seconds = token_seconds
-        self.tokens: set[str] = set()
+        self.answers = Answers(cloud, token_seconds)
         self.raw_key_requests = 0
         self.revoked = False
         loopback = self
@@ -119,153 +113,6 @@ class Loopback:
         with _environment(self.environment()):
             return open_service(self.url + _API)
 
-    def answer(self, kind: str, args: tuple[str, ...], query: dict, body: Any) -> Answer:
-        """Return the real answer to a request."""
-        return getattr(self, f"_{kind}")(*args, query=query, body=body)
-
-    # --- account --------------------------------------------------------------------------------
-
-    def _token(self, query: dict, body: Any) -> Answer:
-        now = int(time.time())
-        claims = {"iat": now, "exp": now + self.token_seconds, "jti": secrets.token_hex(8)}
-        parts = [json.dumps({"alg": "none"}).encode(), json.dumps(claims).encode(), b"loopback"]
-        token = ".".join(base64.urlsafe_b64encode(p).rstrip(b"=").decode() for p in parts)
-        self.tokens.add(token)
-        return 200, {"access_token": token, "token_type": "Bearer", "expiration": claims["exp"]}
-
-    def _search(self, query: dict, body: Any) -> Answer:
-        item = {
-            "crn": CRN,
-            "name": "loopback",
-            "service_plan_unique_id": "plan-loopback",
-            "tags": [],
-            "doc": {"extensions": {"backends": list(self.cloud.devices)}},
-        }
-        return 200, {"items": [item], "limit": 100}
-
-    def _catalog(self, query: dict, body: Any) -> Answer:
-        names = {"en": {"display_name": "Open"}}
-        return 200, {"overview_ui": names, "metadata": {"pricing": {"type": "free"}}}
-
-    def _usage(self, query: dict, body: Any) -> Answer:
-        return 200, self.cloud.usage_json()
-
-    # --- devices --------------------------------------------------------------------------------
-
-    def _backends(self, query: dict, body: Any) -> Answer:
-        listed = [
-            {
-                "name": name,
-                "status": {"name": "online"},
-                "qubits": devices.num_qubits(name),
-                "queue_length": len(self.cloud.find((), None, True, True)),
-            }
-            for name in self.cloud.devices
-        ]
-        return 200, {"devices": listed}
-
-    def _configuration(self, name: str, query: dict, body: Any) -> Answer:
-        return 200, devices.configuration(name)
-
-    def _properties(self, name: str, query: dict, body: Any) -> Answer:
-        return 200, devices.properties(name)
-
-    def _backend_status(self, name: str, query: dict, body: Any) -> Answer:
-        waiting = len(self.cloud.find((), None, True, True))
-        return 200, {"state": True, "status": "active", "length_queue": waiting}
-
-    # --- jobs -----------------------------------------------------------------------------------
-
-    def _submit(self, query: dict, body: Any, ending: EndJob | None = None) -> Answer:
-        session = self.cloud.sessions.get(body.get("session_id") or "")
-        if body.get("session_id") and (session is None or not session["accepting_jobs"]):
-            return CLOSED_BATCH.status, CLOSED_BATCH.body
-        if self.cloud.full():
-            message = (
-                f"You have reached the limit of {self.cloud.pending_cap} pending jobs. Please wait "
-                "for a job to complete or cancel one before submitting anything new."
-            )
-            return 403, {"errors": [{"code": 3458, "message": message}]}
-        job = self.cloud.accept(body, ending)
-        return 200, {"id": job.id, "backend": job.backend}
-
-    def _jobs(self, query: dict, body: Any) -> Answer:
-        pending = {"true": True, "false": False}.get(query.get("pending", [""])[0])
-        found = self.cloud.find(
-            query.get("tags", []),
-            query.get("session_id", [None])[0],
-            pending,
-            query.get("sort", ["DESC"])[0] == "ASC",
-        )
-        start = int(query.get("offset", ["0"])[0])
-        stop = start + int(query.get("limit", ["200"])[0])
-        page = [job.as_json(with_params=False) for job in found[start:stop]]
-        return 200, {"jobs": page, "count": len(found)}
-
-    def _one(self, job_id: str) -> Job | None:
-        return self.cloud.jobs.get(job_id)
-
-    def _job(self, job_id: str, query: dict, body: Any) -> Answer:
-        if (job := self._one(job_id)) is None:
-            return _missing("Job")
-        return 200, job.as_json(with_params="exclude_params" not in query)
-
-    def _delete(self, job_id: str, query: dict, body: Any) -> Answer:
-        return (204, "") if self.cloud.jobs.pop(job_id, None) else _missing("Job")
-
-    def _result(self, job_id: str, query: dict, body: Any) -> Answer:
-        job = self._one(job_id)
-        return _missing("Job") if job is None else (200, job.result)
-
-    def _metrics(self, job_id: str, query: dict, body: Any) -> Answer:
-        job = self._one(job_id)
-        return _missing("Job") if job is None else (200, self.cloud.metrics_json(job))
-
-    def _logs(self, job_id: str, query: dict, body: Any) -> Answer:
-        return 200, "no logs"
-
-    def _cancel(self, job_id: str, query: dict, body: Any) -> Answer:
-        if (job := self._one(job_id)) is None:
-            return _missing("Job")
-        if self.cloud.cancel(job):
-            return 204, ""
-        message = "Job already in a final state."
-        return 409, {"errors": [{"code": 1297, "message": message}]}
-
-    def _tags(self, job_id: str, query: dict, body: Any) -> Answer:
-        if (job := self._one(job_id)) is None:
-            return _missing("Job")
-        job.tags = tuple(body["tags"])
-        return 204, ""
-
-    # --- batches --------------------------------------------------------------------------------
-
-    def _session_open(self, query: dict, body: Any) -> Answer:
-        session = {
-            "id": f"s{secrets.token_hex(8)}",
-            "backend_name": body["backend"],
-            "mode": body["mode"],
-            "max_ttl": body.get("max_ttl"),
-            "state": "open",
-            "accepting_jobs": True,
-        }
-        self.cloud.sessions[session["id"]] = session
-        return 200, session
-
-    def _session(self, session_id: str, query: dict, body: Any) -> Answer:
-        session = self.cloud.sessions.get(session_id)
-        return (200, session) if session else _missing("Session")
-
-    def _session_close(self, session_id: str, query: dict, body: Any) -> Answer:
-        session = self.cloud.sessions.get(session_id)
-        if session is None:
-            return _missing("Session")
-        session |= {"accepting_jobs": False, "state": "closed"}
-        if body is None:  # DELETE ends the jobs as well, PATCH lets them finish
-            for job in self.cloud.find((), session_id, True, True):
-                self.cloud.cancel(job)
-        return 204, ""
-
 
 class _Http(ThreadingHTTPServer):
     """A server that takes it calmly when a caller was killed."""
@@ -276,10 +123,6 @@ class _Http(ThreadingHTTPServer):
         """Report what breaks here, not what broke over there."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
-
-
-def _missing(what: str) -> Answer:
-    return 404, {"errors": [{"code": 1291, "message": f"{what} not found."}]}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -308,12 +151,11 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(fault, (Reply, Drop)) and not fault.after:
             self._fail(fault)
             return
-        extra = {"ending": fault} if isinstance(fault, EndJob) else {}
         request = (args, parse_qs(url.query), json.loads(json_body))
-        if extra:
-            answer = self.owner._submit(request[1], request[2], **extra)
+        if isinstance(fault, EndJob):
+            answer = self.owner.answers.submit(request[2], fault)
         else:
-            answer = self.owner.answer(kind, *request)
+            answer = self.owner.answers.answer(kind, *request)
         self._respond(answer, fault)
 
     def _respond(self, answer: Answer, fault: Fault | None) -> None:
@@ -330,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
         if header.lower().startswith("apikey"):
             self.owner.raw_key_requests += 1
         token = header.removeprefix("Bearer ")
-        return token in self.owner.tokens and not self.owner.revoked
+        return token in self.owner.answers.tokens and not self.owner.revoked
 
     def _fail(self, fault: Reply | Drop) -> None:
         if isinstance(fault, Reply):

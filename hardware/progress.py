@@ -1,0 +1,52 @@
+"""Where a run stands."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from hardware.ledger import Ledger
+from hardware.records import RunRecord, RunState, Spending
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """Where a run stands.
+
+    Args:
+        run: The run's row in the ledger.
+        jobs: How many of its jobs are in each state.
+        spending: QPU seconds charged, under way and to come.
+        problems: What keeps jobs from being sent or collected, by job; -1 for the whole run.
+    """
+
+    run: RunRecord
+    jobs: Mapping[str, int]
+    spending: Spending
+    problems: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def state(self) -> RunState:
+        """State of the run."""
+        return self.run.state
+
+    @property
+    def finished(self) -> bool:
+        """Whether no job is left to send or to wait for."""
+        return not any(self.jobs.get(s) for s in ("planned", "submitting", "submitted"))
+
+
+OnProgress = Callable[[RunStatus], None]
+
+
+def run_status(ledger: Ledger, run_id: str, problems: Mapping[int, str]) -> RunStatus:
+    """Return where a run stands by the ledger, with problems that only the caller knows."""
+    jobs = ledger.jobs(run_id)
+    reasons = {job.idx: job.reason for job in jobs if job.reason and job.state != "done"}
+    return RunStatus(
+        ledger.run(run_id),
+        Counter(job.state for job in jobs),
+        ledger.spending(run_id),
+        {**reasons, **problems},
+    )
