@@ -211,7 +211,7 @@ class QuantumHead(TorchHead):
             angles = torch.cat([module.angles(rows) for rows in features.split(_CHUNK)]).numpy()
         weights = module.step.weight.detach().numpy()
         values = np.concatenate([angles, np.tile(weights, (len(angles), 1))], axis=1)
-        circuit = self.circuit
+        circuit = module.circuit
         names = [p.name for p in (*data_parameters(circuit), *weight_parameters(circuit))]
         return Workload(circuit, tuple(names), values, self.observables)
 
@@ -225,7 +225,9 @@ class QuantumHead(TorchHead):
         Raises:
             HeadError: Embeddings that cannot be used.
         """
-        return self.logits_from(self.expectations(X, target or ExactTarget()).values)
+        if target is None or target.spec == "exact":
+            target = self._quantum_module().exact
+        return self.logits_from(self.expectations(X, target).values)
 
     def expectations(self, X: ArrayLike, target: ExecutionTarget) -> Expectations:
         """Return what `target` gives for the circuits of embeddings (n, d)."""
@@ -272,6 +274,9 @@ class QuantumModule(nn.Module):
         super().__init__()
         generator = head.initialisation_generator()
         self.angle_scale = head.angle_scale
+        self.circuit = head.circuit
+        # Kept, for it remembers what it compiled of the circuit.
+        self.exact = ExactTarget()
         self.amplitudes = AmplitudeMap(
             num_features,
             features,

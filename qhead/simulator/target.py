@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
@@ -16,7 +16,13 @@ from qhead.simulator.simulator import Simulator
 
 @dataclass(frozen=True)
 class ExactTarget:
-    """Runs workloads exactly, in double precision: no shots, no noise."""
+    """Runs workloads exactly, in double precision: no shots, no noise.
+
+    Args:
+        simulator: What compiles and remembers the circuits.
+    """
+
+    simulator: Simulator = field(default_factory=Simulator, repr=False, compare=False)
 
     @property
     def spec(self) -> str:
@@ -25,14 +31,14 @@ class ExactTarget:
 
     def estimator(self) -> BaseEstimatorV2:
         """Return an `ExactEstimator`."""
-        return ExactEstimator()
+        return ExactEstimator(self.simulator)
 
     def sampler(self) -> BaseSamplerV2:
         """Return an `ExactSampler` that gives probabilities."""
-        return ExactSampler(default_shots=None)
+        return ExactSampler(self.simulator, default_shots=None)
 
     def run(self, workload: Workload) -> Expectations:
         """Return exact expectation values, with standard errors of zero."""
         terms = [as_terms(observable) for observable in workload.observables]
-        values = Simulator().expectations(workload.circuit, terms, workload.ordered_values())
+        values = self.simulator.expectations(workload.circuit, terms, workload.ordered_values())
         return Expectations(values, np.zeros_like(values), self.spec)
