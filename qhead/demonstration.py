@@ -210,7 +210,7 @@ def demonstration_page(result: Demonstration) -> Page:
         "that the shot noise leaves open.",
         accuracies=figures.accuracies(scores, chance=result.chance),
         curves=curves(result.heads),
-        confusions=[row.evaluation for row in subject],
+        confusions=[(row.evaluation.target, row.evaluation) for row in subject],
         circuit=drawing(result.model.head_),
         circuit_caption=circuit_caption(result.model.head_),
         emulations=[

@@ -129,6 +129,7 @@ def training_curves(histories: Mapping[str, Sequence[EpochRecord]], best: int | 
         for axes in (left, right):
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.set_xlim(left=1)
         return _svg(figure, "curves")
 
 
@@ -178,7 +179,7 @@ def circuit(quantum_circuit: QuantumCircuit) -> Drawing:
         "displaycolor": {"ry": (ACCENT, "#ffffff"), "cx": (OTHERS[0], "#ffffff")},
     }
     with matplotlib.rc_context({"svg.fonttype": "none", "savefig.facecolor": "none"}):
-        figure = shown.draw("mpl", style=style, fold=34, scale=0.55, idle_wires=True)
+        figure = shown.draw("mpl", style=style, fold=30, scale=0.55, idle_wires=True)
         svg = _svg(figure, "circuit", bbox_inches="tight", pad_inches=0.05)
         # The drawer registers its figure with pyplot, which would keep it for ever.
         pyplot.close(figure)

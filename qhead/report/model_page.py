@@ -23,7 +23,7 @@ def model_page(model: TextClassifier, name: str) -> Page:
     evaluations = {part: _evaluation(part, scores) for part, scores in model.metrics_.items()}
     rows = [
         Row(
-            f"{head.kind}, {part} set",
+            f"{head.kind}, {part} set (n = {result.n})",
             result,
             head.num_parameters,
             result.seconds,
@@ -41,7 +41,7 @@ def model_page(model: TextClassifier, name: str) -> Page:
         rows_caption="Wilson's 95 % interval. The validation set chose the weights: its score is "
         "too high an estimate; that of a test set is not.",
         curves=curves({head.kind: head}),
-        confusions=list(evaluations.values()),
+        confusions=[(f"{part} set", result) for part, result in evaluations.items()],
         circuit=drawing(head),
         circuit_caption=circuit_caption(head),
         facts=[*training_facts(model), *version_facts(model.versions_)],

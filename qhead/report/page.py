@@ -54,7 +54,7 @@ class Page:
     rows_caption: str = ""
     accuracies: str = ""  # SVG
     curves: str = ""  # SVG
-    confusions: Sequence[Evaluation] = ()
+    confusions: Sequence[tuple[str, Evaluation]] = ()  # by name
     circuit: Drawing | None = None
     circuit_caption: str = ""
     emulations: Sequence[Emulation] = ()
