@@ -203,7 +203,6 @@ class QuantumHead(TorchHead):
         Raises:
             HeadError: Embeddings that cannot be used.
         """
-        check_is_fitted(self, "module_")
         module = self._quantum_module()
         # In double precision, a row's angles do not depend on the rows beside it.
         features = torch.tensor(self._validated(X, reset=False), dtype=torch.float64)
@@ -240,7 +239,6 @@ class QuantumHead(TorchHead):
 
     def readout_weights(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the read-out's weight (K, M) and bias (K,)."""
-        check_is_fitted(self, "module_")
         readout = self._quantum_module().readout
         weight, bias = readout.weight.detach().numpy(), readout.bias.detach().numpy()
         return weight.astype(np.float64), bias.astype(np.float64)
@@ -257,6 +255,7 @@ class QuantumHead(TorchHead):
         )
 
     def _quantum_module(self) -> QuantumModule:
+        check_is_fitted(self, "module_")
         module: Any = self.module_
         return module
 
