@@ -255,6 +255,21 @@ def test_an_orphan_is_recovered_by_its_tag(tmp_path, expected):
         assert_paid_once(bench)
 
 
+def test_an_orphan_that_cannot_be_looked_for_waits_for_the_next_resume(tmp_path, expected):
+    faults = FaultPlan({("submit", 1): Drop(after=True)}, {"jobs": Reply(500)})
+    with Bench(tmp_path, faults=faults) as bench:
+        with pytest.raises(ServiceError) as caught:
+            bench.submit(plan())
+        run = caught.value.run_id
+        assert bench.states(run) == ["submitting", "planned"]
+        bench.faults.always.clear()
+        bench.resume(run)
+        assert bench.states(run) == ["submitted", "submitted"]
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
+        assert_paid_once(bench)
+
+
 @pytest.mark.parametrize("fault", [Drop(), Reply(502), Garble()])
 def test_a_request_that_had_no_effect_is_sent_again(tmp_path, expected, fault):
     with Bench(tmp_path, faults=FaultPlan({("submit", 1): fault})) as bench:
@@ -440,8 +455,8 @@ def test_a_slow_download_ends_at_our_deadline(tmp_path, expected):
         bench.login(Deadlines(download=0.3))
         run = bench.submit(plan())
         bench.cloud.wait_idle()
-        status = bench.collect(run)
-        assert status.state == "done"  # the second try was quick
+        assert bench.collect(run).state == "done"
+        assert bench.faults.seen["result"] == 3  # the second try was quick
         assert_equal(bench.results(run), expected)
 
 
@@ -564,6 +579,23 @@ def test_cancelling_stops_what_has_not_ended_and_keeps_what_has(tmp_path, expect
         with pytest.raises(RunStateError):
             bench.resume(run)
         bench.cancel(run)  # again, harmlessly
+
+
+def test_a_job_accepted_while_its_run_is_cancelled_elsewhere_is_cancelled_too(tmp_path):
+    with Bench(tmp_path) as bench:
+        bench.cloud.hold()
+        send = bench.device.send
+
+        def send_meanwhile(*request):
+            accepted = send(*request)
+            with Ledger(bench.ledger.path) as elsewhere:
+                elsewhere.cancel(elsewhere.runs()[0].id)
+            return accepted
+
+        bench.device.send = send_meanwhile
+        run = bench.submit(plan())
+        assert bench.states(run) == ["cancelled", "cancelled"]
+        assert [job.status for job in bench.cloud.jobs.values()] == ["Cancelled"]
 
 
 def test_cancelling_goes_on_where_the_platform_failed(tmp_path):
