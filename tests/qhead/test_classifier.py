@@ -1,0 +1,310 @@
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import SVC
+
+from hardware.emulation import ShotsTarget
+from hardware.errors import UnknownTargetError
+from qhead import (
+    MLPHead,
+    QuantumHead,
+    SentenceEncoder,
+    TextClassifier,
+    TrainingOptions,
+    resolve_target,
+)
+from qhead.errors import DataError, EncoderError, HeadError, InputError, ModelError
+from qhead.simulator import ExactTarget
+
+
+def quantum(seed=1, **options):
+    training = TrainingOptions(max_epochs=6, learning_rate=0.1)
+    return QuantumHead(
+        num_qubits=2, num_layers=0, connectivity=1, training=training, seed=seed, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def encoder(toy_model):
+    return SentenceEncoder(str(toy_model), cache=False)
+
+
+@pytest.fixture(scope="module")
+def fitted(encoder, toy_texts, toy_labels):
+    return TextClassifier(encoder, quantum()).fit(toy_texts, toy_labels)
+
+
+@pytest.fixture
+def saved(fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def edit(folder, name, change):
+    """Change a JSON file of a model and make the manifest agree, as a forger would."""
+    path = folder / name
+    content = json.loads(path.read_text())
+    change(content)
+    replace(folder, name, json.dumps(content).encode())
+
+
+def replace(folder, name, content):
+    (folder / name).write_bytes(content)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    digest = hashlib.sha256(content).hexdigest()
+    manifest["files"][name] = {"bytes": len(content), "sha256": digest}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_it_learns_what_can_be_learned(fitted, toy_texts, toy_labels):
+    assert fitted.classes_.tolist() == ["minus", "plus"]
+    assert fitted.score(toy_texts, toy_labels) > 0.9
+    probabilities = fitted.predict_proba(toy_texts[:3])
+    assert probabilities.shape == (3, 2)
+    assert probabilities.sum(axis=1) == pytest.approx(1)
+    labels = fitted.classes_[probabilities.argmax(axis=1)]
+    assert fitted.predict(toy_texts[:3]).tolist() == labels.tolist()
+    assert fitted.data_["classes"] == {"minus": 40, "plus": 40}
+
+
+def test_scikit_learn_conventions(encoder):
+    model = TextClassifier(encoder, quantum())
+    assert set(model.get_params(deep=False)) == {"encoder", "head"}
+    assert model.set_params(head__seed=7).head.seed == 7
+    copied = clone(TextClassifier(head=quantum(seed=4)))
+    assert copied.head.seed == 4
+    with pytest.raises(Exception, match="not fitted"):
+        model.predict(["the film was good"])
+
+
+def test_fit_trains_a_clone(encoder, toy_texts, toy_labels):
+    head = quantum()
+    model = TextClassifier(encoder, head)
+    assert model.fit(toy_texts, toy_labels) is model
+    assert not hasattr(head, "module_")
+    assert model.head_ is not head
+
+
+@pytest.mark.parametrize("labels", [[0, 1], [5, 7], ["a", "b"]])
+def test_labels_keep_their_type(encoder, toy_texts, toy_labels, tmp_path, labels):
+    y = np.array(labels)[(toy_labels == "plus").astype(int)]
+    head = MLPHead(training=TrainingOptions(max_epochs=2))
+    model = TextClassifier(encoder, head).fit(toy_texts, y)
+    model.save(tmp_path / "m")
+    loaded = TextClassifier.load(tmp_path / "m")
+    assert loaded.predict(toy_texts).dtype == model.predict(toy_texts).dtype
+    assert loaded.predict(toy_texts).tolist() == model.predict(toy_texts).tolist()
+    assert loaded.classes_.tolist() == sorted(labels)
+
+
+def test_three_classes(encoder, toy_texts, toy_labels):
+    y = toy_labels.astype("<U8")
+    y[["film" in text for text in toy_texts]] = "film"
+    model = TextClassifier(encoder, quantum()).fit(toy_texts, y)
+    detailed = model.predict_detailed(toy_texts[:5], "shots:200")
+    assert detailed.probabilities.shape == (5, 3)
+
+
+def test_a_given_validation_set_is_used(encoder, toy_texts, toy_labels):
+    model = TextClassifier(encoder, quantum())
+    model.fit(toy_texts[:60], toy_labels[:60], validation=(toy_texts[60:], toy_labels[60:]))
+    assert model.data_["n"] == 60
+    # the best epoch's validation accuracy is that of the kept weights on exactly these sentences
+    best = model.head_.history_[model.head_.best_epoch_ - 1]
+    kept = model.score(toy_texts[60:], toy_labels[60:])
+    assert best.validation_accuracy == pytest.approx(kept)
+
+
+@pytest.mark.parametrize("head", [LogisticRegression(), SVC()])
+def test_scikit_learn_heads(encoder, toy_texts, toy_labels, tmp_path, head):
+    model = TextClassifier(encoder, head).fit(toy_texts, toy_labels)
+    assert model.score(toy_texts, toy_labels) > 0.9
+    with pytest.raises(ModelError, match="could only be pickled"):
+        model.save(tmp_path / "m")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(HeadError, match="runs no circuit"):
+        model.predict(toy_texts, "shots:10")
+    with pytest.raises(InputError, match="no checkpoint"):
+        model.fit(toy_texts, toy_labels, checkpoint=tmp_path / "c")
+
+
+def test_heads_without_probabilities_say_so(encoder, toy_texts, toy_labels):
+    model = TextClassifier(encoder, SVC()).fit(toy_texts, toy_labels)
+    with pytest.raises(HeadError, match="predict_proba"):
+        model.predict_proba(toy_texts)
+
+
+def test_targets_by_name_and_by_value(fitted, toy_texts):
+    exact = fitted.predict_detailed(toy_texts)
+    assert exact.decided.all()
+    assert (exact.std_errors == 0).all()
+    for target in ("exact", ExactTarget()):
+        assert np.array_equal(fitted.predict_proba(toy_texts, target), exact.probabilities)
+    sampled = fitted.predict_detailed(toy_texts, "shots:4096")
+    # the classifier's own seed is the head's: the same call, the same shots
+    again = fitted.predict_detailed(toy_texts, ShotsTarget(shots=4096, seed=1))
+    assert np.array_equal(sampled.probabilities, again.probabilities)
+    assert sampled.target == "shots:4096"
+    other = fitted.predict_detailed(toy_texts, ShotsTarget(shots=4096, seed=2))
+    assert not np.array_equal(sampled.probabilities, other.probabilities)
+    # and they lie about the exact ones as far as they say: 80 normal deviates, 5 sigma
+    deviation = sampled.probabilities.max(axis=1) - exact.probabilities.max(axis=1)
+    same = sampled.labels == exact.labels
+    assert (np.abs(deviation[same]) < 5 * sampled.std_errors[same] + 1e-3).all()
+    assert (sampled.std_errors > 0).all()
+
+
+def test_decided_labels_are_the_exact_ones(fitted, toy_texts):
+    exact = fitted.predict(toy_texts)
+    sampled = fitted.predict_detailed(toy_texts, "shots:64")
+    wrong = sampled.decided & (sampled.labels != exact)
+    assert wrong.mean() <= 0.1  # 2.5 % expected at most, of 80
+    assert fitted.predict(toy_texts, "shots:64").tolist() == sampled.labels.tolist()
+
+
+def test_evaluation(fitted, toy_texts, toy_labels):
+    result = fitted.evaluate(toy_texts, toy_labels)
+    assert result.accuracy == fitted.score(toy_texts, toy_labels)
+    assert result.n == 80
+    assert result.target == "exact"
+
+
+def test_resolve_target():
+    assert resolve_target(None) is None
+    assert resolve_target("exact") is None
+    target = ShotsTarget(shots=5)
+    assert resolve_target(target) is target
+    assert resolve_target(" shots:7 ", seed=3) == ShotsTarget(shots=7, seed=3)
+    for spec, hint in [("exakt", "'exact'"), ("shotz:3", "'shots'"), ("nosy:1,1", "'noisy'")]:
+        with pytest.raises(UnknownTargetError, match=f"Did you mean {hint}"):
+            resolve_target(spec)
+    with pytest.raises(UnknownTargetError, match="'shots:100'"):
+        resolve_target("exact:100")
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ("one sentence", "a list of sentences"),
+        ([], "at least one sentence"),
+        (["fine", "  "], "sentence 2: the text is empty"),
+        (["fine", 3], "sentence 2: expected a sentence"),
+        (["x" * 100_000], "at most 20,000 characters"),
+    ],
+)
+def test_bad_texts(fitted, texts, message):
+    with pytest.raises(DataError, match=message):
+        fitted.predict(texts)
+
+
+def test_bad_labels(fitted, encoder, toy_texts, toy_labels):
+    with pytest.raises(DataError, match="one label a text"):
+        TextClassifier(encoder).fit(toy_texts, toy_labels[:-1])
+    with pytest.raises(DataError, match="at least two classes"):
+        TextClassifier(encoder).fit(toy_texts, ["one"] * len(toy_texts))
+    with pytest.raises(DataError, match="integers or strings"):
+        TextClassifier(encoder).fit(toy_texts, np.linspace(0, 1, len(toy_texts)))
+    with pytest.raises(DataError, match="'zero'"):
+        fitted.score(toy_texts[:2], ["plus", "zero"])
+    with pytest.raises(DataError, match="'zero'"):
+        TextClassifier(encoder).fit(
+            toy_texts, toy_labels, validation=(["the film was good"], ["zero"])
+        )
+    with pytest.raises(DataError, match="2 labels, one a sentence"):
+        fitted.score(toy_texts[:2], ["plus"])
+
+
+def test_embeddings_that_are_not_finite(toy_texts, toy_labels):
+    class Broken:
+        def encode(self, texts, *, progress=None):
+            return np.full((len(texts), 4), np.nan, dtype=np.float32)
+
+    with pytest.raises(EncoderError, match="NaN or infinity for 80 of 80"):
+        TextClassifier(Broken()).fit(toy_texts, toy_labels)
+
+
+def test_encoders_and_heads_that_are_none(encoder, toy_texts, toy_labels):
+    with pytest.raises(EncoderError, match="SentenceEncoder"):
+        TextClassifier(encoder=3).fit(toy_texts, toy_labels)
+    for head in (QuantumHead, "quantum"):
+        with pytest.raises(HeadError, match="Expected a head"):
+            TextClassifier(encoder, head).fit(toy_texts, toy_labels)
+
+
+def test_a_loaded_model_predicts_the_same_to_the_bit(fitted, saved, toy_texts):
+    loaded = TextClassifier.load(saved)
+    assert np.array_equal(loaded.predict_proba(toy_texts), fitted.predict_proba(toy_texts))
+    assert np.array_equal(
+        loaded.predict_proba(toy_texts, "shots:50"), fitted.predict_proba(toy_texts, "shots:50")
+    )
+    assert loaded.head_.history_ == fitted.head_.history_
+    assert loaded.head_.best_epoch_ == fitted.head_.best_epoch_
+    assert loaded.data_ == fitted.data_
+    assert loaded.versions_ == fitted.versions_
+    assert (saved / "circuit.qasm").read_text().startswith("OPENQASM 3")
+    # saving it again gives the same files
+    loaded.save(saved.with_name("again"))
+    for path in saved.iterdir():
+        assert (saved.with_name("again") / path.name).read_bytes() == path.read_bytes()
+
+
+def test_the_encoder_must_be_the_one_trained_with(saved, toy_model, tmp_path, toy_texts):
+    moved = tmp_path / "moved"
+    shutil.copytree(toy_model, moved)
+    other = SentenceEncoder(str(moved), cache=False)
+    assert TextClassifier.load(saved, encoder=other).predict(toy_texts[:2]).shape == (2,)
+    with pytest.raises(ModelError, match="other weights or settings"):
+        TextClassifier.load(saved, encoder=SentenceEncoder(str(moved), normalize=True, cache=False))
+    edit(saved, "config.json", lambda c: c["encoder"]["config"].update(model=str(tmp_path / "no")))
+    with pytest.raises(EncoderError):
+        TextClassifier.load(saved)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c.pop("head"),
+        lambda c: c.pop("encoder"),
+        lambda c: c.update(encoder=[]),
+        lambda c: c.update(labels={"type": "float", "values": [1.0, 2.0]}),
+        lambda c: c["labels"].update(values=["minus"]),
+        lambda c: c["labels"].update(values=["plus", "minus"]),
+        lambda c: c["labels"].update(values=["minus", 3]),
+        lambda c: c["labels"].update(type="integer"),
+        lambda c: c.update(num_features=9),
+        lambda c: c.update(num_features="8"),
+        lambda c: c["head"].update(kind="nonsense"),
+        lambda c: c["head"]["options"].update(num_qubits=0),
+        lambda c: c["head"]["options"].update(num_qubits=4),
+        lambda c: c["head"]["options"].update(nonsense=1),
+        lambda c: c["head"]["options"].update(training={"nonsense": 1}),
+        lambda c: c["head"].update(options=3),
+    ],
+)  # fmt: skip
+def test_configurations_that_do_not_fit(saved, change):
+    edit(saved, "config.json", change)
+    with pytest.raises(ModelError):
+        TextClassifier.load(saved)
+
+
+def test_the_circuit_is_checked_against_the_configuration(saved):
+    text = (saved / "circuit.qasm").read_text()
+    assert "cx q[0], q[1];" in text
+    replace(saved, "circuit.qasm", text.replace("cx q[0], q[1];", "cx q[1], q[0];", 1).encode())
+    with pytest.raises(ModelError, match=r"circuit\.qasm: expected the circuit that config\.json"):
+        TextClassifier.load(saved)
+    # other words for the same circuit are fine
+    replace(saved, "circuit.qasm", text.replace("\n", "\n\n").encode())
+    assert TextClassifier.load(saved)
+
+
+@pytest.mark.parametrize("history", [{"epochs": [{"nonsense": 1}]}, {"epochs": 3}])
+def test_histories_that_are_none(saved, history):
+    replace(saved, "history.json", json.dumps(history).encode())
+    with pytest.raises(ModelError):
+        TextClassifier.load(saved)
