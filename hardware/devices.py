@@ -92,6 +92,9 @@ class Device(Protocol):
     def charged(self, job_id: str) -> float | None:
         """Return the QPU seconds that a finished job was charged, None where not known yet."""
 
+    def remaining(self) -> float | None:
+        """Return the QPU seconds that the account has left, None where that is not known."""
+
     def open_batch(self) -> str:
         """Open a batch and return its id."""
 
@@ -189,6 +192,10 @@ class LocalDevice:
     def charged(self, job_id: str) -> float | None:
         """Return zero: local jobs cost nothing."""
         return 0.0
+
+    def remaining(self) -> float | None:
+        """Return None: there is no account."""
+        return None
 
     def open_batch(self) -> str:
         """Return the name of a batch, which means nothing here."""

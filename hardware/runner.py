@@ -56,17 +56,20 @@ def submit(
 
     Raises:
         InvalidInputError: The plan is for another device.
-        BudgetError: No budget, a negative one, or one below the plan's estimate: nothing was
-            written. Also when the account has no time left.
-        AccountError, ServiceError: The platform failed; the run is in the ledger (its id is in the
-            error's note and its `run_id`), `resume` carries on.
+        BudgetError: No budget, a negative one, or one below the plan's estimate; or the account has
+            less time left than that. Nothing was written.
+        AccountError, ServiceError: The platform failed. If the error has a `run_id`, the run is in
+            the ledger and `resume` carries on; if not, nothing was written.
         LedgerError: The ledger could not be written; nothing was sent.
     """
     if plan.backend != device.name:
         raise InvalidInputError(
             f"Expected the plan's device, {plan.backend}, got {device.name}: plan for that one."
         )
-    budget = None if device.local else _checked_budget(plan, budget_seconds)
+    budget = None
+    if not device.local:
+        budget = _checked_budget(plan, budget_seconds)
+        _check_allowance(plan, device)
     run = ledger.create_run(
         plan_hash=plan.key,
         plan_body=plan.to_bytes(),
@@ -97,6 +100,19 @@ def _checked_budget(plan: Plan, budget: float | None) -> float:
             " raise the budget, or plan fewer shots, more tiles or fewer samples."
         )
     return float(budget)
+
+
+def _check_allowance(plan: Plan, device: Device) -> None:
+    try:
+        left = device.remaining()
+    except ServiceError:
+        return  # sending will meet the same trouble, with the run in the ledger
+    estimate = float(sum(plan.job_seconds))
+    if left is not None and estimate > left:
+        raise BudgetError(
+            f"Expected a plan within the account's {left:.1f} s of QPU time left, got one of about "
+            f"{estimate:.1f} s: plan fewer shots, more tiles or fewer samples, or wait for more."
+        )
 
 
 @contextmanager
@@ -267,6 +283,18 @@ def _try(sender: Sender, job: JobRecord) -> ServiceError | None:
 def status(run_id: str, *, ledger: Ledger) -> RunStatus:
     """Return where a run stands as far as the ledger knows; asks nobody."""
     return run_status(ledger, ledger.run(run_id).id, {})
+
+
+def finished_run(plan: Plan, *, ledger: Ledger) -> str | None:
+    """Return the latest run of exactly this plan that has all its results, if there is one.
+
+    Its results can be read again with `results` instead of paying for them again. Plans are equal
+    only where circuits, values, observables, options, device and calibration are.
+    """
+    for run in ledger.runs():
+        if run.plan_hash == plan.key and run.state == "done":
+            return run.id
+    return None
 
 
 def results(run_id: str, *, ledger: Ledger) -> dict[int, dict[str, np.ndarray]]:

@@ -23,6 +23,7 @@ from loopback.plans import TinyPlan, load_tiny
 from loopback.server import API_KEY
 
 from hardware import runner
+from hardware.account import open_service
 from hardware.errors import (
     AccountError,
     BudgetError,
@@ -60,7 +61,9 @@ class Bench:
         self.double.__exit__(*details)
 
     def login(self, deadlines=None):
-        self.device = PlatformDevice(self.double.service(), "ibm_manila", deadlines)
+        with self.double.addresses():
+            service = open_service(**self.double.account())
+        self.device = PlatformDevice(service, "ibm_manila", deadlines)
 
     @property
     def cloud(self) -> Cloud:
@@ -350,43 +353,50 @@ def test_a_platform_that_fails_during_collection_costs_nothing(tmp_path, expecte
         assert bench.ledger.spending(run).charged == pytest.approx(bench.cloud.consumed)
 
 
-def test_a_revoked_login_stops_cleanly_and_a_new_one_carries_on(tmp_path, expected):
+def test_a_login_that_is_not_valid_writes_nothing(tmp_path):
     with Bench(tmp_path) as bench:
-        bench.cloud.hold()
         bench.double.revoked = True
         with pytest.raises(AccountError) as caught:
             bench.submit(plan())
-        run = caught.value.run_id
         assert caught.value.exit_code == 2
-        assert bench.states(run) == ["planned", "planned"]
+        assert bench.ledger.runs() == []
         assert bench.faults.seen["submit"] == 0
-        bench.double.revoked = False
-        bench.login()
-        bench.resume(run)
+
+
+def test_a_login_revoked_under_way_stops_cleanly_and_a_new_one_carries_on(tmp_path, expected):
+    with Bench(tmp_path, faults=FaultPlan({("submit", 2): Reply(401)})) as bench:
+        bench.cloud.hold()
+        with pytest.raises(AccountError) as caught:
+            bench.submit(plan())
+        run = caught.value.run_id
+        assert bench.states(run) == ["submitted", "planned"]
         bench.double.revoked = True
-        for verb in (bench.collect, bench.cancel):
-            if verb == bench.collect:
-                with pytest.raises(AccountError):
-                    verb(run)
+        for verb in (bench.resume, bench.collect):
+            with pytest.raises(AccountError):
+                verb(run)
         bench.double.revoked = False
         bench.cloud.release()
         bench.login()
+        bench.resume(run)
         assert bench.collect(run).state == "done"
         assert_equal(bench.results(run), expected)
         assert_paid_once(bench)
 
 
-def test_the_raw_key_is_never_sent_when_the_account_service_is_down(tmp_path):
+def test_the_raw_key_is_never_sent_when_the_account_service_is_down(tmp_path, expected):
     with Bench(tmp_path, token_seconds=-1) as bench, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the user's filters must not matter
+        run = bench.submit(plan())
         bench.faults.always["token"] = Reply(503)
-        with pytest.raises(AccountError, match="not the raw API key") as caught:
-            bench.submit(plan())
-        assert bench.double.raw_key_requests == 0
+        with pytest.raises(AccountError, match="not the raw API key"):
+            bench.collect(run)
+        bench.device = None
+        with pytest.raises(AccountError):
+            bench.login()
         del bench.faults.always["token"]
         bench.login()
-        bench.resume(caught.value.run_id)
-        assert bench.collect(caught.value.run_id).state == "done"
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
         assert bench.double.raw_key_requests == 0
 
 
@@ -553,14 +563,31 @@ def test_the_platform_stops_a_job_that_takes_more_than_its_share(tmp_path):
         assert bench.cloud.consumed == 1.0
 
 
-def test_an_account_without_time_sends_nothing(tmp_path):
-    with Bench(tmp_path, Cloud(allowance=2.0)) as bench, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        run = bench.submit(plan(1))
-        bench.collect(run)
+def test_a_plan_beyond_what_the_account_has_left_writes_nothing(tmp_path):
+    with Bench(tmp_path, Cloud(allowance=4.0)) as bench:
         with pytest.raises(BudgetError, match="QPU time left"):
-            bench.submit(plan())
+            bench.submit(plan(2))
+        assert bench.ledger.runs() == []
+        bench.collect(bench.submit(plan(1)))
+        assert bench.device.remaining() == pytest.approx(4.0 - bench.cloud.consumed)
+        with pytest.raises(BudgetError, match="QPU time left"):
+            bench.submit(plan(1))
         assert bench.faults.seen["submit"] == 1
+
+
+def test_an_account_whose_time_runs_out_keeps_what_it_has_paid_for(tmp_path, expected):
+    policy = dataclasses.replace(QUICK, pace=Pace(max_pending=1))
+    with Bench(tmp_path, policy=policy) as bench, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the user's filters must not matter
+        run = bench.submit(plan())
+        bench.cloud.wait_idle()
+        bench.cloud.allowance = 1.0
+        with pytest.raises(BudgetError, match="QPU time left"):
+            bench.collect(run)
+        assert bench.states(run) == ["done", "planned"]
+        assert_equal(bench.results(run), {0: expected[0]})
+        bench.cloud.allowance = 600.0
+        assert bench.collect(run).state == "done"
 
 
 def test_cancelling_stops_what_has_not_ended_and_keeps_what_has(tmp_path, expected):

@@ -17,7 +17,7 @@ from loopback.faults import (
     Slow,
     random_fault,
 )
-from loopback.server import Loopback, open_service
+from loopback.server import Loopback
 
 __all__ = [
     "CLOSED_BATCH",
@@ -30,6 +30,5 @@ __all__ = [
     "Loopback",
     "Reply",
     "Slow",
-    "open_service",
     "random_fault",
 ]

@@ -28,7 +28,6 @@ from loopback.faults import Drop, EndJob, Fault, FaultPlan, Garble, Reply, Slow
 
 API_KEY = "loopback-api-key-not-a-secret"
 _API = "/experimental"
-_ENVIRONMENT = ("IAM_URL", "GLOBAL_SEARCH_URL", "GLOBAL_CATALOG_URL")
 
 _ROUTES: tuple[tuple[str, str, str], ...] = (  # method, path, kind
     ("POST", "/identity/token", "token"),
@@ -108,16 +107,35 @@ class Loopback:
             "QHEAD_LOOPBACK_URL": self.url + _API,
         }
 
+    @contextmanager
+    def addresses(self) -> Iterator[None]:
+        """Let the client find its account services here."""
+        before = {name: os.environ.get(name) for name in self.environment()}
+        os.environ.update(self.environment())
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+    def account(self) -> dict[str, str]:
+        """Return the client's arguments for an account on this double."""
+        return account(self.url + _API)
+
     def service(self) -> QiskitRuntimeService:
         """Open the unmodified client on this double."""
-        with _environment(self.environment()):
-            return open_service(self.url + _API)
+        with self.addresses():
+            return QiskitRuntimeService(**self.account())
 
 
 class _Http(ThreadingHTTPServer):
     """A server that takes it calmly when a caller was killed."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Report what breaks here, not what broke over there."""
@@ -215,22 +233,11 @@ def _route(method: str, path: str) -> tuple[str | None, tuple[str, ...]]:
     return None, ()
 
 
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def open_service(url: str) -> QiskitRuntimeService:
-    """Open the client on a double at `url`; the environment already names its account services."""
-    return QiskitRuntimeService(
-        channel="ibm_quantum_platform", token=API_KEY, instance=CRN, url=url
-    )
+def account(url: str) -> dict[str, str]:
+    """Return the client's arguments for an account on the double at `url`."""
+    return {
+        "channel": "ibm_quantum_platform",
+        "token": API_KEY,
+        "instance": CRN,
+        "url": url,
+    }

@@ -11,12 +11,13 @@ import sys
 import time
 
 from hardware import runner
+from hardware.account import open_service
 from hardware.errors import RunError
 from hardware.ibm import PlatformDevice
 from hardware.ledger import Ledger, Pace
 from hardware.policy import Policy
 from loopback.plans import TinyPlan, load_tiny
-from loopback.server import open_service
+from loopback.server import account
 
 MAX_PENDING = 20
 PATIENT = Policy(
@@ -44,9 +45,8 @@ def work(path: str, jobs: int) -> None:
     with Ledger(path) as ledger:
         while True:
             try:
-                device = PlatformDevice(
-                    open_service(os.environ["QHEAD_LOOPBACK_URL"]), "ibm_manila"
-                )
+                service = open_service(**account(os.environ["QHEAD_LOOPBACK_URL"]))
+                device = PlatformDevice(service, "ibm_manila")
                 print("ready", flush=True)
                 run = _begin(ledger, device, jobs)
                 while True:

@@ -1,0 +1,116 @@
+"""Fake devices go the same way as real ones: the ledger, the runner, the client's primitives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from loopback.plans import TinyPlan, load_tiny
+from qiskit.circuit import QuantumCircuit
+from qiskit.primitives import BitArray, DataBin, PrimitiveResult, PubResult
+from qiskit.quantum_info import SparsePauliOp, Statevector
+from qiskit_ibm_runtime.fake_provider import FakeManilaV2
+
+from hardware import runner
+from hardware.devices import JobRequest, LocalDevice, bit_arrays, result_arrays
+from hardware.errors import BadResultError, EmulationError
+from hardware.ledger import Ledger
+
+SHOTS = 2000
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    with Ledger(tmp_path / "ledger.sqlite") as opened:
+        yield opened
+
+
+def local_plan(primitive="sampler", jobs=2):
+    return TinyPlan(
+        jobs=jobs, shots=SHOTS, primitive=primitive, target="fake:manila", backend="fake_manila"
+    )
+
+
+def run_through(plan, ledger, device):
+    run = runner.submit(plan, ledger=ledger, device=device)
+    status = runner.collect(run, ledger=ledger, device=device, load=load_tiny)
+    assert (status.state, status.spending.charged) == ("done", 0.0)
+    return run, runner.results(run, ledger=ledger)
+
+
+def exact(plan: TinyPlan, idx: int, pauli: str) -> np.ndarray:
+    values = np.random.default_rng([idx, plan.rows]).uniform(0, 3, (plan.rows, 2))
+    found = []
+    for a, b in values:
+        circuit = QuantumCircuit(2)
+        circuit.ry(a, 0)
+        circuit.cx(0, 1)
+        circuit.ry(b, 1)
+        found.append(Statevector(circuit).expectation_value(SparsePauliOp(pauli)).real)
+    return np.array(found)
+
+
+def test_a_fake_device_needs_no_budget_and_costs_nothing(ledger):
+    plan = local_plan()
+    run, results = run_through(plan, ledger, LocalDevice(FakeManilaV2()))
+    assert ledger.run(run).budget_seconds is None
+    for idx, arrays in results.items():
+        bits = bit_arrays(arrays, 0)["meas"]
+        assert bits.array.shape == (2, SHOTS, 1)
+        # five standard errors, and the device's own errors of a few percent a gate and read-out
+        np.testing.assert_allclose(
+            bits.expectation_values("IZ"), exact(plan, idx, "IZ"), atol=5 / SHOTS**0.5 + 0.15
+        )
+    assert runner.finished_run(plan, ledger=ledger) == run
+    assert runner.finished_run(local_plan(jobs=3), ledger=ledger) is None
+
+
+def test_equal_plans_give_equal_results_on_a_fake_device(ledger):
+    first = run_through(local_plan(), ledger, LocalDevice(FakeManilaV2()))[1]
+    second = run_through(local_plan(), ledger, LocalDevice(FakeManilaV2()))[1]
+    for idx in first:
+        np.testing.assert_array_equal(first[idx]["0/meas"], second[idx]["0/meas"])
+
+
+def test_the_estimator_path_on_a_fake_device(ledger):
+    plan = local_plan("estimator", jobs=1)
+    results = run_through(plan, ledger, LocalDevice(FakeManilaV2()))[1]
+    evs = results[0]["0/evs"]  # (2 observables, 2 rows)
+    expected = [exact(plan, 0, pauli) for pauli in ("IZ", "XX")]
+    np.testing.assert_allclose(evs, expected, atol=5 / SHOTS**0.5 + 0.15)
+    assert (results[0]["0/stds"] < 2 / SHOTS**0.5).all()
+
+
+def test_a_job_sent_by_one_process_is_executed_by_the_one_that_collects(ledger):
+    calls = []
+
+    def execute(request: JobRequest) -> object:
+        calls.append(request)
+        raise EmulationError("no room")
+
+    broken = LocalDevice(FakeManilaV2(), execute)
+    run = runner.submit(local_plan(), ledger=ledger, device=broken)
+    assert not calls
+    with pytest.raises(EmulationError):
+        runner.collect(run, ledger=ledger, device=broken, load=load_tiny)
+    assert runner.status(run, ledger=ledger).jobs == {"submitted": 2}
+    device = LocalDevice(FakeManilaV2())
+    status = runner.collect(run, ledger=ledger, device=device, load=load_tiny)
+    assert status.state == "done"
+
+
+def test_a_local_run_is_cancelled_without_being_executed(ledger):
+    device = LocalDevice(FakeManilaV2(), lambda request: pytest.fail("executed"))
+    run = runner.submit(local_plan(), ledger=ledger, device=device)
+    status = runner.cancel(run, ledger=ledger, device=device, load=load_tiny)
+    assert (status.state, status.jobs) == ("cancelled", {"cancelled": 2})
+
+
+def test_arrays_keep_what_a_result_holds_and_refuse_what_is_none():
+    bits = BitArray(np.arange(6, dtype=np.uint8).reshape(2, 3, 1) % 4, 2)
+    request = JobRequest("sampler", ("pub",))
+    result = PrimitiveResult([PubResult(DataBin(t0=bits, shape=(2,)))])
+    arrays = result_arrays(result, request)
+    assert bit_arrays(arrays, 0) == {"t0": bits}
+    for wrong in ("text", None, PrimitiveResult([]), [1]):
+        with pytest.raises(BadResultError, match="1 PUBs"):
+            result_arrays(wrong, request)
