@@ -142,7 +142,24 @@ def train(
     ] = None,
     readout: Annotated[str | None, _head("--readout", "expectations or probabilities.")] = None,
     num_measured: Annotated[int | None, _head("--num-measured", "Qubits that are read.")] = None,
-    hidden: Annotated[int | None, _head("--hidden", "Hidden width of an MLP.")] = None,
+    encoder_layers: Annotated[
+        int | None, _head("--encoder-layers", "Layers of an encoder's circuit.")
+    ] = None,
+    angle_scale: Annotated[
+        float | None, _head("--angle-scale", "Radians per unit of an encoder's output.")
+    ] = None,
+    reading: Annotated[str | None, _head("--reading", "Of the paper's ansatz: A or B.")] = None,
+    shared: Annotated[
+        bool | None, _head("--shared/--separate", "One PQC1 for all re-uploads, or one each.")
+    ] = None,
+    hidden: Annotated[int | None, _head("--hidden", "mlp, reduced_mlp: hidden width.")] = None,
+    num_components: Annotated[
+        int | None, _head("--num-components", "reduced_mlp: dimensions that are kept.")
+    ] = None,
+    max_parameters: Annotated[
+        int | None, _head("--max-parameters", "reduced_mlp: bound of its trainable parameters.")
+    ] = None,
+    num_units: Annotated[int | None, _head("--num-units", "inspired: width.")] = None,
     learning_rate: Annotated[float | None, _training("--learning-rate", "Of AdamW.")] = None,
     weight_decay: Annotated[float | None, _training("--weight-decay", "Of AdamW.")] = None,
     max_epochs: Annotated[int | None, _training("--max-epochs", "Passes over the data.")] = None,
@@ -189,7 +206,14 @@ def train(
                 bias_amplitude=bias_amplitude,
                 readout=readout,
                 num_measured=num_measured,
+                encoder_layers=encoder_layers,
+                angle_scale=angle_scale,
+                reading=reading,
+                shared=shared,
                 hidden=hidden,
+                num_components=num_components,
+                max_parameters=max_parameters,
+                num_units=num_units,
             ),
             training_options=_given(
                 learning_rate=learning_rate,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -158,17 +159,15 @@ def _rows(data: LabelledTexts, rows: Any) -> LabelledTexts | None:
 
 
 def report_duplicates(parts: Parts) -> None:
-    """Warn of sentences that are trained on and scored on: they make a score too good."""
-    for name, part in parts.by_name().items():
-        if name == "train":
-            continue
-        if pairs := duplicates_across(parts.train.texts, part.texts):
+    """Warn of sentences that stand in two parts: they make a score too good."""
+    for (left, one), (right, other) in combinations(parts.by_name().items(), 2):
+        if pairs := duplicates_across(one.texts, other.texts):
             i, j = pairs[0]
             complain(
                 "Warning",
-                f"{len(pairs)} of {len(part)} {name} sentences are training sentences too, the "
-                f"first at {part.place(j)} as at {parts.train.place(i)}: the {name} score will be "
-                "too good. Remove them from one side.",
+                f"{len(pairs)} of {len(other)} {right} sentences are {left} sentences too, the "
+                f"first at {other.place(j)} as at {one.place(i)}: the {right} score will be too "
+                "good. Remove them from one side.",
             )
 
 

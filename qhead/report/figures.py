@@ -129,7 +129,7 @@ def training_curves(histories: Mapping[str, Sequence[EpochRecord]], best: int | 
         for axes in (left, right):
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.set_xlim(left=1)
+            axes.set_xlim(left=0.8)
         return _svg(figure, "curves")
 
 
@@ -198,4 +198,5 @@ def _svg(figure: Figure, name: str, **options: Any) -> str:
     for sentinel, colour in _THEME.items():
         text = text.replace(sentinel, colour)
     # The page scales it: keep the view box and drop the size in points.
-    return re.sub(r'<svg ([^>]*?)height="[^"]*"([^>]*?)width="[^"]*"', r"<svg \1\2", text, count=1)
+    head, _, body = text.partition(">")
+    return re.sub(r' (width|height)="[^"]*"', "", head) + ">" + body

@@ -1,0 +1,543 @@
+"""The command line: what it does, and every kind of bad input (exit code 2, nothing written)."""
+
+import csv
+import io
+import json
+import resource
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from typer.testing import CliRunner
+
+from qhead.cli import app
+
+QUICK = ["--num-qubits", "2", "--num-layers", "0", "--connectivity", "1", "--max-epochs", "8"]
+QUICK += ["--learning-rate", "0.1"]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("QHEAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory, toy_texts, toy_labels):
+    """Return a CSV file of the toy sentences."""
+    path = tmp_path_factory.mktemp("data") / "toy.csv"
+    rows = [f"{text},{label}" for text, label in zip(toy_texts, toy_labels, strict=True)]
+    path.write_text("\n".join(["text,label", *rows]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory, data, toy_model):
+    """Return the folder of a quantum model of the toy sentences."""
+    folder = tmp_path_factory.mktemp("models") / "quantum"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QHEAD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        result = run("train", data, "--out", folder, "--encoder", toy_model, *QUICK)
+    assert result.exit_code == 0, result.stderr
+    return folder
+
+
+def run(*arguments, input=None):
+    return CliRunner().invoke(app, [str(a) for a in arguments], input=input)
+
+
+def refused(folder, *arguments, input=None):
+    """Run a bad call: exit code 2, one message on stderr, nothing on stdout or in the folder."""
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    result = run(*arguments, input=input)
+    assert result.exit_code == 2, (result.stdout, result.stderr, result.exception)
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert "Traceback" not in result.stderr
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    return result.stderr
+
+
+# What it does ------------------------------------------------------------------------------------
+
+
+def test_train_says_what_came_of_it(data, toy_model, tmp_path):
+    result = run(
+        "train", data, "--out", tmp_path / "m", "--encoder", toy_model, "--test-fraction", "0.25",
+        "--json", "--seed", "5", *QUICK,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert told["head"]["num_qubits"] == 2
+    assert told["data"]["n"] == 48
+    assert told["data"]["seed"] == 5
+    assert told["validation"]["n"] == 12
+    assert told["test"]["n"] == 20
+    assert told["epochs"] == 8
+    assert json.loads((tmp_path / "m" / "metrics.json").read_text())["test"] == told["test"]
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    assert config["head"]["options"]["seed"] == 5
+    assert config["head"]["options"]["training"]["learning_rate"] == 0.1
+
+
+def test_the_same_seed_trains_the_same_model(data, toy_model, tmp_path):
+    for name in ("a", "b"):
+        run("train", data, "--out", tmp_path / name, "--encoder", toy_model, "--seed", "3", *QUICK)
+    weights = [(tmp_path / name / "head.safetensors").read_bytes() for name in ("a", "b")]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("head", ["mlp", "inspired", "reduced-mlp"])
+def test_classical_heads(data, toy_model, tmp_path, head):
+    options = ["--head", head, "--max-epochs", "2", "--out", tmp_path / "m"]
+    if head == "reduced-mlp":
+        options += ["--num-components", "4"]
+    result = run("train", data, "--encoder", toy_model, *options)
+    assert result.exit_code == 0, result.stderr
+    assert "parameters" in result.stdout
+    assert not (tmp_path / "m" / "circuit.qasm").exists()
+
+
+def test_splits_of_their_own_are_used(data, toy_model, tmp_path):
+    lines = data.read_text().splitlines()
+    (tmp_path / "d").mkdir()
+    for name, rows in {
+        "train": lines[1:61],
+        "validation": lines[61:71],
+        "test": lines[71:],
+    }.items():
+        (tmp_path / "d" / f"{name}.csv").write_text("\n".join([lines[0], *rows]) + "\n")
+    result = run(
+        "train", tmp_path / "d", "--out", tmp_path / "m", "--encoder", toy_model, "--json", *QUICK
+    )
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert (told["data"]["n"], told["validation"]["n"], told["test"]["n"]) == (60, 10, 10)
+    scored = run("evaluate", tmp_path / "m", tmp_path / "d", "--json")
+    assert json.loads(scored.stdout)["n"] == 10  # the test split
+    whole = run("evaluate", tmp_path / "m", tmp_path / "d", "--split", "train", "--json")
+    assert json.loads(whole.stdout)["n"] == 60
+    stderr = refused(tmp_path, "evaluate", tmp_path / "m", tmp_path / "d", "--split", "tset")
+    assert "Did you mean 'test'" in stderr
+
+
+def test_few_shot_sampling(data, toy_model, tmp_path):
+    result = run(
+        "train", data, "--out", tmp_path / "m", "--encoder", toy_model, "--json",
+        "--per-class", "20", *QUICK,
+    )  # fmt: skip
+    told = json.loads(result.stdout)
+    assert (told["data"]["n"], told["validation"]["n"], told["test"]["n"]) == (34, 6, 40)
+
+
+def test_duplicates_across_the_split_are_reported(data, toy_model, tmp_path):
+    lines = data.read_text().splitlines()
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "train.csv").write_text(data.read_text())
+    (tmp_path / "d" / "test.csv").write_text("\n".join([lines[0], *lines[4:8]]) + "\n")
+    given = ["--encoder", toy_model, "--validation-fraction", "0.2", *QUICK]
+    result = run("train", tmp_path / "d", "--out", tmp_path / "m", *given)
+    assert result.exit_code == 0
+    # some of the four are held out of the training file for validation
+    counts = [int(line.split()[1]) for line in result.stderr.splitlines()]
+    assert sum(counts) == 4
+    assert "of 4 test sentences are train sentences too" in result.stderr
+    assert "line 2" in result.stderr  # of test.csv
+
+
+@pytest.mark.parametrize("target", ["exact", "shots:64", "noisy:0.001,0.01,0.02:64"])
+def test_evaluate_prints_one_object(data, model, target):
+    result = run("evaluate", model, data, "--target", target, "--json")
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    low, high = told["accuracy_interval"]
+    assert low < told["accuracy"] <= high
+    assert told["n"] == 80
+    assert told["target"] == target
+    assert np.sum(told["confusion"]) == 80
+    assert {"f1", "brier", "calibration_error", "data_fingerprint", "seed"} <= set(told)
+
+
+def test_evaluate_prints_a_table(data, model):
+    result = run("evaluate", model, data, "--target", "shots:64")
+    assert result.exit_code == 0
+    assert "shots:64" in result.stdout
+    assert "true label" in result.stdout
+
+
+def test_labels_that_read_as_numbers_keep_their_spelling(data, toy_model, tmp_path):
+    # trained on strings, for one label is "many"; scored on a file that holds only "1" and "2"
+    words = {"minus": "1", "plus": "2"}
+    rows = [line.split(",") for line in data.read_text().splitlines()[1:]]
+    lines = [f"{text},{words[label]}" for text, label in rows]
+    trained = [line if " film " not in line else f"{line.split(',')[0]},many" for line in lines]
+    (tmp_path / "train.csv").write_text("\n".join(["text,label", *trained]) + "\n")
+    (tmp_path / "test.csv").write_text("\n".join(["text,label", *lines[-10:]]) + "\n")
+    run("train", tmp_path / "train.csv", "--out", tmp_path / "m", "--encoder", toy_model, *QUICK)
+    result = run("evaluate", tmp_path / "m", tmp_path / "test.csv", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["classes"] == ["1", "2", "many"]
+
+
+@pytest.mark.parametrize("target", ["exact", "shots:64"])
+def test_predict_jsonl(model, target):
+    sentences = "the film was good\nthe room was bad\n"
+    result = run("predict", model, "--format", "jsonl", "--target", target, input=sentences)
+    assert result.exit_code == 0, result.stderr
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["label"] for row in rows] == ["plus", "minus"]
+    assert all(0.5 < row["probability"] <= 1 for row in rows)
+    assert all((row["std_error"] > 0) == (target != "exact") for row in rows)
+    assert list(rows[0]) == ["text", "label", "probability", "std_error", "decided"]
+    assert run("predict", model, "--json", "--target", target, input=sentences).stdout == (
+        result.stdout
+    )
+
+
+def test_predict_csv_in_chunks(model, data, toy_texts, tmp_path, monkeypatch):
+    whole = run("predict", model, data)
+    monkeypatch.setattr("qhead.commands.predict.CHUNK", 7)
+    result = run("predict", model, data, "--out", tmp_path / "labels.csv")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == ""
+    assert (tmp_path / "labels.csv").read_text() == whole.stdout
+    rows = list(csv.DictReader(io.StringIO(whole.stdout)))
+    assert [row["text"] for row in rows] == toy_texts
+    assert {row["decided"] for row in rows} == {"true"}
+    stderr = refused(tmp_path, "predict", model, data, "--out", tmp_path / "labels.csv")
+    assert "--force" in stderr
+    assert run("predict", model, data, "--out", tmp_path / "labels.csv", "--force").exit_code == 0
+
+
+def test_cells_that_a_spreadsheet_would_run(model):
+    text = '=HYPERLINK("http://x","good")'
+    result = run("predict", model, input=text + "\n-5 good\ngood\n")
+    cells = [row["text"] for row in csv.DictReader(io.StringIO(result.stdout))]
+    assert cells == ["'" + text, "'-5 good", "good"]
+    assert "2 cell(s)" in result.stderr
+    raw = run("predict", model, "--raw", input=text + "\n")
+    assert next(csv.DictReader(io.StringIO(raw.stdout)))["text"] == text
+    assert raw.stderr == ""
+    jsonl = run("predict", model, "--json", input=text + "\n")
+    assert json.loads(jsonl.stdout)["text"] == text
+
+
+def test_report(model, tmp_path):
+    result = run("report", model, "--out", tmp_path / "r.html", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout) == {"report": str(tmp_path / "r.html")}
+    assert "<svg" in (tmp_path / "r.html").read_text()
+    assert "--force" in refused(tmp_path, "report", model, "--out", tmp_path / "r.html")
+
+
+def test_no_cache_keeps_nothing(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("QHEAD_CACHE", str(tmp_path / "cache"))
+    assert run("predict", model, "--no-cache", input="the film was good\n").exit_code == 0
+    assert not list(tmp_path.iterdir())
+    assert run("predict", model, input="the film was good\n").exit_code == 0
+    assert list((tmp_path / "cache").iterdir())
+
+
+def test_help_and_version():
+    for verb in ("demo", "train", "evaluate", "predict", "report"):
+        result = run(verb, "--help")
+        assert result.exit_code == 0
+        assert "Example" in result.stdout
+    assert run("--version").stdout == "qhead 0.1.0\n"
+    assert run("nonsense").exit_code == 2
+    assert run("train").exit_code == 2
+
+
+# Bad data ----------------------------------------------------------------------------------------
+
+LONG = "good " * 20_000
+
+BAD_DATA = {
+    "missing": (None, "toy.csv"),
+    "empty": (b"", "empty"),
+    "header only": (b"text,label\n", "at least one row"),
+    "wrong columns": (b"words,kind\na,b\nc,d\n", "text column"),
+    "one class": (b"text,label\na,x\nb,x\n", "two classes"),
+    "empty sentence": (b"text,label\na,x\n  ,y\n", "line 3: the text is empty"),
+    "long sentence": (f"text,label\na,x\n{LONG},y\n".encode(), "100,000"),
+    "no UTF-8": (b"text,label\na,x\n\xff\xfe,y\n", "UTF-8"),
+    "ragged": (b"text,label\na,x\nb\n", "line 3"),
+    "few": (b"text,label\na,x\nb,y\n", "too few|Bring more"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_DATA)
+def test_bad_training_data(kind, toy_model, tmp_path):
+    content, message = BAD_DATA[kind]
+    path = tmp_path / "toy.csv"
+    if content is not None:
+        path.write_bytes(content)
+    stderr = refused(tmp_path, "train", path, "--out", tmp_path / "m", "--encoder", toy_model)
+    assert any(word in stderr for word in message.split("|")), stderr
+    assert "toy.csv" in stderr or kind == "few"
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "wrong columns", "empty sentence",
+                                  "long sentence", "no UTF-8"])  # fmt: skip
+@pytest.mark.parametrize("verb", ["evaluate", "predict"])
+def test_bad_data_for_a_model(kind, verb, model, tmp_path):
+    content, message = BAD_DATA[kind]
+    path = tmp_path / "toy.csv"
+    if content is not None:
+        path.write_bytes(content)
+    out = ["--out", tmp_path / "labels.csv"] if verb == "predict" else []
+    stderr = refused(tmp_path, verb, model, path, *out)
+    assert any(word in stderr for word in message.split("|")), stderr
+
+
+def test_a_label_unseen_in_training(model, tmp_path):
+    path = tmp_path / "toy.csv"
+    path.write_text("text,label\nthe film was good,plus\nthe film was bad,minis\na b,other\n")
+    stderr = refused(tmp_path, "evaluate", model, path)
+    assert "line 3" in stderr
+    assert "'minis'" in stderr
+    assert "'other'" in stderr
+    assert "Did you mean 'minus'" in stderr
+
+
+def test_bad_sentences_from_a_pipe(model, tmp_path):
+    assert "line 2" in refused(tmp_path, "predict", model, input="good\n\nbad\n")
+    assert "standard input" in refused(tmp_path, "predict", model, input="")
+
+
+# Bad options -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--encoder-qubits", "3", "--bias-amplitude", "0.5"], "reduction"),
+        (["--num-qubits", "0"], "num_qubits"),
+        (["--num-qubits", "3", "--num-encoders", "2"], "multiple of num_encoders"),
+        (["--topology", "rng"], "Did you mean 'ring'"),
+        (["--head", "quantm"], "Did you mean 'quantum'"),
+        (["--head", "mlp"], "got 'num_qubits'"),
+        (["--learning-rate", "-1"], "learning_rate"),
+        (["--max-epochs", "0"], "max_epochs"),
+        (["--class-weight", "balance"], "Did you mean 'balanced'"),
+        (["--validation-fraction", "1.5"], "validation_fraction"),
+        (["--test-fraction", "0.9"], "test_fraction"),
+        (["--per-class", "41"], "at least 41"),
+        (["--per-class", "20", "--test-fraction", "0.1"], "--per-class"),
+        (["--text-column", "txt"], "Did you mean 'text'"),
+        (["--encoder", "/no/such/folder"], "/no/such/folder"),
+    ],
+)
+def test_bad_training_options(data, toy_model, tmp_path, options, message):
+    given = ["--encoder", toy_model, *QUICK, *options]
+    stderr = refused(tmp_path, "train", data, "--out", tmp_path / "m", *given)
+    assert message in stderr, stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("shots:0", "at least one shot"),
+        ("shots:-3", "at least one shot"),
+        ("shots:many", "whole number"),
+        ("shots", "shots:N"),
+        ("noisy:1.5,0.01", "1.5"),
+        ("noisy:0.1,-0.01", "-0.01"),
+        ("noisy:0.1,nan", "nan"),
+        ("noisy:0.1", "noisy:P1,P2"),
+        ("shot:10", "Did you mean 'shots'"),
+        ("exakt", "Did you mean 'exact'"),
+        ("aer:fes", "Did you mean 'fez'"),
+        ("", "exact"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["evaluate", "predict"])
+def test_bad_targets(verb, model, data, tmp_path, target, message):
+    stderr = refused(tmp_path, verb, model, data, "--target", target)
+    assert message in stderr, stderr
+
+
+def test_a_classical_head_on_a_target(data, toy_model, tmp_path):
+    options = ["--head", "mlp", "--max-epochs", "1"]
+    run("train", data, "--out", tmp_path / "m", "--encoder", toy_model, *options)
+    stderr = refused(tmp_path, "evaluate", tmp_path / "m", data, "--target", "shots:5")
+    assert "runs no circuit" in stderr
+
+
+def test_nan_embeddings(data, toy_model, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(toy_model, broken)
+    weights = load_file(broken / "model.safetensors")
+    weights["embedding.weight"][:] = np.nan
+    save_file(weights, broken / "model.safetensors")
+    stderr = refused(tmp_path, "train", data, "--out", tmp_path / "m", "--encoder", broken)
+    assert "NaN" in stderr
+
+
+def test_bad_formats(model, data, tmp_path):
+    stderr = refused(tmp_path, "predict", model, data, "--format", "jsonlines")
+    assert "Did you mean 'jsonl'" in stderr
+
+
+# Bad model folders -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def broken(model, tmp_path):
+    return shutil.copytree(model, tmp_path / "broken")
+
+
+def every_verb(folder, model, data):
+    return [
+        refused(folder, "evaluate", model, data),
+        refused(folder, "predict", model, data),
+        refused(folder, "report", model),
+    ]
+
+
+@pytest.mark.parametrize("name", ["head.safetensors", "config.json", "circuit.qasm"])
+def test_a_flipped_byte(broken, data, tmp_path, name):
+    content = bytearray((broken / name).read_bytes())
+    content[-10] ^= 4
+    (broken / name).write_bytes(content)
+    assert all("damaged or changed" in stderr for stderr in every_verb(tmp_path, broken, data))
+
+
+def test_a_newer_version(broken, data, tmp_path):
+    manifest = json.loads((broken / "manifest.json").read_text())
+    (broken / "manifest.json").write_text(json.dumps(manifest | {"format_version": 2}))
+    assert all("Upgrade qhead" in stderr for stderr in every_verb(tmp_path, broken, data))
+
+
+def test_a_path_that_leaves_the_folder(broken, data, tmp_path):
+    manifest = json.loads((broken / "manifest.json").read_text())
+    manifest["files"]["../toy.csv"] = {"bytes": 1, "sha256": "0"}
+    (broken / "manifest.json").write_text(json.dumps(manifest))
+    assert all("plain names" in stderr for stderr in every_verb(tmp_path, broken, data))
+
+
+def test_no_model(data, tmp_path):
+    assert all(
+        "does not exist" in stderr for stderr in every_verb(tmp_path, tmp_path / "none", data)
+    )
+
+
+def test_models_and_other_folders_are_not_overwritten(model, data, toy_model, tmp_path):
+    given = ["--encoder", toy_model, *QUICK]
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat").write_text("miaow")
+    for out, force in [(model, []), (tmp_path / "photos", []), (tmp_path / "photos", ["--force"])]:
+        refused(out, "train", data, "--out", out, *given, *force)
+    copy = shutil.copytree(model, tmp_path / "copy")
+    assert run("train", data, "--out", copy, *given, "--seed", "9", "--force").exit_code == 0
+    assert json.loads((copy / "data.json").read_text())["seed"] == 9
+
+
+@contextmanager
+def full_disk():
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_disk_that_is_full_while_saving(model, data, toy_model, tmp_path, monkeypatch):
+    from qhead import classifier
+
+    write = classifier.write_model
+
+    def write_on_a_full_disk(*arguments, **options):
+        with full_disk():
+            write(*arguments, **options)
+
+    monkeypatch.setattr(classifier, "write_model", write_on_a_full_disk)
+    given = ["--encoder", toy_model, *QUICK]
+    stderr = refused(tmp_path, "train", data, "--out", tmp_path / "a" / "m", *given)
+    assert "free some space" in stderr
+    copy = shutil.copytree(model, tmp_path / "copy")
+    refused(tmp_path, "train", data, "--out", copy, *given, "--force")
+    monkeypatch.undo()
+    assert run("evaluate", copy, data, "--no-cache").exit_code == 0
+
+
+def test_a_disk_that_is_full_while_predicting(model, data, tmp_path, monkeypatch):
+    from qhead.commands import predict
+
+    write = predict._write
+
+    def write_on_a_full_disk(*arguments, **options):
+        with full_disk():
+            write(*arguments, **options)
+            arguments[0].flush()
+
+    monkeypatch.setattr(predict, "_write", write_on_a_full_disk)
+    run("predict", model, data)  # fills the cache, which the limit would stop
+    stderr = refused(tmp_path, "predict", model, data, "--out", tmp_path / "x.csv", "--no-cache")
+    assert "free some space" in stderr
+
+
+# Interruptions -----------------------------------------------------------------------------------
+
+
+def test_ctrl_c_before_training(data, toy_model, tmp_path, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("qhead.commands.train.load_splits", interrupted)
+    result = run("train", data, "--out", tmp_path / "m", "--encoder", toy_model)
+    assert result.exit_code == 130
+    assert result.stderr == "Interrupted.\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_in_training_keeps_the_best_so_far(data, toy_model, tmp_path, monkeypatch):
+    @contextmanager
+    def bar(description):
+        def interrupt(record, total):
+            if record.epoch == 2:
+                raise KeyboardInterrupt
+
+        yield interrupt
+
+    monkeypatch.setattr("qhead.commands.train.training_bar", bar)
+    result = run("train", data, "--out", tmp_path / "m", "--encoder", toy_model, *QUICK)
+    assert result.exit_code == 130
+    assert "best weights" in result.stderr
+    history = json.loads((tmp_path / "m" / "history.json").read_text())
+    assert history["stopped"] == "interrupted"
+    assert len(history["epochs"]) == 2
+    assert run("evaluate", tmp_path / "m", data).exit_code == 0
+
+
+def qhead(*arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "qhead.cli", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def test_a_reader_that_goes_away(model, data):
+    process = qhead("predict", model, data)
+    process.stdout.close()  # as ``| head`` does
+    stderr = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(60) == 141
+    assert "Traceback" not in stderr
+    assert "Exception" not in stderr
+
+
+def test_a_bad_call_in_a_process_of_its_own(tmp_path):
+    process = qhead("evaluate", tmp_path / "none", "x.csv", cwd=tmp_path)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert stdout == ""
+    assert stderr.startswith("Error: ")
+    assert not list(tmp_path.iterdir())

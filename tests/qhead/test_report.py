@@ -1,0 +1,199 @@
+import dataclasses
+import re
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib import pyplot
+
+from qhead.circuits import reuploading_circuit
+from qhead.errors import InputError, ModelError
+from qhead.evaluation import Evaluation
+from qhead.report import figures
+from qhead.report.model_page import _evaluation
+from qhead.report.page import Emulation, Fact, Page, Row, is_report, render, write
+from qhead.training import EpochRecord
+
+matplotlib.use("agg")
+
+EVALUATION = Evaluation(
+    accuracy=0.75,
+    accuracy_interval=(0.6, 0.85),
+    n=40,
+    target="shots:64",
+    f1=0.74,
+    classes=("a<b", "c&d"),
+    confusion=((18, 2), (8, 12)),
+    calibration_error=0.05,
+    brier=0.3,
+    undecided=3,
+)
+HISTORY = [EpochRecord(e, 1 / e, 1.1 / e, 0.5 + e / 20, 0.1, 0.01) for e in range(1, 9)]
+
+
+def page(**changes):
+    row = Row("<script>alert(1)</script>", EVALUATION, 341, 1.234, 5.6, subject=True)
+    scores = [figures.Score("quantum", 0.75, (0.6, 0.85), True)]
+    whole = Page(
+        title="A <title> & more",
+        summary="In short.",
+        key_figures=[Fact("qubits", "4", "of 156")],
+        rows=[row],
+        rows_caption="A caption.",
+        accuracies=figures.accuracies(scores, chance=0.5),
+        curves=figures.training_curves({"quantum": HISTORY, "mlp": HISTORY[:4]}, 5),
+        confusions=[("shots:64", EVALUATION)],
+        circuit=figures.circuit(reuploading_circuit(2, 0, 1, 1)),
+        circuit_caption="A circuit.",
+        emulations=[Emulation("shots:64", ("Left out: <everything>.",))],
+        facts=[Fact("seed", "0")],
+    )
+    return dataclasses.replace(whole, **changes)
+
+
+class Balanced(HTMLParser):
+    """Fail where a tag is closed that is not the innermost open one."""
+
+    VOID = ("meta", "br", "link")
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen = [], set()
+
+    def handle_starttag(self, tag, attributes):
+        self.seen.add(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        for name, value in attributes:
+            assert name not in ("src", "action"), (tag, name)
+            assert not name.startswith("on"), (tag, name)
+            if name.endswith("href"):
+                assert value.startswith("#"), value
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def parsed(html):
+    parser = Balanced()
+    parser.feed(html)
+    assert parser.open == []
+    return parser.seen
+
+
+def test_the_page_is_whole_and_refers_to_nothing_outside():
+    html = render(page())
+    tags = parsed(html)
+    assert {"svg", "table", "dl"} <= tags
+    assert not {"script", "img", "link", "iframe", "object"} & tags
+    # the only addresses are the names of the SVG's own vocabulary
+    assert set(re.findall(r"https?://[^\"' ]+", html)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    assert "@import" not in html
+    assert all(url.startswith("#") for url in re.findall(r"url\(([^)]*)\)", html))
+
+
+def test_what_the_page_says_is_escaped():
+    html = render(page())
+    assert "&lt;script&gt;alert(1)" in html
+    assert "a&lt;b" in html
+    assert "Left out: &lt;everything&gt;." in html
+
+
+def test_the_table_has_the_numbers():
+    html = render(page())
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
+    for number in ("75.0", "60.0 – 85.0", "341", "0.740", "0.050", "1.23", "5.60"):
+        assert number in text, number
+    assert [int(n) for n in re.findall(r'class="cell"[^>]*>(\d+)<', html)] == [18, 2, 8, 12]
+    assert re.findall(r"--share: (\d+)", html) == ["90", "10", "40", "60"]
+
+
+def test_empty_parts_are_left_out():
+    html = render(Page(title="t", summary="s"))
+    parsed(html)
+    assert "<h2>" not in html
+
+
+def test_figures_are_svg_with_ids_of_their_own_and_the_page_s_colours():
+    drawn = [
+        page().accuracies,
+        page().curves,
+        page().circuit.svg,
+    ]
+    ids = []
+    for svg in drawn:
+        root = ElementTree.fromstring(svg)
+        assert root.tag.endswith("svg")
+        assert "viewBox" in root.attrib
+        assert "width" not in root.attrib
+        assert "currentColor" in svg
+        assert "#01020" not in svg
+        ids.append(set(re.findall(r'<clipPath id="([^"]*)"', svg)))
+        for used in re.findall(r"url\(#([^)]*)\)", svg):
+            assert used in ids[-1]
+    assert not ids[0] & ids[1]
+    assert drawn[0] == page().accuracies  # the same figure, the same text
+    assert pyplot.get_fignums() == []
+
+
+def test_a_point_stands_where_its_accuracy_is():
+    # Two scores on one axis: distances in the picture are as those of the numbers.
+    scores = [figures.Score(str(a), a, (a - 0.05, a + 0.05), True) for a in (0.6, 0.7, 0.9)]
+    svg = figures.accuracies(scores, chance=0.5)
+    places = [float(x) for x in re.findall(r'<use [^>]*x="([\d.]+)"[^>]*fill: #7a5cff', svg)]
+    assert len(places) == 3
+    gaps = np.diff(sorted(places))
+    assert gaps[1] / gaps[0] == pytest.approx(2, rel=1e-3)
+
+
+def test_long_circuits_are_cut_and_say_so(monkeypatch):
+    monkeypatch.setattr(figures, "MAX_DRAWN_GATES", 10)
+    circuit = reuploading_circuit(3, 1, 1, 1)
+    drawing = figures.circuit(circuit)
+    assert (drawing.drawn, drawing.total) == (10, circuit.size())
+    assert f"The first 10 of {circuit.size()} gates." in render(page(circuit=drawing))
+
+
+def test_histories_without_a_validation_set():
+    records = [EpochRecord(e, 1 / e, None, None, 0.1, 0.01) for e in (1, 2)]
+    assert ElementTree.fromstring(figures.training_curves({"q": records}, None)) is not None
+
+
+def test_writing_and_recognising(tmp_path):
+    path = tmp_path / "new" / "r.html"
+    write(page(), path)
+    assert path.read_text() == render(page())
+    assert is_report(path)
+    (tmp_path / "x.html").write_text("<html></html>")
+    assert not is_report(tmp_path / "x.html")
+    assert not is_report(tmp_path)
+    with pytest.raises(InputError):
+        write(page(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"accuracy": "high"},
+        {"confusion": [[1, 2]]},
+        {"confusion": [["<b>", 2], [3, 4]]},
+        {"accuracy_interval": [0.1]},
+        {"nonsense": 1},
+        {"classes": 3},
+    ],
+)
+def test_scores_of_a_model_are_checked(change):
+    scores = EVALUATION.as_dict()
+    assert _evaluation("test", scores).accuracy == 0.75
+    with pytest.raises(ModelError, match=r"metrics\.json"):
+        _evaluation("test", scores | change)
