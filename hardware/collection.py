@@ -88,8 +88,30 @@ class Collector:
         if seconds is not None:
             self._ledger.charge(remote_id, seconds, status)
 
+    def sweep(self) -> None:
+        """Find jobs that the platform took and listed so late that another was sent meanwhile.
+
+        They are noted, so that their charge counts, and cancelled if that is still possible.
+        """
+        if self._device.local:
+            return
+        try:
+            found = self._device.find(self._ledger.run(self._run).tag)
+            known, owners = self._ledger.remote_ids(self._run), self._ledger.owners(self._run)
+            for stray in found:
+                tag = next((tag for tag in stray.tags if tag in owners), None)
+                if stray.id in known or tag is None:
+                    continue
+                job = self._ledger.job(self._run, owners[tag])
+                if job.state not in ("planned", "submitting"):  # their sender looks for it itself
+                    self._ledger.note_duplicate(job, stray.id, stray.status, tag)
+                    self._sender.drop_duplicate(job, stray.id)
+        except ServiceError:
+            return  # the next look at the run sweeps again
+
     def tidy(self) -> None:
         """Cancel duplicates that still are under way and learn charges that are not known yet."""
+        self.sweep()
         under_way = {
             job.remote_id: job for job in self._ledger.jobs(self._run, "submitting", "submitted")
         }

@@ -75,10 +75,12 @@ class Ledger(Claims):
             (remote_id, tag, role, status, at, at),
         )
 
-    def note_duplicate(self, job: JobRecord, remote_id: str, status: str) -> None:
-        """Note a second job on the platform under a job's tag."""
+    def note_duplicate(
+        self, job: JobRecord, remote_id: str, status: str, tag: str | None = None
+    ) -> None:
+        """Note a second job on the platform under a tag of a job, its present one by default."""
         with self.writing() as db:
-            self._remote(db, remote_id, job.tag, "duplicate", status)
+            self._remote(db, remote_id, tag or job.tag, "duplicate", status)
             self._note(db, job.run_id, job.idx, f"duplicate {remote_id} ({status})")
 
     def adopt_instead(self, job: JobRecord, remote_id: str, status: str) -> bool:
@@ -112,6 +114,19 @@ class Ledger(Claims):
                 "WHERE remote_id = ?",
                 (float(seconds), status, iso(self._now()), remote_id),
             )
+
+    def owners(self, run_id: str) -> dict[str, int]:
+        """Return the job that each tag of a run belongs to, those of earlier attempts included."""
+        rows = self._rows("SELECT tag, idx FROM tags WHERE run_id = ?", run_id)
+        return {row["tag"]: row["idx"] for row in rows}
+
+    def remote_ids(self, run_id: str) -> set[str]:
+        """Return the platform's ids of all jobs that are known to belong to a run."""
+        rows = self._rows(
+            "SELECT r.remote_id FROM remote_jobs r JOIN tags t ON t.tag = r.tag WHERE t.run_id = ?",
+            run_id,
+        )
+        return {row["remote_id"] for row in rows}
 
     def uncharged(self, run_id: str) -> list[tuple[str, str, str]]:
         """Return (remote id, tag, role) of the run's jobs of which no charge is known yet."""

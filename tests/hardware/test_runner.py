@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 import warnings
 
 import numpy as np
@@ -271,6 +272,40 @@ def test_an_orphan_that_cannot_be_looked_for_waits_for_the_next_resume(tmp_path,
         assert bench.collect(run).state == "done"
         assert_equal(bench.results(run), expected)
         assert_paid_once(bench)
+
+
+def test_an_orphan_that_is_listed_late_is_cancelled_when_it_appears(tmp_path, expected):
+    cloud = Cloud(listing_seconds=0.5)  # ten times as long as is waited for
+    with Bench(tmp_path, cloud, FaultPlan({("submit", 1): Drop(after=True)})) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan())
+        assert len(bench.cloud.jobs) == 3
+        assert not any(job.verified for job in bench.ledger.jobs(run))
+        time.sleep(0.6)
+        bench.collect(run, timeout=0)
+        assert [job.status for job in bench.cloud.jobs.values()].count("Cancelled") == 1
+        bench.cloud.release()
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
+        assert_paid_once(bench)
+
+
+def test_a_stray_job_of_an_earlier_attempt_is_cancelled_and_its_charge_counts(tmp_path):
+    faults = FaultPlan({("submit", 1): EndJob("Failed")})
+    with Bench(tmp_path, faults=faults) as bench:
+        run = bench.submit(plan(1))
+        bench.collect(run)
+        bench.resume(run)
+        first = next(iter(bench.cloud.jobs.values()))
+        bench.collect(run)
+        body = {"backend": "ibm_manila", "tags": first.tags, "params": first.params}
+        quick = bench.cloud.accept(body, None)
+        bench.cloud.wait_idle()
+        bench.cloud.hold()
+        slow = bench.cloud.accept(body, None)
+        bench.collect(run)
+        assert (quick.status, slow.status) == ("Completed", "Cancelled")
+        assert runner.status(run, ledger=bench.ledger).spending.charged == pytest.approx(4.04)
 
 
 @pytest.mark.parametrize("fault", [Drop(), Reply(502), Garble()])

@@ -35,6 +35,7 @@ class Job:
     max_seconds: float | None
     ready_at: float  # monotonic seconds at which the queue lets it through
     ending: EndJob | None = None
+    accepted_at: float = field(default_factory=time.monotonic)
     created: str = field(default_factory=_now)
     status: str = "Queued"
     reason: str | None = None
@@ -74,6 +75,7 @@ class Cloud:
         queue_seconds: How long a job waits at least before it runs.
         pending_cap: Most jobs that may wait or run at a time.
         allowance: Seconds of QPU time that the account owns.
+        listing_seconds: How long an accepted job is missing from the list of jobs.
         usage_key: Name under which the platform reports what a job was charged.
     """
 
@@ -85,6 +87,7 @@ class Cloud:
         queue_seconds: float = 0.0,
         pending_cap: int | None = None,
         allowance: float = 600.0,
+        listing_seconds: float = 0.0,
         usage_key: str = "qpu_charge_time_seconds",
     ) -> None:
         self.devices = tuple(devices)
@@ -92,6 +95,7 @@ class Cloud:
         self.queue_seconds = queue_seconds
         self.pending_cap = pending_cap
         self.allowance = allowance
+        self.listing_seconds = listing_seconds
         self.usage_key = usage_key
         self.jobs: dict[str, Job] = {}
         self.sessions: dict[str, dict[str, Any]] = {}
@@ -166,6 +170,7 @@ class Cloud:
                 job
                 for job in self.jobs.values()
                 if set(tags) <= set(job.tags)
+                and time.monotonic() >= job.accepted_at + self.listing_seconds
                 and (session is None or job.session_id == session)
                 and (pending is None or (job.status not in FINAL) == pending)
             ]
