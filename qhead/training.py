@@ -64,7 +64,7 @@ class TrainingOptions:
 
     learning_rate: float = 0.02
     weight_decay: float = 0.0
-    max_epochs: int = 25
+    max_epochs: int = 40
     batch_size: int = 32
     schedule: Literal["cosine", "constant"] = "cosine"
     patience: int | None = None

@@ -44,14 +44,12 @@ STRENGTHS = (0.1, 1.0, 10.0, 100.0)
 WIDTHS = (0, 48, 96, 144, 192)
 #: The training of the classical heads that torch trains.
 TORCH = TrainingOptions(learning_rate=0.003, max_epochs=40, weight_decay=0.01)
-QUANTUM = TrainingOptions(learning_rate=0.02, max_epochs=25)
+QUANTUM = TrainingOptions(learning_rate=0.02, max_epochs=40)
 
 
 def one_encoder(seed: int) -> QuantumHead:
-    """Return the quantum head with one encoder."""
-    return QuantumHead(
-        num_qubits=9, num_layers=0, connectivity=4, encoder_layers=7, training=QUANTUM, seed=seed
-    )
+    """Return the quantum head with one encoder: the defaults."""
+    return QuantumHead(training=QUANTUM, seed=seed)
 
 
 def two_encoders(seed: int) -> QuantumHead:

@@ -21,8 +21,11 @@ from qhead.training import TrainingOptions
 QUICK = TrainingOptions(learning_rate=0.05, max_epochs=2, batch_size=16)
 
 
+SMALL = {"num_qubits": 3, "connectivity": 2, "encoder_layers": 0, "training": QUICK}
+
+
 def small(**options) -> QuantumHead:
-    return QuantumHead(**{"num_qubits": 3, "num_layers": 0, "training": QUICK, **options})
+    return QuantumHead(**{**SMALL, **options})
 
 
 class TestExpectationsHead(HeadContract):
@@ -125,6 +128,7 @@ def test_without_a_bias_amplitude_the_head_is_even() -> None:
 def test_counts() -> None:
     head = QuantumHead(
         num_qubits=14, num_layers=4, connectivity=4, num_encoders=2, encoder_qubits=7,
+        encoder_layers=None,
         training=TrainingOptions(max_epochs=1, batch_size=8),
     )  # fmt: skip
     rng = np.random.default_rng(0)

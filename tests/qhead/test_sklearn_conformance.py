@@ -22,7 +22,15 @@ def expected_failures(head: TorchHead) -> dict[str, str]:
         InspiredHead(num_units=4, training=QUICK),
         ReducedMLPHead(num_components=2, training=QUICK),
         # A register wider than any of the checks' data, and enough layers to tell their classes.
-        QuantumHead(num_qubits=3, num_measured=3, encoder_qubits=6, training=QUICK),
+        QuantumHead(
+            num_qubits=3,
+            num_layers=1,
+            connectivity=2,
+            num_measured=3,
+            encoder_qubits=6,
+            encoder_layers=1,
+            training=QUICK,
+        ),
     ],
     expected_failed_checks=expected_failures,
     xfail_strict=True,
