@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -9,6 +10,7 @@ from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 
 from hardware.errors import UnknownBackendError, did_you_mean
+from hardware.hashing import digest
 
 #: A calibrated error at or above this marks an instruction that does not work.
 DEAD_ERROR = 0.5
@@ -96,3 +98,40 @@ def working_target(backend: BackendV2) -> Target:
         if alive:
             kept.add_instruction(operation, alive, name=name)
     return kept
+
+
+def calibration_id(backend: BackendV2) -> str:
+    """Return an identifier of a backend's calibration: equal for equal numbers, 16 letters."""
+    target = backend.target
+    lines = [str(backend.name)]
+    for name in sorted(target.operation_names):
+        for qubits, properties in sorted((target[name] or {}).items(), key=str):
+            if properties is not None:
+                lines.append(f"{name} {qubits} {properties.error!r} {properties.duration!r}")
+    for qubit, about in enumerate(target.qubit_properties or ()):
+        if about is not None:
+            lines.append(f"{qubit} {about.t1!r} {about.t2!r}")
+    return digest("\n".join(lines).encode())[:16]
+
+
+def calibration_snapshot(backend: BackendV2, regions: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """Return what the calibration says of some regions, JSON-able; times in seconds."""
+    target = backend.target
+    qubits = sorted({qubit for region in regions for qubit in region})
+    inside = set(qubits)
+    about = target.qubit_properties or [None] * target.num_qubits
+    errors = {
+        f"{name} {'-'.join(map(str, where))}": properties.error
+        for name in sorted(target.operation_names)
+        for where, properties in sorted((target[name] or {}).items(), key=str)
+        if where is not None and inside.issuperset(where)
+        if properties is not None and properties.error
+    }
+    return {
+        "backend": str(backend.name),
+        "id": calibration_id(backend),
+        "regions": [list(region) for region in regions],
+        "t1": {str(q): getattr(about[q], "t1", None) for q in qubits},
+        "t2": {str(q): getattr(about[q], "t2", None) for q in qubits},
+        "errors": errors,
+    }

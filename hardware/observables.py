@@ -13,6 +13,8 @@ import numpy as np
 from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
+from hardware.mitigation import ReadoutFlips
+
 
 @dataclass(frozen=True, eq=False)
 class Counts:
@@ -93,15 +95,20 @@ class Setting:
                 rotated.sx(qubit)
         return rotated
 
-    def moments(self, counts: Counts) -> tuple[np.ndarray, np.ndarray]:
+    def moments(
+        self, counts: Counts, flips: ReadoutFlips | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and squared standard error of the terms' weighted sums, each (N, M).
 
         The sums are evaluated shot by shot, so correlations between terms are accounted for. The
         sample variance (Bessel) is floored at that of the add-half estimate: half a shot of n + 1
         at the other end of the spectrum. Without it eight equal outcomes would claim certainty.
+
+        Args:
+            counts: Outcomes of the measured qubits.
+            flips: Read-out errors to invert; the values' uncertainty does not contain theirs.
         """
-        parity = np.bitwise_count(counts.outcome[:, np.newaxis] & self.masks) & 1  # (K, T)
-        shot_values = (1.0 - 2.0 * parity) @ self.coefficients  # (K, M)
+        shot_values = self._term_values(counts.outcome, flips) @ self.coefficients  # (K, M)
         shape = (counts.num_rows, self.coefficients.shape[1])
         mean, square = np.zeros(shape), np.zeros(shape)
         for m in range(shape[1]):
@@ -110,10 +117,35 @@ class Setting:
             deviation = shot_values[:, m] - mean[counts.row, m]
             square[:, m] = np.bincount(counts.row, counts.count * deviation**2, counts.num_rows)
         variance = square / max(counts.shots - 1, 1)
-        half_range = np.abs(self.coefficients).sum(axis=0)  # (M,)
+        scale = self._largest(flips)
+        half_range = (np.abs(self.coefficients) * scale[:, np.newaxis]).sum(axis=0)  # (M,)
         share = 0.5 / (counts.shots + 1)
         floor = 4.0 * share * (1.0 - share) * half_range**2
         return mean, np.maximum(variance, floor) / counts.shots
+
+    def _term_values(self, outcomes: np.ndarray, flips: ReadoutFlips | None) -> np.ndarray:
+        """Return the value of every term for every outcome, shape (K, T)."""
+        if flips is None:
+            parity = np.bitwise_count(outcomes[:, np.newaxis] & self.masks) & 1
+            return 1.0 - 2.0 * parity
+        bits = flips.corrected(outcomes)  # (K, qubits)
+        values = np.ones((len(outcomes), len(self.masks)))
+        for term, mask in enumerate(self.masks):
+            chosen = [bit for bit in range(len(self.qubits)) if mask >> bit & 1]
+            values[:, term] = bits[:, chosen].prod(axis=1)
+        return values
+
+    def _largest(self, flips: ReadoutFlips | None) -> np.ndarray:
+        """Return the scale of each term's values: 1, or what the inversion makes of it; (T,)."""
+        if flips is None:
+            return np.ones(len(self.masks))
+        bits = 1.0 / (1.0 - flips.up - flips.down)
+        return np.array(
+            [
+                np.prod([bits[bit] for bit in range(len(bits)) if mask >> bit & 1])
+                for mask in self.masks
+            ]
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -97,6 +97,8 @@ class PlanOptions:
         tiles: Disjoint regions that each run another row; None takes as many as save time and are
             good enough.
         buffer: Keep one idle qubit between tiles.
+        spare_qubits: Qubits of every tile beyond the circuit's, for routing: a ring of ten closes
+            over the twelve of a heavy-hex cell with fewer gates than inside ten.
         max_error_ratio: With ``tiles=None``, drop tiles whose expected error exceeds that of the
             best by more than this factor.
         mitigation: What is done about errors.
@@ -110,11 +112,12 @@ class PlanOptions:
     shots: int = 4096
     tiles: int | None = None
     buffer: bool = False
+    spare_qubits: int = 0
     max_error_ratio: float = 2.0
     mitigation: Mitigation = field(default_factory=Mitigation)
     limits: JobLimits = field(default_factory=JobLimits)
     cost: CostModel = field(default_factory=CostModel)
-    solver_seconds: float = 10.0
+    solver_seconds: float = 20.0
     optimization_level: int = 3
     seed: int | None = None
 
@@ -123,6 +126,8 @@ class PlanOptions:
             raise PlanError(f"Expected at least one shot, got {self.shots}.")
         if self.tiles is not None and self.tiles < 1:
             raise PlanError(f"Expected at least one tile, got {self.tiles}.")
+        if self.spare_qubits < 0:
+            raise PlanError(f"Expected zero or more spare qubits, got {self.spare_qubits}.")
         if not self.max_error_ratio >= 1:
             raise PlanError(f"Expected an error ratio of one or more, got {self.max_error_ratio}.")
         if self.optimization_level not in (0, 1, 2, 3):

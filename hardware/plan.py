@@ -35,13 +35,16 @@ class Tile:
 
     Args:
         qubits: Physical qubits of the region, in the order of the shape's own numbering.
-        expected_error: Probability that a run of the circuit here suffers any error, by calibration.
+        expected_error: Probability that a run of the circuit here suffers an error, by calibration.
         shape: Which shape (graph up to isomorphism) the region has.
+        ends: Physical qubit that holds each of the workload's qubits when it is measured; -1 for
+            qubits that cannot influence the observables and are left out.
     """
 
     qubits: tuple[int, ...]
     expected_error: float
     shape: int
+    ends: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)

@@ -142,7 +142,8 @@ class Expectations:
     """Expectation values of a workload, in its order.
 
     Args:
-        values: Expectation values, shape (N, M), within the observables' spectral range.
+        values: Expectation values, shape (N, M), within the observables' spectral range, unless
+            read-out errors were inverted; NaN in rows that have no result yet.
         std_errors: Standard errors of `values`, shape (N, M); zero where exact.
         target: Specification of the target that made them, e.g. ``"shots:1024"``.
         shots: Shots per parameter set, None where exact.
@@ -161,3 +162,8 @@ class Expectations:
                 "Expected values and std_errors of one shape (N, M), got "
                 f"{self.values.shape} and {self.std_errors.shape}."
             )
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Rows that have no result, e.g. because their job failed."""
+        return tuple(np.nonzero(np.isnan(self.values).any(axis=1))[0].tolist())

@@ -1,0 +1,159 @@
+"""The ISA circuit of all tiles together."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+
+from qiskit.circuit import ClassicalRegister, Parameter, QuantumCircuit
+from qiskit.transpiler import PassManager, Target
+from qiskit.transpiler.passes import (
+    BasisTranslator,
+    GateDirection,
+    Optimize1qGatesDecomposition,
+)
+
+from hardware.errors import PlanError
+from hardware.layouts import ShapeCircuit
+from hardware.observables import Setting
+from hardware.plan import Tile
+
+_TILE_NAMESPACE = uuid.UUID("6a6c1f0e-59b5-5d0f-8a50-51c5a3d1b0d2")
+#: Two-qubit gates that do not change when their qubits are swapped.
+_SYMMETRIC = {"cz", "swap", "rzz"}
+
+
+def tile_parameter(index: int, name: str) -> str:
+    """Return the name of a parameter on a tile."""
+    return f"t{index}/{name}"
+
+
+def tile_register(index: int) -> str:
+    """Return the name of a tile's classical register."""
+    return f"t{index}"
+
+
+def compose(
+    tiles: Sequence[Tile],
+    fitted: Sequence[ShapeCircuit],
+    setting: Setting | None,
+    constants: Mapping[str, float],
+    target: Target,
+) -> QuantumCircuit:
+    """Return one circuit that runs each tile's circuit on its own qubits and measures them.
+
+    Args:
+        tiles: T tiles.
+        fitted: The circuit on the shape of each tile.
+        setting: What is measured, in which basis; None for the estimator, which adds its own
+            measurements.
+        constants: Values of the parameters that are the same for all rows.
+        target: The device.
+
+    Raises:
+        PlanError: An instruction that the device does not have.
+    """
+    whole = QuantumCircuit(target.num_qubits, name="tiles")
+    ends = []
+    for index, (tile, shape) in enumerate(zip(tiles, fitted, strict=True)):
+        circuit = _with_tile_parameters(shape.circuit, index, constants)
+        for step in circuit.data:
+            if step.operation.name != "barrier":
+                qubits = [tile.qubits[circuit.find_bit(q).index] for q in step.qubits]
+                _append(whole, step.operation, qubits, target)
+        if setting is None:
+            continue
+        ends.append([tile.ends[qubit] for qubit in setting.qubits])
+        for qubit, basis in zip(ends[-1], setting.bases, strict=True):
+            if basis == "X":
+                whole.rz(_HALF_PI, qubit)
+            if basis in "XY":
+                whole.sx(qubit)
+    whole = _in_direction(whole, target)
+    if ends:
+        # Read-out of all tiles at once: none is disturbed by another's.
+        whole.barrier([qubit for tile in tiles for qubit in tile.qubits])
+    for index, end in enumerate(ends):
+        register = ClassicalRegister(len(end), tile_register(index))
+        whole.add_register(register)
+        whole.measure(end, register)
+    check_isa(whole, target)
+    return whole
+
+
+_HALF_PI = 1.5707963267948966
+
+
+def readout_circuit(
+    tiles: Sequence[Tile], setting: Setting, bit: int, target: Target
+) -> QuantumCircuit:
+    """Return a circuit that prepares every measured qubit in `bit` and reads it."""
+    whole = QuantumCircuit(target.num_qubits, name=f"readout {bit}")
+    for index, tile in enumerate(tiles):
+        end = [tile.ends[qubit] for qubit in setting.qubits]
+        register = ClassicalRegister(len(end), tile_register(index))
+        whole.add_register(register)
+        if bit:
+            whole.x(end)
+        whole.measure(end, register)
+    check_isa(whole, target)
+    return whole
+
+
+def check_isa(circuit: QuantumCircuit, target: Target) -> None:
+    """Raise `PlanError` unless the device has every instruction of a circuit where it stands."""
+    for step in circuit.data:
+        name = step.operation.name
+        qubits = tuple(circuit.find_bit(q).index for q in step.qubits)
+        if name != "barrier" and not target.instruction_supported(name, qubits):
+            raise PlanError(
+                f"Expected instructions of the device, got {name!r} on qubits {qubits}: the "
+                "calibration has changed since the transpilation; plan again."
+            )
+
+
+def _with_tile_parameters(
+    circuit: QuantumCircuit, index: int, constants: Mapping[str, float]
+) -> QuantumCircuit:
+    assignment: dict[Parameter, float | Parameter] = {}
+    for parameter in circuit.parameters:
+        if parameter.name in constants:
+            assignment[parameter] = constants[parameter.name]
+        else:
+            name = tile_parameter(index, parameter.name)
+            # Identifiers that follow from names: equal plans have equal bytes.
+            assignment[parameter] = Parameter(name, uuid=uuid.uuid5(_TILE_NAMESPACE, name))
+    return circuit.assign_parameters(assignment)
+
+
+def _append(whole: QuantumCircuit, operation: object, qubits: list[int], target: Target) -> None:
+    name = operation.name  # type: ignore[attr-defined]
+    if (
+        name in _SYMMETRIC
+        and not target.instruction_supported(name, tuple(qubits))
+        and target.instruction_supported(name, tuple(reversed(qubits)))
+    ):
+        qubits = qubits[::-1]
+    whole.append(operation, qubits, copy=False)
+
+
+def _in_direction(circuit: QuantumCircuit, target: Target) -> QuantumCircuit:
+    """Turn two-qubit gates that stand against the direction the device has them in."""
+    against = [
+        step
+        for step in circuit.data
+        if len(step.qubits) == 2
+        and not target.instruction_supported(
+            step.operation.name, tuple(circuit.find_bit(q).index for q in step.qubits)
+        )
+    ]
+    if not against:
+        return circuit
+    from qiskit.circuit.equivalence_library import SessionEquivalenceLibrary
+
+    passes = [
+        GateDirection(None, target=target),
+        BasisTranslator(SessionEquivalenceLibrary, None, target=target),
+        Optimize1qGatesDecomposition(target=target),
+    ]
+    return PassManager(passes).run(circuit)

@@ -1,0 +1,190 @@
+"""Plans as bytes: JSON, arrays and QPY in one archive, under a hash that refuses edits by hand."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from qiskit import qpy
+from qiskit.circuit import QuantumCircuit
+from qiskit.qpy import QpyError
+from qiskit.quantum_info import SparsePauliOp
+
+from hardware.errors import InvalidInputError, PlanError
+from hardware.hashing import QPY_VERSION, digest
+from hardware.options import PlanOptions
+from hardware.plan import JobPlan, PlannedJob, PlannedPub, Tile
+
+FORMAT = 1
+_DOCUMENT, _KEY = "plan.json", "key"
+#: A fixed date: the archive's bytes follow from its content.
+_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+def plan_key(plan: JobPlan) -> str:
+    """Return the content hash of a plan."""
+    return _key_of(_entries(plan))
+
+
+def dump_plan(plan: JobPlan) -> bytes:
+    """Return a plan as bytes; `parse_plan` reads them."""
+    entries = _entries(plan)
+    entries[_KEY] = plan.key.encode()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in entries.items():
+            info = zipfile.ZipInfo(name, _DATE)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, data)
+    return buffer.getvalue()
+
+
+def parse_plan(data: bytes) -> JobPlan:
+    """Return the plan that `dump_plan` wrote.
+
+    Raises:
+        PlanError: The bytes are no plan, one from a newer version, or one that was changed.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = {name: archive.read(name) for name in archive.namelist()}
+        key = entries.pop(_KEY).decode()
+        document = json.loads(entries[_DOCUMENT])
+        version = document["format"]
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError, OSError) as error:
+        raise PlanError(f"Expected a plan, got bytes that are none ({error}).") from error
+    if version != FORMAT:
+        raise PlanError(
+            f"Expected a plan of format {FORMAT}, got {version}: it was made by another version; "
+            "plan again."
+        )
+    if _key_of(entries) != key:
+        raise PlanError(
+            "Expected the plan as it was made, but its content does not match its key: it was "
+            "changed or damaged; plan again."
+        )
+    try:
+        plan = _plan(document, entries)
+    except (KeyError, ValueError, TypeError, QpyError, InvalidInputError) as error:
+        raise PlanError(f"Expected a readable plan, got one with {error!r}; plan again.") from error
+    plan.__dict__["key"] = key  # as written: another version of Qiskit may write other QPY
+    return plan
+
+
+def _entries(plan: JobPlan) -> dict[str, bytes]:
+    """Return the parts of a plan, in a fixed order."""
+    arrays: dict[str, bytes] = {}
+    jobs = []
+    for j, job in enumerate(plan.jobs):
+        pubs = []
+        for p, pub in enumerate(job.pubs):
+            for name in ("values", "rows", "padded"):
+                arrays[f"arrays/{j}/{p}/{name}.npy"] = _array_bytes(getattr(pub, name))
+            pubs.append({"kind": pub.kind, "setting": pub.setting, "circuit": pub.circuit,
+                         "parameters": list(pub.parameters)})  # fmt: skip
+        jobs.append({"executions": job.executions, "payload_bytes": job.payload_bytes,
+                     "qpu_seconds": job.qpu_seconds, "pubs": pubs})  # fmt: skip
+    document = {
+        "format": FORMAT,
+        "workload_hash": plan.workload_hash,
+        "target": plan.target,
+        "backend": plan.backend,
+        "calibration_id": plan.calibration_id,
+        "calibration": dict(plan.calibration),
+        "num_rows": plan.num_rows,
+        "observables": [
+            {
+                "labels": [label for label, _ in observable.to_list()],
+                "coefficients": [float(value.real) for _, value in observable.to_list()],
+            }
+            for observable in plan.observables
+        ],
+        "options": plan.options.canonical_json(),
+        "tiles": [
+            {
+                "qubits": list(t.qubits),
+                "expected_error": t.expected_error,
+                "shape": t.shape,
+                "ends": list(t.ends),
+            }
+            for t in plan.tiles
+        ],
+        "jobs": jobs,
+        "notes": list(plan.notes),
+    }
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    circuits = {
+        f"circuits/{i}.qpy": _circuit_bytes(circuit) for i, circuit in enumerate(plan.circuits)
+    }
+    return {_DOCUMENT: text.encode(), **circuits, **arrays}
+
+
+def _key_of(entries: Mapping[str, bytes]) -> str:
+    parts = []
+    for name in sorted(entries):
+        data = entries[name]
+        if name.endswith(".qpy"):
+            data = data[:7] + data[10:]  # without the version of the Qiskit that wrote it
+        parts += [name.encode(), data]
+    return digest(*parts)
+
+
+def _plan(document: dict[str, Any], entries: Mapping[str, bytes]) -> JobPlan:
+    jobs = []
+    for j, job in enumerate(document["jobs"]):
+        pubs = tuple(
+            PlannedPub(
+                kind=pub["kind"],
+                setting=pub["setting"],
+                circuit=pub["circuit"],
+                parameters=tuple(pub["parameters"]),
+                **{
+                    name: _array(entries[f"arrays/{j}/{p}/{name}.npy"])
+                    for name in ("values", "rows", "padded")
+                },
+            )
+            for p, pub in enumerate(job["pubs"])
+        )
+        jobs.append(PlannedJob(pubs, job["executions"], job["payload_bytes"], job["qpu_seconds"]))
+    circuits: list[QuantumCircuit] = []
+    while (name := f"circuits/{len(circuits)}.qpy") in entries:
+        circuits.append(qpy.load(io.BytesIO(entries[name]))[0])
+    return JobPlan(
+        workload_hash=document["workload_hash"],
+        target=document["target"],
+        backend=document["backend"],
+        calibration_id=document["calibration_id"],
+        calibration=document["calibration"],
+        num_rows=document["num_rows"],
+        observables=tuple(
+            SparsePauliOp(o["labels"], o["coefficients"]) for o in document["observables"]
+        ),
+        options=PlanOptions.from_json(document["options"]),
+        tiles=tuple(
+            Tile(tuple(t["qubits"]), t["expected_error"], t["shape"], tuple(t["ends"]))
+            for t in document["tiles"]
+        ),
+        circuits=tuple(circuits),
+        jobs=tuple(jobs),
+        notes=tuple(document["notes"]),
+    )
+
+
+def _circuit_bytes(circuit: QuantumCircuit) -> bytes:
+    buffer = io.BytesIO()
+    qpy.dump(circuit, buffer, version=QPY_VERSION)
+    return buffer.getvalue()
+
+
+def _array_bytes(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _array(data: bytes) -> np.ndarray:
+    return np.load(io.BytesIO(data), allow_pickle=False)

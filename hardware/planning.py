@@ -1,0 +1,250 @@
+"""Workload × backend → plan. Pure: no network, no clock, no randomness."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from qiskit.circuit import QuantumCircuit
+from qiskit.providers import BackendV2
+from qiskit.transpiler import Target
+
+from hardware.backends import calibration_id, calibration_snapshot, working_target
+from hardware.composition import compose, readout_circuit, tile_parameter
+from hardware.cost import circuit_payload, qpu_seconds, twirled_shots, values_payload
+from hardware.errors import PlanError
+from hardware.observables import Measurement, Setting
+from hardware.options import PlanOptions
+from hardware.plan import JobPlan, PlannedJob, PlannedPub, PubKind
+from hardware.tiling import Tiling, tile
+from hardware.transpile import light_cone, restrict_to_active
+from hardware.workload import Workload
+
+#: Outcomes are held as 64-bit integers.
+MAX_MEASURED = 62
+
+
+def plan(
+    workload: Workload,
+    backend: BackendV2,
+    options: PlanOptions | None = None,
+    *,
+    target: str | None = None,
+) -> JobPlan:
+    """Spread a workload over a device.
+
+    Args:
+        workload: N rows of one circuit.
+        backend: The device, or a fake of it; only its calibration is read.
+        options: Shots, tiles, mitigation, limits.
+        target: Target specification to note in the plan; ``backend:NAME`` by default.
+
+    Returns:
+        The plan, the same for the same arguments (unless the packing was stopped by its time
+        limit, which the plan's notes say).
+
+    Raises:
+        PlanError: The workload does not fit on the device, or one set of rows not into a job.
+    """
+    options = options or PlanOptions()
+    device = working_target(backend)
+    measurement = Measurement.of(workload.observables)
+    measured = sorted({qubit for setting in measurement.settings for qubit in setting.qubits})
+    _check(workload, measured, device)
+    cone = light_cone(workload.circuit, measured)
+    circuit, active = restrict_to_active(cone, measured)
+    inside = [active.index(qubit) for qubit in measured]
+    tiling = tile(circuit, inside, device, workload.num_samples, options)
+    tiling = _with_all_ends(tiling, active, workload.circuit.num_qubits)
+    builder = _Builder(workload, measurement, tiling, device, options)
+    identifier = calibration_id(backend)
+    regions = [tile_.qubits for tile_ in tiling.tiles]
+    return JobPlan(
+        workload_hash=workload.content_hash(options.canonical_json(), identifier),
+        target=target or f"backend:{backend.name}",
+        backend=str(backend.name),
+        calibration_id=identifier,
+        calibration=calibration_snapshot(backend, regions),
+        num_rows=workload.num_samples,
+        observables=workload.observables,
+        options=options,
+        tiles=tiling.tiles,
+        circuits=tuple(builder.circuits),
+        jobs=tuple(builder.jobs()),
+        notes=(*tiling.notes, *builder.notes()),
+    )
+
+
+def _with_all_ends(tiling: Tiling, active: tuple[int, ...], num_qubits: int) -> Tiling:
+    """Number the ends of the tiles by the workload's qubits; -1 for those outside the cone."""
+    tiles = []
+    for each in tiling.tiles:
+        ends = dict(zip(active, each.ends, strict=True))
+        tiles.append(replace(each, ends=tuple(ends.get(q, -1) for q in range(num_qubits))))
+    return replace(tiling, tiles=tuple(tiles))
+
+
+def _check(workload: Workload, measured: list[int], device: Target) -> None:
+    if not measured:
+        raise PlanError(
+            "Expected observables to measure, got multiples of the identity only: their values "
+            "need no device."
+        )
+    if len(measured) > MAX_MEASURED:
+        raise PlanError(f"Expected at most {MAX_MEASURED} measured qubits, got {len(measured)}.")
+    if workload.circuit.num_qubits > device.num_qubits:
+        raise PlanError(
+            f"Expected at most the device's {device.num_qubits} qubits, got a circuit of "
+            f"{workload.circuit.num_qubits}: choose a wider device."
+        )
+
+
+class _Builder:
+    """Builds circuits, PUBs and jobs of one tiling."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        measurement: Measurement,
+        tiling: Tiling,
+        device: Target,
+        options: PlanOptions,
+    ) -> None:
+        self.workload, self.tiling, self.options = workload, tiling, options
+        self.settings = measurement.settings
+        present = {p.name for p in tiling.fitted[0].circuit.parameters}
+        values = workload.values
+        same = (values == values[:1]).all(axis=0)
+        self.constants = {
+            name: float(values[0, i])
+            for i, name in enumerate(workload.parameters)
+            if same[i] and name in present
+        }
+        if len(self.constants) == len(present) and present:
+            # Without any parameter left, the array of sets would lose its length.
+            self.constants.pop(next(n for n in workload.parameters if n in self.constants))
+        self.varying = [
+            (i, name)
+            for i, name in enumerate(workload.parameters)
+            if name in present and name not in self.constants
+        ]
+        self.circuits: list[QuantumCircuit] = []
+        fitted, tiles = tiling.fitted, tiling.tiles
+        for setting in self._measured():
+            self.circuits.append(compose(tiles, fitted, setting, self.constants, device))
+        if options.mitigation.readout_inversion:
+            self.circuits += [
+                readout_circuit(tiles, setting, bit, device)
+                for setting in self.settings
+                for bit in (0, 1)
+            ]
+        self.payloads = [circuit_payload(circuit) for circuit in self.circuits]
+        reading = tiling.device.durations["measure"]
+        self.circuit_seconds = reading + max(shape.duration for shape in fitted)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences on the circuits."""
+        gates = [shape.num_two_qubit_gates for shape in self.tiling.fitted]
+        fits = self.tiling.fitted[0].circuit.num_qubits
+        notes = []
+        if (wide := self.workload.circuit.num_qubits) > len(self.tiling.fitted[0].final):
+            notes.append(
+                f"Only {len(self.tiling.fitted[0].final)} of the circuit's {wide} qubits can "
+                "influence what is measured; the others are left out."
+            )
+        notes += [
+            f"Each tile has {fits} qubits.",
+            f"Two-qubit gates on each tile: {min(gates)} to {max(gates)}; longest circuit "
+            f"{self.circuit_seconds * 1e6:.1f} µs, read-out included.",
+        ]
+        if self.constants:
+            notes.append(
+                f"{len(self.constants)} parameters are the same in all rows and are bound in the "
+                "circuit."
+            )
+        return tuple(notes)
+
+    def jobs(self) -> Iterator[PlannedJob]:
+        """Yield jobs of equal size, as few as the limits allow."""
+        num_tiles, num_rows = len(self.tiling.tiles), self.workload.num_samples
+        num_sets = -(-num_rows // num_tiles)
+        slots = np.arange(num_sets * num_tiles).reshape(num_sets, num_tiles)
+        rows, padded = np.minimum(slots, num_rows - 1), slots >= num_rows
+        num_jobs = -(-num_sets // self._sets_per_job(num_sets))
+        for part in np.array_split(np.arange(num_sets), num_jobs):
+            yield self._job(rows[part], padded[part])
+
+    def _sets_per_job(self, num_sets: int) -> int:
+        limits, model = self.options.limits, self.options.cost
+        one, fixed_executions, fixed_bytes, fixed_pubs = self._one_set()
+        fixed_seconds = qpu_seconds(fixed_pubs, fixed_executions, self.circuit_seconds, model)
+        per_set = qpu_seconds(0, one, self.circuit_seconds, model)
+        set_bytes = values_payload(np.empty(len(self.varying) * len(self.tiling.tiles)))
+        set_bytes *= len(self._measured())
+        fits = min(
+            (limits.executions - fixed_executions) // one,
+            math.floor((limits.seconds - fixed_seconds) / per_set),
+            (limits.payload_bytes - fixed_bytes) // max(1, set_bytes),
+        )
+        if fits < 1:
+            raise PlanError(
+                f"Expected one set of rows to fit into a job of at most {limits.executions} "
+                f"executions, {limits.seconds:g} s and {limits.payload_bytes} bytes; it needs "
+                f"{one + fixed_executions}, {fixed_seconds + per_set:.1f} s and "
+                f"{fixed_bytes + set_bytes}: use fewer shots or settings."
+            )
+        if not self.varying:
+            return 1  # a circuit without parameters has one set
+        return int(min(fits, num_sets))
+
+    def _measured(self) -> tuple[Setting | None, ...]:
+        """Return the settings that are PUBs of their own: the estimator makes its own."""
+        return (None,) if self.options.mitigation.estimator else self.settings
+
+    def _one_set(self) -> tuple[int, int, int, int]:
+        """Return executions of one set, and what every job has: executions, bytes, PUBs."""
+        mitigation, shots = self.options.mitigation, self.options.shots
+        one = len(self.settings) * twirled_shots(shots, mitigation)
+        one *= max(1, len(mitigation.zne_factors))
+        readout = 2 * len(self.settings) if mitigation.readout_inversion else 0
+        pubs = len(self._measured()) + readout
+        return one, readout * twirled_shots(shots, mitigation), sum(self.payloads), pubs
+
+    def _job(self, rows: np.ndarray, padded: np.ndarray) -> PlannedJob:
+        one, fixed, payload, num_pubs = self._one_set()
+        pubs = [self._samples(index, rows, padded) for index in range(len(self._measured()))]
+        payload += sum(values_payload(pub.values) for pub in pubs)
+        if self.options.mitigation.readout_inversion:
+            first = len(self.settings)
+            pubs += [
+                self._readout(index, kind, first + 2 * index + bit)
+                for index in range(len(self.settings))
+                for bit, kind in enumerate(_READOUT)
+            ]
+        executions = fixed + one * len(rows)
+        return PlannedJob(
+            pubs=tuple(pubs),
+            executions=executions,
+            payload_bytes=payload,
+            qpu_seconds=qpu_seconds(num_pubs, executions, self.circuit_seconds, self.options.cost),
+        )
+
+    def _samples(self, setting: int, rows: np.ndarray, padded: np.ndarray) -> PlannedPub:
+        num_tiles = rows.shape[1]
+        names = tuple(
+            tile_parameter(index, name) for index in range(num_tiles) for _, name in self.varying
+        )
+        columns = [i for i, _ in self.varying]
+        values = self.workload.values[rows][:, :, columns].reshape(len(rows), len(names))
+        return PlannedPub("samples", setting, setting, names, values, rows, padded)
+
+    def _readout(self, setting: int, kind: PubKind, circuit: int) -> PlannedPub:
+        nothing = np.zeros((1, 0), dtype=np.int64)
+        return PlannedPub(
+            kind, setting, circuit, (), np.zeros((1, 0)), nothing, nothing.astype(bool)
+        )
+
+
+_READOUT: tuple[PubKind, PubKind] = ("readout 0", "readout 1")

@@ -1,0 +1,172 @@
+"""Disjoint good regions of one chip, each running another sample.
+
+Connected regions of the circuit's size are enumerated and sorted into shapes; the circuit is
+transpiled once for each shape; every region is priced by the calibration for the gates that the
+circuit would run there; then disjoint ones are packed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from qiskit.circuit import QuantumCircuit
+from qiskit.transpiler import Target
+
+from hardware.errors import PlanError
+from hardware.layouts import Device, ShapeCircuit, fit, prices, promising
+from hardware.options import PlanOptions
+from hardware.packing import pack
+from hardware.plan import Tile
+from hardware.regions import connected_regions, sort_into_shapes
+
+
+@dataclass(frozen=True, eq=False)
+class Tiling:
+    """Tiles and what runs on each.
+
+    Args:
+        tiles: T tiles, best first.
+        fitted: The circuit on the shape of each tile.
+        device: The calibration that they were priced with.
+        notes: Sentences on what was decided.
+    """
+
+    tiles: tuple[Tile, ...]
+    fitted: tuple[ShapeCircuit, ...]
+    device: Device
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The best laying of every region.
+
+    Args:
+        layings: Physical qubits of each region in its shape's order.
+        shapes: Shape of each region.
+        prices: Expected errors of one run on each region, shape (R,).
+        fitted: The circuit on each shape, by shape.
+    """
+
+    layings: list[tuple[int, ...]]
+    shapes: list[int]
+    prices: np.ndarray
+    fitted: dict[int, ShapeCircuit]
+
+
+def candidates(
+    circuit: QuantumCircuit, measured: Sequence[int], device: Device, options: PlanOptions
+) -> Candidates:
+    """Price every region of the chip for a circuit.
+
+    Raises:
+        PlanError: No connected working region is large enough.
+    """
+    size = circuit.num_qubits + options.spare_qubits
+    regions = (
+        connected_regions(device.num_qubits, device.edges, size)
+        if size > 1
+        else [(qubit,) for qubit in np.nonzero(np.isfinite(device.gate_loss))[0].tolist()]
+    )
+    if not regions:
+        raise PlanError(
+            f"Expected a device with {size} connected working qubits, this one has "
+            f"{device.num_qubits} in all: choose a wider device or a narrower circuit."
+        )
+    shapes = sort_into_shapes(regions, device.edges)
+    best: dict[tuple[int, ...], tuple[float, tuple[int, ...], int]] = {}
+    fitted = {}
+    for index in promising(shapes, circuit):
+        shape = shapes[index]
+        fitted[index] = fit(circuit, shape, device, options.optimization_level)
+        layings = shape.layings.tolist()
+        for price, laying in zip(
+            prices(fitted[index], shape, device, measured), layings, strict=True
+        ):
+            region = tuple(sorted(laying))
+            if region not in best or price < best[region][0]:
+                best[region] = (float(price), tuple(laying), index)
+    found = sorted(best.values())
+    return Candidates(
+        layings=[laying for _, laying, _ in found],
+        shapes=[shape for _, _, shape in found],
+        prices=np.array([price for price, _, _ in found]),
+        fitted=fitted,
+    )
+
+
+def tile(
+    circuit: QuantumCircuit,
+    measured: Sequence[int],
+    target: Target,
+    num_rows: int,
+    options: PlanOptions,
+) -> Tiling:
+    """Choose the tiles of a circuit on a device.
+
+    With ``options.tiles=None`` regions that expect more than `max_error_ratio` times the errors of
+    the best are left out, as many of the rest as fit are packed, and only as many are kept as the
+    rows need: with 20 rows, 10 good tiles take the same two rounds as 15.
+
+    Args:
+        circuit: Unitary circuit, parameters free.
+        measured: Qubits of it that are read out in any setting.
+        target: Working target of the device.
+        num_rows: N.
+        options: How many tiles, how far apart, and so on.
+
+    Raises:
+        PlanError: The circuit does not fit on the device, or fewer tiles than asked for do.
+    """
+    device = Device.of(target)
+    found = candidates(circuit, measured, device, options)
+    notes = []
+    usable = np.isfinite(found.prices)
+    if options.tiles is None:
+        usable &= found.prices <= options.max_error_ratio * found.prices[0]
+    keep = np.nonzero(usable)[0]
+    wanted = options.tiles if options.tiles is not None else None
+    if num_rows == 1 and options.tiles is None:
+        wanted = 1
+    layings = [found.layings[i] for i in keep]
+    packing = pack(
+        layings, found.prices[keep], device.edges,
+        count=wanted, buffer=options.buffer, seconds=options.solver_seconds,
+    )  # fmt: skip
+    chosen = [int(keep[i]) for i in packing.chosen]
+    if not packing.exact:
+        notes.append(
+            f"The packing was stopped after {options.solver_seconds:g} s: more or better tiles "
+            "may fit."
+        )
+    if options.tiles is not None and len(chosen) < options.tiles:
+        raise PlanError(
+            f"Expected room for {options.tiles} tiles of {len(layings[0])} qubits, found "
+            f"{len(chosen)}: ask for fewer, or for no buffer."
+        )
+    if options.tiles is None:
+        sets = -(-num_rows // len(chosen))
+        needed = -(-num_rows // sets)
+        notes.append(
+            f"{len(chosen)} tiles fit whose expected errors are within {options.max_error_ratio:g} "
+            f"times the best; {needed} are used: {num_rows} rows then take {sets} sets."
+        )
+        if needed < len(chosen):
+            packing = pack(
+                layings, found.prices[keep], device.edges,
+                count=needed, buffer=options.buffer, seconds=options.solver_seconds,
+            )  # fmt: skip
+            chosen = [int(keep[i]) for i in packing.chosen]
+    tiles = tuple(
+        Tile(
+            qubits=found.layings[i],
+            expected_error=float(-np.expm1(-found.prices[i])),
+            shape=found.shapes[i],
+            ends=tuple(found.layings[i][q] for q in found.fitted[found.shapes[i]].final),
+        )
+        for i in chosen
+    )
+    fitted = tuple(found.fitted[found.shapes[i]] for i in chosen)
+    return Tiling(tiles, fitted, device, tuple(notes))

@@ -1,0 +1,134 @@
+"""From the stored arrays of jobs back to the rows of the workload."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from hardware.composition import tile_register
+from hardware.errors import PlanError
+from hardware.mitigation import ReadoutFlips
+from hardware.observables import Counts, Measurement
+from hardware.plan import JobPlan, PlannedJob, PlannedPub
+from hardware.workload import Expectations
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def unpack(plan: JobPlan, results: Mapping[int, Arrays]) -> Expectations:
+    """Return the rows' expectation values; see `JobPlan.unpack`."""
+    shape = (plan.num_rows, len(plan.observables))
+    values, squares = np.full(shape, np.nan), np.full(shape, np.nan)
+    shots = plan.shots
+    for idx, arrays in sorted(results.items()):
+        if not 0 <= idx < len(plan.jobs):
+            raise PlanError(f"Expected results of {len(plan.jobs)} jobs, got one of job {idx}.")
+        job = plan.jobs[idx]
+        if plan.options.mitigation.estimator:
+            parts = _estimated(plan, job, arrays)
+        else:
+            parts = _counted(plan, job, arrays)
+            shots = _shots_of(job, arrays)
+        for rows, mean, square in parts:
+            values[rows], squares[rows] = mean, square
+    return Expectations(values, np.sqrt(squares), plan.target, shots, _notes(plan, values))
+
+
+Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows (R,), values (R, M), variances (R, M)
+
+
+def _counted(plan: JobPlan, job: PlannedJob, arrays: Arrays) -> Iterator[Part]:
+    """Yield the rows of each tile, all settings added up."""
+    measurement = Measurement.of(plan.observables)
+    samples = [(i, pub) for i, pub in enumerate(job.pubs) if pub.kind == "samples"]
+    for tile in range(len(plan.tiles)):
+        first = samples[0][1]
+        kept = ~first.padded[:, tile]
+        rows = first.rows[kept, tile]
+        if not rows.size:
+            continue
+        values = np.tile(measurement.constants, (len(rows), 1))
+        squares = np.zeros_like(values)
+        for index, pub in samples:
+            setting = measurement.settings[pub.setting]
+            outcomes = _outcomes(arrays, index, tile, len(setting.qubits), len(pub.rows))
+            flips = _flips(plan, job, arrays, pub.setting, tile, len(setting.qubits))
+            counts = Counts.from_outcomes(outcomes[kept])
+            mean, square = setting.moments(counts, flips)
+            values += mean
+            squares += square
+        yield rows, values, squares
+
+
+def _estimated(plan: JobPlan, job: PlannedJob, arrays: Arrays) -> Iterator[Part]:
+    """Yield the rows of each tile from evs and stds of shape (T·M, S)."""
+    num_observables = len(plan.observables)
+    for index, pub in enumerate(job.pubs):
+        try:
+            evs, stds = arrays[f"{index}/evs"], arrays[f"{index}/stds"]
+        except KeyError as error:
+            raise _wrong(f"no array {error}") from error
+        expected = (len(plan.tiles), num_observables, len(pub.rows))
+        if evs.size != np.prod(expected) or stds.size != evs.size:
+            raise _wrong(f"values of shape {evs.shape} where {expected} were planned")
+        for tile in range(len(plan.tiles)):
+            kept = ~pub.padded[:, tile]
+            mean = evs.reshape(expected)[tile][:, kept].T
+            std = stds.reshape(expected)[tile][:, kept].T
+            yield pub.rows[kept, tile], mean, std**2
+
+
+def _outcomes(arrays: Arrays, pub: int, tile: int, num_bits: int, num_sets: int) -> np.ndarray:
+    """Return outcomes of a tile's register as integers, shape (S, shots)."""
+    name = f"{pub}/{tile_register(tile)}"
+    if name not in arrays or f"{name}/bits" not in arrays:
+        raise _wrong(f"no register {name}")
+    packed, bits = arrays[name], int(arrays[f"{name}/bits"])
+    if bits != num_bits or packed.dtype != np.uint8 or packed.ndim < 2:
+        raise _wrong(f"{bits} bits in {name} where {num_bits} were planned")
+    packed = packed.reshape(-1, *packed.shape[-2:])
+    if len(packed) != num_sets:
+        raise _wrong(f"{len(packed)} sets in {name} where {num_sets} were planned")
+    outcomes = np.zeros(packed.shape[:-1], dtype=np.int64)
+    for byte in range(packed.shape[-1]):
+        outcomes = (outcomes << 8) | packed[..., byte]
+    return outcomes
+
+
+def _flips(
+    plan: JobPlan, job: PlannedJob, arrays: Arrays, setting: int, tile: int, num_bits: int
+) -> ReadoutFlips | None:
+    """Return the read-out of a tile's qubits as this job measured it, None where it did not."""
+    if not plan.options.mitigation.readout_inversion:
+        return None
+    prepared: dict[str, np.ndarray] = {}
+    for index, pub in enumerate(job.pubs):
+        if pub.kind != "samples" and pub.setting == setting:
+            prepared[pub.kind] = _outcomes(arrays, index, tile, num_bits, 1)[0]
+    return ReadoutFlips.measured(prepared["readout 0"], prepared["readout 1"], num_bits)
+
+
+def _shots_of(job: PlannedJob, arrays: Arrays) -> int:
+    first: PlannedPub = job.pubs[0]
+    assert first.kind == "samples"
+    return int(arrays[f"0/{tile_register(0)}"].shape[-2])
+
+
+def _notes(plan: JobPlan, values: np.ndarray) -> tuple[str, ...]:
+    notes = [f"Run on {len(plan.tiles)} tiles of {plan.backend} at the same time."]
+    if plan.padding:
+        notes.append(f"{plan.padding} slots repeated a row to fill the last set and were dropped.")
+    mitigation = plan.options.mitigation
+    if mitigation.readout_inversion:
+        notes.append("Read-out errors inverted qubit by qubit, as measured in each job.")
+    missing = int(np.isnan(values).any(axis=1).sum())
+    if missing:
+        notes.append(f"{missing} of {plan.num_rows} rows have no result yet.")
+    return (*notes, *plan.notes)
+
+
+def _wrong(what: str) -> PlanError:
+    return PlanError(
+        f"Expected the results of this plan, got {what}: they belong to another plan or were cut."
+    )
