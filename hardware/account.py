@@ -72,8 +72,10 @@ _CLIENT_ERRORS = (
 def guarded() -> Iterator[None]:
     """Turn the client's two costly warnings into errors, whatever the caller's filters say.
 
-    They are raised before the request that they speak of is sent.
+    They are raised before the request that they speak of is sent. That on the raw key stays an
+    error for the rest of the process: a call that nobody waits for any more may still go on.
     """
+    warnings.filterwarnings("error", message=_RAW_KEY)
     with warnings.catch_warnings():
         for message in (_RAW_KEY, *_NO_TIME):
             warnings.filterwarnings("error", message=message)

@@ -115,7 +115,8 @@ class Books:
         checksum = storage.digest(plan_body)
         with self.writing() as db:
             db.execute(
-                "INSERT OR IGNORE INTO plans VALUES (?, ?, ?, ?)",
+                "INSERT INTO plans VALUES (?, ?, ?, ?) ON CONFLICT (hash) DO UPDATE "
+                "SET body = excluded.body, checksum = excluded.checksum",
                 (plan_hash, plan_body, checksum, at),
             )
             db.execute(

@@ -11,8 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-import numpy as np
+from dataclasses import replace
 
 from hardware.collection import Collector, Rounds
 from hardware.devices import Device, JobRequest
@@ -24,11 +23,25 @@ from hardware.errors import (
     ServiceError,
 )
 from hardware.ledger import Ledger
+from hardware.outcome import expectations, finished_run, results, status
 from hardware.plan import load_plan
 from hardware.policy import Clock, Plan, Policy
 from hardware.progress import OnProgress, RunStatus, run_status
 from hardware.records import JobRecord, RunRecord
 from hardware.submission import Sender
+from hardware.workload import Expectations
+
+__all__ = [
+    "cancel",
+    "collect",
+    "execute",
+    "expectations",
+    "finished_run",
+    "results",
+    "resume",
+    "status",
+    "submit",
+]
 
 #: Makes a plan from what `Plan.to_bytes` gave.
 LoadPlan = Callable[[bytes], Plan]
@@ -280,29 +293,49 @@ def _try(sender: Sender, job: JobRecord) -> ServiceError | None:
     return None
 
 
-def status(run_id: str, *, ledger: Ledger) -> RunStatus:
-    """Return where a run stands as far as the ledger knows; asks nobody."""
-    return run_status(ledger, ledger.run(run_id).id, {})
+def execute(
+    plan: Plan,
+    *,
+    ledger: Ledger,
+    device: Device,
+    budget_seconds: float | None = None,
+    reuse: bool = False,
+    timeout: float | None = None,
+    policy: Policy | None = None,
+    clock: Clock | None = None,
+    on_progress: OnProgress | None = None,
+) -> Expectations:
+    """Submit a plan, wait for it and return the rows of its workload.
 
+    Args:
+        reuse: Return the results of an earlier run of exactly this plan where there is one.
+        timeout: Seconds to wait at most.
 
-def finished_run(plan: Plan, *, ledger: Ledger) -> str | None:
-    """Return the latest run of exactly this plan that has all its results, if there is one.
+    Returns:
+        The rows; those of jobs that failed or did not end in time are missing. The run stays in the
+        ledger, and its id is in the notes.
 
-    Its results can be read again with `results` instead of paying for them again. Plans are equal
-    only where circuits, values, observables, options, device and calibration are.
+    Raises:
+        HardwareError: As `submit` and `collect`.
     """
-    for run in ledger.runs():
-        if run.plan_hash == plan.key and run.state == "done":
-            return run.id
-    return None
-
-
-def results(run_id: str, *, ledger: Ledger) -> dict[int, dict[str, np.ndarray]]:
-    """Return the stored arrays of a run by job; jobs without a result are missing."""
-    run = ledger.run(run_id)
-    found = {}
-    for job in ledger.jobs(run.id, "done"):
-        arrays = ledger.result(run.id, job.idx)
-        if arrays is not None:
-            found[job.idx] = arrays
-    return found
+    run_id = finished_run(plan, ledger=ledger) if reuse else None
+    if run_id is None:
+        run_id = submit(
+            plan,
+            ledger=ledger,
+            device=device,
+            budget_seconds=budget_seconds,
+            policy=policy,
+            clock=clock,
+        )
+        collect(
+            run_id,
+            ledger=ledger,
+            device=device,
+            timeout=timeout,
+            policy=policy,
+            clock=clock,
+            on_progress=on_progress,
+        )
+    found = expectations(run_id, ledger=ledger)
+    return replace(found, notes=(*found.notes, f"Run {run_id}."))

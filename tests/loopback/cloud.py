@@ -234,7 +234,7 @@ class Cloud:
         ending = job.ending
         if ending is None:
             outcome = run_job(job.params, self.seed)
-            seconds = _SUBJOB_SECONDS + outcome.executions * _REP_DELAY
+            seconds = outcome.circuits * _SUBJOB_SECONDS + outcome.executions * _REP_DELAY
             if job.max_seconds is not None and seconds > job.max_seconds:
                 ending = EndJob("Cancelled", "Ran too long.", 1305, paid=float(job.max_seconds))
         with self.changed:

@@ -31,9 +31,10 @@ _IDLE = ("barrier", "delay")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job gave: its result as JSON, and parameter sets times shots."""
+    """What a job gave: its result as JSON, its circuits, and parameter sets times shots."""
 
     result: str
+    circuits: int
     executions: int
     digest: str
 
@@ -70,7 +71,7 @@ def run_job(params: dict[str, Any], seed: int) -> Outcome:
         passthrough_data=model.quantum_program.passthrough_data,
         semantic_role=model.quantum_program.semantic_role,
     )
-    return Outcome(result.model_dump_json(), executions, digest)
+    return Outcome(result.model_dump_json(), len(program.items), executions, digest)
 
 
 def _digest(program: Any, seed: int) -> str:

@@ -1,0 +1,48 @@
+"""Read runs from the ledger: where they stand and what they gave. Asks nobody and costs nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hardware.ledger import Ledger
+from hardware.plan import load_plan
+from hardware.policy import Plan
+from hardware.progress import RunStatus, run_status
+from hardware.workload import Expectations
+
+
+def status(run_id: str, *, ledger: Ledger) -> RunStatus:
+    """Return where a run stands as far as the ledger knows; asks nobody."""
+    return run_status(ledger, ledger.run(run_id).id, {})
+
+
+def finished_run(plan: Plan, *, ledger: Ledger) -> str | None:
+    """Return the latest run of exactly this plan that has all its results, if there is one.
+
+    Its results can be read again with `results` instead of paying for them again. Plans are equal
+    only where circuits, values, observables, options, device and calibration are.
+    """
+    for run in ledger.runs():
+        if run.plan_hash == plan.key and run.state == "done":
+            return run.id
+    return None
+
+
+def results(run_id: str, *, ledger: Ledger) -> dict[int, dict[str, np.ndarray]]:
+    """Return the stored arrays of a run by job; jobs without a result are missing."""
+    run = ledger.run(run_id)
+    found = {}
+    for job in ledger.jobs(run.id, "done"):
+        arrays = ledger.result(run.id, job.idx)
+        if arrays is not None:
+            found[job.idx] = arrays
+    return found
+
+
+def expectations(run_id: str, *, ledger: Ledger) -> Expectations:
+    """Return the rows of a run's workload as far as there are results.
+
+    Rows of jobs without a result are NaN; `Expectations.missing` lists them.
+    """
+    run = ledger.run(run_id)
+    return load_plan(ledger.plan_body(run.id)).unpack(results(run.id, ledger=ledger))

@@ -1,0 +1,125 @@
+"""What the client's failures mean, and what it must never do."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+import requests
+from qiskit_ibm_runtime.accounts import AccountNotFoundError
+from qiskit_ibm_runtime.api.exceptions import RequestsApiError
+from qiskit_ibm_runtime.exceptions import (
+    IBMInputValueError,
+    IBMNotAuthorizedError,
+    IBMRuntimeError,
+    RuntimeJobNotFound,
+)
+
+from hardware.account import ask, guarded, open_service, translate, within
+from hardware.errors import (
+    AccountError,
+    BatchClosedError,
+    BudgetError,
+    BusyError,
+    RefusedError,
+    UnclearError,
+    VanishedError,
+)
+
+
+def failed(status: int, body: str = "", headers: dict[str, str] | None = None) -> IBMRuntimeError:
+    """Return the exception of a failed submission as the client raises it: status in context."""
+    answer = requests.Response()
+    answer.status_code = status
+    answer._content = body.encode()
+    answer.headers.update(headers or {})
+    try:
+        try:
+            try:
+                answer.raise_for_status()
+            except requests.HTTPError as error:
+                raise RequestsApiError(f"{error}. {body}", status) from error
+        except RequestsApiError as error:
+            raise IBMRuntimeError(f"Failed to run program: {error}") from None
+    except IBMRuntimeError as error:
+        return error
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("error", "meaning"),
+    [
+        (failed(401), AccountError),
+        (IBMNotAuthorizedError("401"), AccountError),
+        (AccountNotFoundError("no account"), AccountError),
+        (failed(429), BusyError),
+        (failed(403, "You have reached the limit of 3 pending jobs."), BusyError),
+        (failed(400, "Reached maximum number (5) of concurrent jobs"), BusyError),
+        (failed(400, '{"errors": [{"code": 1217, "message": "x"}]}'), BatchClosedError),
+        (failed(400, "no, Error code: 1217."), BatchClosedError),
+        (IBMRuntimeError("The session is closed."), BatchClosedError),
+        (failed(404), VanishedError),
+        (RuntimeJobNotFound("Job not found"), VanishedError),
+        (failed(400, "not valid"), RefusedError),
+        (failed(413), RefusedError),
+        (IBMInputValueError("no pubs"), RefusedError),
+        (failed(408), UnclearError),
+        (failed(500), UnclearError),
+        (failed(502), UnclearError),
+        (RequestsApiError("too many 500 error responses"), UnclearError),
+        (requests.ConnectionError("aborted"), UnclearError),
+        (IBMRuntimeError("Failed to run program: 'Connection aborted.'"), UnclearError),
+        (KeyError("jobs"), UnclearError),
+        (UserWarning("Unable to retrieve IBM Cloud access token. API Key ..."), AccountError),
+        (UserWarning("This instance has met its usage limit."), BudgetError),
+    ],
+)
+def test_what_failures_mean(error, meaning):
+    assert type(translate(error)) is meaning
+
+
+def test_when_a_busy_platform_wants_to_be_asked_again():
+    assert translate(failed(429)).retry_after is None
+    assert translate(failed(429, headers={"Retry-After": "7"})).retry_after == 7
+    assert translate(failed(429, headers={"Retry-After": "soon"})).retry_after is None
+    when = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    waits = translate(failed(429, headers={"Retry-After": when})).retry_after
+    assert 25 < waits <= 30
+
+
+def test_secrets_are_cut_out_of_messages():
+    error = failed(400, "crn:v1:bluemix:public:x:us-east:a/1:2:: said Bearer abc.def-g")
+    text = str(translate(error))
+    assert "crn:" not in text
+    assert "abc.def" not in text
+
+
+def test_an_answer_that_does_not_come_is_not_waited_for():
+    begun = time.monotonic()
+    with pytest.raises(UnclearError, match=r"0\.1 s"):
+        within(lambda: time.sleep(5), 0.1)
+    assert time.monotonic() - begun < 2
+    assert within(lambda: 3, 5) == 3
+    with pytest.raises(ZeroDivisionError):
+        ask(lambda: 1 // 0, 5)  # a mistake of ours is not the platform's
+
+
+def test_the_raw_key_warning_is_an_error_from_then_on():
+    text = "Unable to retrieve IBM Cloud access token. API Key will be used instead."
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.warn(text, stacklevel=1)  # before: nothing
+        with guarded(), pytest.raises(UserWarning):
+            warnings.warn(text, stacklevel=1)
+        with pytest.raises(UserWarning):
+            warnings.warn(text, stacklevel=1)
+        warnings.warn("The backend has a status of internal.", stacklevel=1)
+
+
+def test_no_saved_account_is_the_users_to_mend(tmp_path):
+    with pytest.raises(AccountError, match="account") as caught:
+        open_service(filename=str(tmp_path / "none.json"))
+    assert caught.value.exit_code == 2
