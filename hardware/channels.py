@@ -25,6 +25,7 @@ from qiskit.quantum_info import PTM, Operator
 
 from hardware import _pauli_kernel as kernel
 from hardware.errors import UnsupportedCircuitError
+from hardware.noise import error_key
 
 #: Widest circuit that is evolved exactly: 4^12 components × 8 lanes × 8 bytes are 1 GiB a thread.
 MAX_QUBITS = 12
@@ -154,7 +155,7 @@ class _Compiler:
             qubits = tuple(self.circuit.find_bit(q).index for q in instruction.qubits)
             if operation.name == "barrier":
                 continue
-            error = self.errors.gates.get((operation.name, qubits))
+            error = self.errors.gates.get((error_key(operation), qubits))
             if operation.name in _IGNORED:
                 self._one_qubit_matrix(qubits[0], error)
             elif len(qubits) == 1:

@@ -57,10 +57,7 @@ def compose(
     ends = []
     for index, (tile, shape) in enumerate(zip(tiles, fitted, strict=True)):
         circuit = _with_tile_parameters(shape.circuit, index, constants)
-        for step in circuit.data:
-            if step.operation.name != "barrier":
-                qubits = [tile.qubits[circuit.find_bit(q).index] for q in step.qubits]
-                _append(whole, step.operation, qubits, target)
+        _place(whole, circuit, tile.qubits, target)
         if setting is None:
             continue
         ends.append([tile.ends[qubit] for qubit in setting.qubits])
@@ -82,6 +79,15 @@ def compose(
 
 
 _HALF_PI = 1.5707963267948966
+
+
+def on_region(circuit: QuantumCircuit, qubits: Sequence[int], target: Target) -> QuantumCircuit:
+    """Return a circuit of a shape on physical qubits of the device, parameters as they are."""
+    whole = QuantumCircuit(target.num_qubits)
+    _place(whole, circuit, qubits, target)
+    whole = _in_direction(whole, target)
+    check_isa(whole, target)
+    return whole
 
 
 def readout_circuit(
@@ -126,15 +132,18 @@ def _with_tile_parameters(
     return circuit.assign_parameters(assignment)
 
 
-def _append(whole: QuantumCircuit, operation: object, qubits: list[int], target: Target) -> None:
-    name = operation.name  # type: ignore[attr-defined]
-    if (
-        name in _SYMMETRIC
-        and not target.instruction_supported(name, tuple(qubits))
-        and target.instruction_supported(name, tuple(reversed(qubits)))
-    ):
-        qubits = qubits[::-1]
-    whole.append(operation, qubits, copy=False)
+def _place(
+    whole: QuantumCircuit, circuit: QuantumCircuit, physical: Sequence[int], target: Target
+) -> None:
+    """Append a circuit on physical qubits; gates that know no direction get the device's."""
+    for step in circuit.data:
+        name = step.operation.name
+        if name == "barrier":
+            continue
+        qubits = tuple(physical[circuit.find_bit(q).index] for q in step.qubits)
+        if name in _SYMMETRIC and not target.instruction_supported(name, qubits):
+            qubits = qubits[::-1]
+        whole.append(step.operation, qubits, copy=False)
 
 
 def _in_direction(circuit: QuantumCircuit, target: Target) -> QuantumCircuit:

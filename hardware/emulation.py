@@ -24,13 +24,7 @@ from hardware.noise import (
 )
 from hardware.observables import Measurement
 from hardware.sampling import Method, PreparedCircuit, Sampler, ShotStreams
-from hardware.transpile import (
-    restrict_to_active,
-    split_measurements,
-    translate,
-    translate_all_but,
-    transpile_measured,
-)
+from hardware.transpile import light_cone, restrict_to_active, translate, translate_all_but
 from hardware.workload import Expectations, Workload
 
 DEFAULT_SHOTS = 4096
@@ -140,6 +134,8 @@ class SettingsEngine:
             notes.append(f"Measured in {len(self.samplers)} settings, each with all the shots.")
         if self.samplers:
             notes.append(self.samplers[0].description)
+            if (physical := self.prepared[0].physical) is not None:
+                notes.append(f"Placed on physical qubits {', '.join(map(str, physical))}.")
             report = self.prepared[0].report
             notes.extend(report.sentences() if report else ("No noise: ideal gates and read-out.",))
         return tuple(notes)
@@ -155,15 +151,18 @@ class ShotsTarget(EmulatedTarget):
 
     def prepare(self, circuit: QuantumCircuit, measured: Sequence[int]) -> PreparedCircuit:
         basis = [*RATE_BASIS, "h", "rzz", "swap", "p", "u"]
-        return PreparedCircuit(translate(circuit, basis), tuple(measured))
+        cone, active = restrict_to_active(light_cone(circuit, measured), measured)
+        bits = tuple(active.index(qubit) for qubit in measured)
+        return PreparedCircuit(translate(cone, basis), bits)
 
 
 @dataclass(frozen=True)
 class NoisyTarget(EmulatedTarget):
     """Depolarising and read-out noise by rate: ``noisy:P1,P2[,READOUT][:N]``.
 
-    The circuit is translated gate by gate to `noise.RATE_BASIS`, nothing is merged or cancelled,
-    and every gate but RZ carries its error. All rates zero is an explicitly noiseless run.
+    Gates that cannot influence what is measured are dropped, which changes no result. The others
+    are translated one by one to `noise.RATE_BASIS`, nothing is merged or cancelled, and every gate
+    but RZ carries its error. All rates zero is an explicitly noiseless run.
 
     Args:
         p1: λ of Qiskit's ``depolarizing_error(λ, 1)`` after each one-qubit gate.
@@ -187,7 +186,7 @@ class NoisyTarget(EmulatedTarget):
         return f"noisy:{','.join(_number(rate) for rate in rates)}:{self.shots}"
 
     def prepare(self, circuit: QuantumCircuit, measured: Sequence[int]) -> PreparedCircuit:
-        translated = translate_all_but(circuit, RATE_BASIS)
+        translated = translate_all_but(light_cone(circuit, measured), RATE_BASIS)
         noise = depolarizing_noise(translated, self.p1, self.p2, self.readout)
         report = noise.attach(translated, measured)
         return PreparedCircuit(translated, tuple(measured), noise, report)
@@ -195,10 +194,11 @@ class NoisyTarget(EmulatedTarget):
 
 @dataclass(frozen=True)
 class CalibratedTarget(EmulatedTarget):
-    """The calibration of a fake backend, on the qubits its transpiler picks: ``aer:NAME[:N]``.
+    """The calibration of a fake backend, on the best qubits for the circuit: ``aer:NAME[:N]``.
 
-    The circuit is transpiled once with its parameters kept, edges that do not work left out; only
-    the qubits it then uses are simulated, under their own errors.
+    The circuit is transpiled with its parameters kept for every shape of region that the chip has,
+    and placed where its expected error is least, as a plan of one tile is (`hardware.tiling`). Only
+    those qubits are simulated, under their own errors.
 
     Args:
         backend: Short name of a fake backend, e.g. ``"fez"``.
@@ -220,6 +220,9 @@ class CalibratedTarget(EmulatedTarget):
 
     def prepare(self, circuit: QuantumCircuit, measured: Sequence[int]) -> PreparedCircuit:
         from hardware.backends import fake_backend, working_target
+        from hardware.composition import on_region
+        from hardware.options import PlanOptions
+        from hardware.tiling import tile
 
         backend = fake_backend(self.backend)
         if circuit.num_qubits > backend.num_qubits:
@@ -227,15 +230,18 @@ class CalibratedTarget(EmulatedTarget):
                 f"Expected at most the {backend.num_qubits} qubits of {backend.name}, got a "
                 f"circuit of {circuit.num_qubits}: choose a wider backend."
             )
-        isa = transpile_measured(
-            circuit, measured, working_target(backend), self.optimization_level
-        )
-        unitary, physical_of_bit = split_measurements(isa)
-        outcome = [physical_of_bit[bit] for bit in range(len(measured))]
-        reduced, physical = restrict_to_active(unitary, outcome)
-        bits = tuple(physical.index(qubit) for qubit in outcome)
+        device = working_target(backend)
+        cone, active = restrict_to_active(light_cone(circuit, measured), measured)
+        inside = [active.index(qubit) for qubit in measured]
+        options = PlanOptions(tiles=1, optimization_level=self.optimization_level)
+        tiling = tile(cone, inside, device, 1, options)
+        region, fitted = tiling.tiles[0], tiling.fitted[0]
+        ends = [region.ends[qubit] for qubit in inside]
+        placed = on_region(fitted.circuit, region.qubits, device)
+        reduced, physical = restrict_to_active(placed, ends)
+        bits = tuple(physical.index(qubit) for qubit in ends)
         noise = calibrated_noise(backend, reduced, physical)
-        return PreparedCircuit(reduced, bits, noise, noise.attach(reduced, bits))
+        return PreparedCircuit(reduced, bits, noise, noise.attach(reduced, bits), physical)
 
 
 def _number(value: float) -> str:

@@ -190,6 +190,8 @@ def shape_target(shape: Shape, device: Device) -> Target:
         target.add_instruction(
             gates[name], dict.fromkeys([(q,) for q in range(shape.num_qubits)], properties)
         )
+    if not shape.edges:
+        return target
     properties = InstructionProperties(error=1e-3, duration=device.durations[device.two])
     both = [edge for a, b in shape.edges for edge in ((a, b), (b, a))]
     target.add_instruction(gates[device.two], dict.fromkeys(both, properties))

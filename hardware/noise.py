@@ -23,6 +23,7 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 
+from hardware.error_channels import ErrorChannel, calibrated_channel
 from hardware.errors import InvalidInputError, NoiseNotAppliedError
 
 if TYPE_CHECKING:
@@ -80,14 +81,14 @@ class CircuitNoise:
     Args:
         source: Where the noise comes from, for reports.
         asked: Whether any rate is positive; a model of zeros is an explicitly noiseless run.
-        gate_errors: Aer `QuantumError` that follows instruction `name` on `qubits`.
+        gate_errors: Error that follows instruction `error_key` on its qubits.
         readout: Matrix (2, 2) of [prepared, observed] probabilities by qubit.
         left_out: Sentences on what the model does not contain.
     """
 
     source: str
     asked: bool
-    gate_errors: Mapping[tuple[str, tuple[int, ...]], Any]
+    gate_errors: Mapping[tuple[str, tuple[int, ...]], ErrorChannel]
     readout: Mapping[int, np.ndarray]
     left_out: tuple[str, ...] = ()
 
@@ -103,7 +104,7 @@ class CircuitNoise:
             name = instruction.operation.name
             qubits = tuple(circuit.find_bit(q).index for q in instruction.qubits)
             total[name] += 1
-            noisy[name] += (name, qubits) in self.gate_errors
+            noisy[name] += (error_key(instruction.operation), qubits) in self.gate_errors
         report = NoiseReport(
             source=self.source,
             gates=tuple(
@@ -125,28 +126,29 @@ class CircuitNoise:
 
     def transfer_matrices(self) -> InstructionErrors:
         """Return the errors as Pauli transfer matrices."""
-        from qiskit.quantum_info import PTM, SuperOp
+        from hardware.channels import InstructionErrors
 
-        from hardware.channels import InstructionErrors, transfer_matrix
-
-        seen: dict[int, np.ndarray] = {}
-        gates = {}
-        for key, error in self.gate_errors.items():
-            if id(error) not in seen:
-                seen[id(error)] = transfer_matrix(PTM(SuperOp(error)))
-            gates[key] = seen[id(error)]
+        gates = {key: channel.transfer_matrix() for key, channel in self.gate_errors.items()}
         return InstructionErrors(gates, self.readout)
 
     def aer_model(self) -> Any:
-        """Return the same errors as an Aer `NoiseModel`."""
+        """Return the same errors as an Aer `NoiseModel`; delays, which it knows otherwise, go."""
         from qiskit_aer.noise import NoiseModel
 
         model = NoiseModel(basis_gates=sorted({name for name, _ in self.gate_errors} | {"rz"}))
-        for (name, qubits), error in self.gate_errors.items():
-            model.add_quantum_error(error, name, qubits)
+        for (name, qubits), channel in self.gate_errors.items():
+            if not name.startswith("delay"):
+                model.add_quantum_error(channel.aer_error(), name, qubits)
         for qubit, confusion in self.readout.items():
             model.add_readout_error(confusion.tolist(), [qubit])
         return model
+
+
+def error_key(operation: Any) -> str:
+    """Return the name under which errors of an operation are kept; of a delay, with its length."""
+    if operation.name == "delay":
+        return f"delay {operation.duration} {operation.unit}"
+    return str(operation.name)
 
 
 def check_probability(value: float, name: str) -> float:
@@ -175,11 +177,9 @@ def depolarizing_noise(
         InvalidInputError: A rate outside [0, 1], or a gate outside the basis, which would
             silently be ideal.
     """
-    from qiskit_aer.noise import depolarizing_error
-
     p1, p2 = check_probability(p1, "one-qubit rate"), check_probability(p2, "two-qubit rate")
     readout = check_probability(readout, "read-out rate")
-    one, two = depolarizing_error(p1, 1), depolarizing_error(p2, 2)
+    one, two = ErrorChannel(1, p1), ErrorChannel(2, p2)
     errors = {}
     for instruction in circuit.data:
         name = instruction.operation.name
@@ -207,52 +207,47 @@ def calibrated_noise(
 ) -> CircuitNoise:
     """Return the noise of a backend's calibration, only for what a circuit uses.
 
-    Gate errors are Aer's: depolarising and thermal relaxation that together give the calibrated
-    infidelity. Read-out errors keep their asymmetry where the calibration has it.
+    Gate errors are depolarising and thermal relaxation that together give the calibrated
+    infidelity, as Aer's. Delays relax. Read-out errors keep their asymmetry where the calibration
+    has it.
 
     Args:
         backend: Backend with a calibrated target.
         circuit: Circuit of the backend's gates on qubits 0 … n-1.
         physical_qubits: The physical qubit behind each of the circuit's n qubits.
     """
-    from qiskit_aer.noise.device import basic_device_gate_errors
-
-    reduced = reduced_target(backend.target, circuit, physical_qubits)
-    errors = {
-        (name, tuple(qubits)): error
-        for name, qubits, error in basic_device_gate_errors(target=reduced)
-    }
+    target = backend.target
+    about = target.qubit_properties or [None] * target.num_qubits
+    errors = {}
+    idle = False
+    for instruction in circuit.data:
+        operation = instruction.operation
+        if operation.name == "barrier":
+            continue
+        qubits = tuple(circuit.find_bit(q).index for q in instruction.qubits)
+        physical = tuple(physical_qubits[q] for q in qubits)
+        error, duration = None, None
+        if operation.name == "delay":
+            idle = True
+            duration = _seconds(operation, target)
+        elif (properties := (target[operation.name] or {}).get(physical)) is not None:
+            error, duration = properties.error, properties.duration
+        channel = calibrated_channel(error, duration, [about[q] for q in physical])
+        if channel is not None:
+            errors[error_key(operation), qubits] = channel
     confusions = readout_confusions(backend, physical_qubits)
     return CircuitNoise(
         source=f"the calibration of {backend.name}",
         asked=True,
         gate_errors=errors,
         readout={q: matrix for q, matrix in enumerate(confusions) if matrix is not None},
-        left_out=(LEFT_OUT, NOT_SCHEDULED),
+        left_out=(LEFT_OUT,) if idle else (LEFT_OUT, NOT_SCHEDULED),
     )
 
 
-def reduced_target(
-    target: Target, circuit: QuantumCircuit, physical_qubits: Sequence[int]
-) -> Target:
-    """Return a target of the circuit's instructions alone, on its own qubit numbers."""
-    properties = target.qubit_properties
-    reduced = Target(
-        num_qubits=len(physical_qubits),
-        dt=target.dt,
-        qubit_properties=properties and [properties[q] for q in physical_qubits],
-    )
-    used: dict[str, dict[tuple[int, ...], Any]] = {}
-    for instruction in circuit.data:
-        name = instruction.operation.name
-        if name == "barrier":
-            continue
-        qubits = tuple(circuit.find_bit(q).index for q in instruction.qubits)
-        physical = tuple(physical_qubits[q] for q in qubits)
-        used.setdefault(name, {})[qubits] = target[name][physical]
-    for name, instances in used.items():
-        reduced.add_instruction(target.operation_from_name(name), instances, name=name)
-    return reduced
+def _seconds(delay: Any, target: Target) -> float:
+    scale = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "ps": 1e-12, "dt": target.dt or 0.0}
+    return float(delay.duration) * scale[delay.unit]
 
 
 def readout_confusions(

@@ -56,12 +56,14 @@ class PreparedCircuit:
         measured: The circuit's qubit behind each outcome bit.
         noise: Errors of this circuit's instructions, None for a noiseless target.
         report: What the noise touched, None for a noiseless target.
+        physical: The device's qubit behind each of the circuit's, None where there is no device.
     """
 
     circuit: QuantumCircuit
     measured: tuple[int, ...]
     noise: CircuitNoise | None = None
     report: NoiseReport | None = None
+    physical: tuple[int, ...] | None = None
 
 
 class ShotStreams:

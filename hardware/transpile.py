@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 
 from qiskit import transpile
 from qiskit.circuit import ClassicalRegister, QuantumCircuit
-from qiskit.transpiler import Target
 
 from hardware.errors import UnsupportedCircuitError
 
@@ -52,18 +51,6 @@ def measured_circuit(circuit: QuantumCircuit, measured: Sequence[int]) -> Quantu
     closed.add_register(ClassicalRegister(len(measured), OUTCOME))
     closed.measure(list(measured), list(range(len(measured))))
     return closed
-
-
-def transpile_measured(
-    circuit: QuantumCircuit, measured: Sequence[int], target: Target, optimization_level: int
-) -> QuantumCircuit:
-    """Transpile a circuit together with its measurements, so that layouts heed read-out errors."""
-    return transpile(
-        measured_circuit(circuit, measured),
-        target=target,
-        optimization_level=optimization_level,
-        seed_transpiler=TRANSPILER_SEED,
-    )
 
 
 def light_cone(circuit: QuantumCircuit, measured: Collection[int]) -> QuantumCircuit:

@@ -6,6 +6,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import PTM, SparsePauliOp, SuperOp
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, depolarizing_error, pauli_error, thermal_relaxation_error
+from qiskit_ibm_runtime.fake_provider import FakeLimaV2
 
 from hardware.channels import InstructionErrors, PauliProgram, transfer_matrix
 from hardware.emulation import CalibratedTarget, NoisyTarget
@@ -132,20 +133,18 @@ def test_exact_states_and_trajectories_agree(make: object) -> None:
 
 
 def test_a_calibration_equals_aer_with_the_whole_model() -> None:
-    from qiskit_ibm_runtime.fake_provider import FakeLimaV2
-
     work = ring_work()
     target = CalibratedTarget("lima")
     prepared = target.prepare(work.circuit, [0, 1])
     assert prepared.noise is not None
     sampler = Sampler(prepared, work.parameters, Method.PAULI)
     mine = sampler.probabilities(work.values)
-    # Oracle: the model of the whole device, symmetric read-out and all, on the same ISA circuit.
-    from hardware.backends import working_target
-    from hardware.transpile import transpile_measured
-
+    # Oracle: Aer's model of the whole device, on the same circuit where the device has it.
+    assert prepared.physical is not None
     backend = FakeLimaV2()
-    isa = transpile_measured(work.circuit, [0, 1], working_target(backend), 3)
+    isa = QuantumCircuit(5, 2)
+    isa.compose(prepared.circuit, prepared.physical, inplace=True)
+    isa.measure([prepared.physical[qubit] for qubit in prepared.measured], [0, 1])
     model = NoiseModel.from_backend(backend, readout_error=False)
     for qubit, values in enumerate(backend.properties().qubits):
         flips = {item.name: item.value for item in values}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from qiskit import transpile
 from qiskit.circuit import Parameter, QuantumCircuit
-from qiskit.quantum_info import SparsePauliOp
+from qiskit.quantum_info import PTM, SparsePauliOp, SuperOp
 from qiskit.transpiler import InstructionProperties
 from qiskit_aer.noise import NoiseModel
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
@@ -126,7 +126,10 @@ def test_reduced_calibration_equals_the_whole_one() -> None:
     assert {name for name, _ in noise.gate_errors} == {"sx", "x", "cx"}
     for (name, qubits), error in noise.gate_errors.items():
         physical = tuple(layout[q] for q in qubits)
-        assert error == whole._local_quantum_errors[name][physical]
+        expected = SuperOp(whole._local_quantum_errors[name][physical])
+        np.testing.assert_allclose(SuperOp(error.aer_error()).data, expected.data, atol=1e-12)
+        matrix = np.real(PTM(expected).data)
+        np.testing.assert_allclose(error.transfer_matrix(), matrix, atol=1e-12)
     measured = {name for name in isa.count_ops() if name not in ("rz", "measure")}
     assert measured == {name for name, _ in noise.gate_errors}
 
