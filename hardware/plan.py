@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -106,6 +106,7 @@ class JobPlan:
         circuits: ISA circuits of all tiles together.
         jobs: The jobs.
         notes: Sentences on what was decided and why.
+        about: What the caller wants to find again with the plan, JSON-able; part of its key.
     """
 
     workload_hash: str
@@ -120,6 +121,7 @@ class JobPlan:
     circuits: tuple[QuantumCircuit, ...]
     jobs: tuple[PlannedJob, ...]
     notes: tuple[str, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shots(self) -> int:

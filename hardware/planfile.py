@@ -115,6 +115,7 @@ def _entries(plan: JobPlan) -> dict[str, bytes]:
         ],
         "jobs": jobs,
         "notes": list(plan.notes),
+        "about": dict(plan.about),
     }
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     circuits = {
@@ -171,6 +172,7 @@ def _plan(document: dict[str, Any], entries: Mapping[str, bytes]) -> JobPlan:
         circuits=tuple(circuits),
         jobs=tuple(jobs),
         notes=tuple(document["notes"]),
+        about=document["about"],
     )
 
 
