@@ -28,8 +28,8 @@ from qiskit.quantum_info import SparsePauliOp
 from hardware.emulation import EmulatedTarget, SettingsEngine
 from hardware.errors import InvalidInputError
 from hardware.hashing import circuit_digest, observable_bytes
-from hardware.observables import Counts, Measurement
-from hardware.sampling import Sampler, ShotStreams
+from hardware.observables import Measurement
+from hardware.sampling import Sampler, ShotStreams, shot_by_shot
 from hardware.transpile import split_measurements
 
 
@@ -143,7 +143,7 @@ class EmulatedSampler(BaseSamplerV2):
         values = pub.parameter_values.as_array(parameters).reshape(num_rows, len(parameters))
         if bit_of_clbit:
             counts = sampler.sample(values, pub.shots, streams)
-            outcomes = _shot_by_shot(counts, streams.child(num_rows))
+            outcomes = shot_by_shot(counts, streams.child(num_rows))
         else:
             outcomes = np.zeros((num_rows, pub.shots), dtype=np.int64)
         registers = {}
@@ -186,12 +186,6 @@ def _split_by(items: np.ndarray, group: np.ndarray, num_groups: int) -> list[np.
     """Return the items of each group."""
     order = np.argsort(group, kind="stable")
     return np.split(items[order], np.cumsum(np.bincount(group, minlength=num_groups))[:-1])
-
-
-def _shot_by_shot(counts: Counts, streams: ShotStreams) -> np.ndarray:
-    """Return outcomes of every shot in random order, shape (N, shots)."""
-    table = np.repeat(counts.outcome, counts.count).reshape(counts.num_rows, counts.shots)
-    return streams.rng(0).permuted(table, axis=1)
 
 
 def _shots(target: EmulatedTarget, precision: float | None) -> int:

@@ -193,6 +193,12 @@ class Sampler:
         )
 
 
+def shot_by_shot(counts: Counts, streams: ShotStreams) -> np.ndarray:
+    """Return outcomes of every shot in random order, shape (N, shots)."""
+    table = np.repeat(counts.outcome, counts.count).reshape(counts.num_rows, counts.shots)
+    return streams.rng(0).permuted(table, axis=1)
+
+
 def _check_width(circuit: QuantumCircuit) -> None:
     if circuit.num_qubits > MAX_STATEVECTOR_QUBITS:
         raise UnsupportedCircuitError(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 
-from hardware.errors import InvalidInputError, UnknownTargetError, did_you_mean
+from hardware.errors import BudgetError, InvalidInputError, UnknownTargetError, did_you_mean
 from hardware.workload import Expectations, Workload
 
 
@@ -33,6 +34,8 @@ SYNTAX = {
     "shots": "shots:N",
     "noisy": "noisy:P1,P2[,READOUT][:N]",
     "aer": "aer:NAME[:N]",
+    "fake": "fake:NAME[:N]",
+    "ibm": "ibm:NAME[:N]",
 }
 
 
@@ -41,8 +44,10 @@ def parse_target(spec: str, *, seed: int | None = None) -> ExecutionTarget:
 
     ``shots:1024`` has ideal gates; ``noisy:0.001,0.01,0.02`` depolarises with λ = 0.001 after each
     one-qubit and 0.01 after each two-qubit gate and flips 2 % of the measured bits (`noise` says
-    what λ is); ``aer:fez`` has the calibration of `FakeFez`. A last ``:N`` sets the shots, 4096
-    by default. Aer and the IBM client are imported only where a target needs them.
+    what λ is); ``aer:fez`` has the calibration of `FakeFez`; ``fake:fez`` goes through the whole
+    path of planning, tiling and the client's primitives on a local double of it; ``ibm:NAME`` is
+    the device itself, which runs nothing without a budget. A last ``:N`` sets the shots, 4096 by
+    default. Aer and the IBM client are imported only where a target needs them.
 
     Raises:
         UnknownTargetError: The specification cannot be parsed.
@@ -72,7 +77,51 @@ def parse_target(spec: str, *, seed: int | None = None) -> ExecutionTarget:
         rates = [_number(text, spec) for text in fields[0].split(",")]
         _expect(len(rates) in (2, 3), kind, spec)
         return emulation.NoisyTarget(*rates, shots=shots, seed=seed)
+    if kind == "ibm":
+        return DeviceTarget(fields[0], shots)
+    if kind == "fake":
+        from hardware.fake import FakeTarget
+
+        return FakeTarget.of(fields[0], shots, seed)
     return emulation.CalibratedTarget(fields[0], shots=shots, seed=seed)
+
+
+@dataclass(frozen=True)
+class DeviceTarget:
+    """A real device, by name, or ``least_busy`` or ``best``: ``ibm:NAME[:N]``.
+
+    Only names the place: running there spends QPU time, so plan and submit with a budget.
+    """
+
+    backend: str
+    shots: int
+
+    @property
+    def spec(self) -> str:
+        """The canonical specification."""
+        return f"ibm:{self.backend}:{self.shots}"
+
+    def estimator(self) -> BaseEstimatorV2:
+        """Refuse."""
+        raise self._refusal()
+
+    def sampler(self) -> BaseSamplerV2:
+        """Refuse."""
+        raise self._refusal()
+
+    def run(self, workload: Workload) -> Expectations:
+        """Refuse.
+
+        Raises:
+            BudgetError: Always.
+        """
+        raise self._refusal()
+
+    def _refusal(self) -> BudgetError:
+        return BudgetError(
+            f"Expected a budget in QPU seconds for {self.backend}, got a call that has none: make "
+            "a plan, see its cost and submit it with a budget."
+        )
 
 
 def _expect(good: bool, kind: str, spec: str) -> None:

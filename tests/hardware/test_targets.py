@@ -14,6 +14,7 @@ from qiskit.quantum_info import SparsePauliOp
 
 from hardware.emulation import CalibratedTarget, NoisyTarget, ShotsTarget
 from hardware.errors import (
+    BudgetError,
     InvalidInputError,
     UnknownBackendError,
     UnknownTargetError,
@@ -57,9 +58,35 @@ class TestCalibrated(TargetContract):
         return parse_target("aer:manila:2000", seed=seed)
 
 
+class TestFake(TargetContract):
+    """Plan, tiles and the client's primitives; rows share a chip, so their shots depend on it."""
+
+    bias = 0.2
+    rows_alone = False
+
+    def make_target(self, seed: int | None = SEED) -> ExecutionTarget:
+        return parse_target("fake:manila:2000", seed=seed)
+
+
+def test_a_real_device_runs_nothing_without_a_budget() -> None:
+    target = parse_target("ibm:ibm_fez:100")
+    assert target.spec == "ibm:ibm_fez:100"
+    for spend in (lambda: target.run(workload()), target.estimator, target.sampler):
+        with pytest.raises(BudgetError, match="budget"):
+            spend()
+
+
 @pytest.mark.parametrize(
     "spec",
-    ["shots:1024", "noisy:0.001,0.01:4096", "noisy:0,0.25,0.1:7", "noisy:1e-05,1:1", "aer:fez:12"],
+    [
+        "shots:1024",
+        "noisy:0.001,0.01:4096",
+        "noisy:0,0.25,0.1:7",
+        "noisy:1e-05,1:1",
+        "aer:fez:12",
+        "fake:fez:12",
+        "ibm:ibm_fez:100",
+    ],
 )
 def test_canonical_specifications_survive_a_round_trip(spec: str) -> None:
     assert parse_target(spec).spec == spec
@@ -95,6 +122,10 @@ def test_shots_have_a_default_and_seeds_are_kept() -> None:
         ("noisy:0.1,0.1:0", InvalidInputError, "at least one shot"),
         ("aer:", UnknownTargetError, "aer:NAME"),
         ("aer::100", UnknownTargetError, "aer:NAME"),
+        ("fake:fezz", UnknownBackendError, "Did you mean 'fez'"),
+        ("fake:fez:none", UnknownTargetError, "whole number"),
+        ("fake:fez:0", InvalidInputError, "at least one shot"),
+        ("ibm:", UnknownTargetError, "ibm:NAME"),
         ("aer:fezz", UnknownBackendError, "Did you mean 'fez'"),
     ],
 )
