@@ -127,10 +127,11 @@ class _Worker:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip())
-            if line.strip() == "ready":
-                self.ready.set()
+        with self.process.stdout as said:
+            for line in said:
+                self.lines.append(line.rstrip())
+                if line.strip() == "ready":
+                    self.ready.set()
         self.ready.set()
 
     def finished(self) -> bool:
@@ -149,6 +150,7 @@ class _Worker:
         """Kill it; False if it had ended already."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(timeout=30)
+        self._reader.join(timeout=30)
         return self.process.returncode == -signal.SIGKILL
 
 
