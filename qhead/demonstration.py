@@ -59,21 +59,11 @@ class Demonstration:
 
 
 def quantum_head(seed: int) -> QuantumHead:
-    """Return the head of the demonstration.
+    """Return the head of the demonstration: the default one, but with nearest-neighbour gates.
 
-    The encoder is deep, for it is simulated whatever the target. The circuit behind it is narrow
-    and nearest-neighbour, so that a device runs it without routing and noise leaves something.
+    A device runs those without routing, so that its noise leaves something.
     """
-    return QuantumHead(
-        num_qubits=4,
-        num_layers=0,
-        connectivity=4,
-        num_reuploads=2,
-        num_encoders=1,
-        topology="chain",
-        encoder_layers=7,
-        seed=seed,
-    )
+    return QuantumHead(topology="chain", seed=seed)
 
 
 def controls(seed: int, max_parameters: int) -> dict[str, Any]:
