@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +25,19 @@ FORMAT = 1
 _DOCUMENT, _KEY = "plan.json", "key"
 #: A fixed date: the archive's bytes follow from its content.
 _DATE = (1980, 1, 1, 0, 0, 0)
+#: What reading an archive that is none, or a damaged one, may raise.
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    KeyError,
+    ValueError,
+    TypeError,
+    EOFError,
+    OSError,
+    NotImplementedError,  # an unknown compression
+    RuntimeError,  # an entry marked as encrypted
+)
 
 
 def plan_key(plan: JobPlan) -> str:
@@ -55,7 +70,7 @@ def parse_plan(data: bytes) -> JobPlan:
         key = entries.pop(_KEY).decode()
         document = json.loads(entries[_DOCUMENT])
         version = document["format"]
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError, OSError) as error:
+    except _UNREADABLE as error:
         raise PlanError(f"Expected a plan, got bytes that are none ({error}).") from error
     if version != FORMAT:
         raise PlanError(

@@ -1,0 +1,360 @@
+from __future__ import annotations
+
+import io
+import json
+import math
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.quantum_info import SparsePauliOp, Statevector
+
+from hardware.backends import fake_backend
+from hardware.composition import check_isa
+from hardware.errors import PlanError
+from hardware.options import JobLimits, Mitigation, PlanOptions
+from hardware.plan import JobPlan, load_plan
+from hardware.planning import plan
+from hardware.policy import Plan
+from hardware.unpacking import unpack
+from hardware.workload import Workload
+
+TWO = PlanOptions(shots=10, tiles=2)
+
+
+def head() -> QuantumCircuit:
+    circuit = QuantumCircuit(2)
+    for qubit in range(2):
+        circuit.ry(Parameter(f"x[{qubit}]"), qubit)
+    circuit.cx(0, 1)
+    circuit.ry(2 * Parameter("w[0]") + 0.1, 1)
+    return circuit
+
+
+def work(num_rows: int = 7, observables: tuple[SparsePauliOp, ...] | None = None) -> Workload:
+    values = np.random.default_rng(num_rows).uniform(-3, 3, (num_rows, 3))
+    values[:, 2] = 0.7  # a trained weight: the same in all rows
+    labels = observables or (SparsePauliOp("ZI"), SparsePauliOp(["ZZ", "II"], [1.0, 0.5]))
+    return Workload(head(), ("x[0]", "x[1]", "w[0]"), values, labels)
+
+
+def made(num_rows: int = 7, options: PlanOptions = TWO, backend: str = "guadalupe") -> JobPlan:
+    return plan(work(num_rows), fake_backend(backend), options)
+
+
+def test_a_plan_is_what_the_runner_asks_for() -> None:
+    found: Plan = made()
+    assert len(found.key) == 64
+    assert found.job_seconds[0] > 0
+    assert found.request(0).primitive == "sampler"
+
+
+@settings(max_examples=25, deadline=None)
+@given(num_rows=st.integers(1, 40), tiles=st.integers(1, 4), sets=st.integers(1, 9))
+def test_every_row_runs_once_and_carries_its_own_values(
+    num_rows: int, tiles: int, sets: int
+) -> None:
+    limits = JobLimits(executions=10 * sets)
+    found = made(num_rows, PlanOptions(shots=10, tiles=tiles, limits=limits))
+    workload = work(num_rows)
+    seen = []
+    for job in found.jobs:
+        assert job.executions <= limits.executions
+        (pub,) = job.pubs
+        assert pub.rows.shape[1] == tiles
+        seen += pub.rows[~pub.padded].tolist()
+        for tile in range(tiles):
+            for column, name in enumerate(pub.parameters):
+                prefix, own = name.split("/")
+                if prefix == f"t{tile}":
+                    expected = workload.named_values()[own][pub.rows[:, tile]]
+                    np.testing.assert_array_equal(pub.values[:, column], expected)
+    assert sorted(seen) == list(range(num_rows))
+    assert found.padding == -num_rows % tiles
+    # As few jobs as the limit allows.
+    assert len(found.jobs) == math.ceil(math.ceil(num_rows / tiles) / sets)
+
+
+def test_weights_are_bound_and_circuits_are_those_of_the_device() -> None:
+    found = made()
+    (circuit,) = found.circuits
+    names = {p.name for p in circuit.parameters}
+    assert names == {f"t{k}/x[{q}]" for k in range(2) for q in range(2)}
+    assert set(found.jobs[0].pubs[0].parameters) == names
+    check_isa(circuit, fake_backend("guadalupe").target)
+    assert [register.name for register in circuit.cregs] == ["t0", "t1"]
+    wrong = QuantumCircuit(16)
+    wrong.cx(0, 15)
+    with pytest.raises(PlanError, match="instructions of the device"):
+        check_isa(wrong, fake_backend("guadalupe").target)
+
+
+@pytest.mark.parametrize("backend", ["guadalupe", "sherbrooke", "fez"])
+def test_each_tile_of_the_composed_circuit_computes_its_row(backend: str) -> None:
+    # Sherbrooke has its two-qubit gates in one direction only.
+    found = plan(work(6), fake_backend(backend), replace(TWO, tiles=3))
+    pub, circuit = found.jobs[0].pubs[0], found.circuits[0].remove_final_measurements(inplace=False)
+    values = found.request(0).pubs[0][1][1]
+    bound = circuit.assign_parameters(dict(zip(circuit.parameters, values, strict=True)))
+    for tile in range(3):
+        ends = found.tiles[tile].ends
+        inside = sorted(found.tiles[tile].qubits)
+        part = QuantumCircuit(len(inside))
+        for step in bound.data:
+            qubits = [bound.find_bit(q).index for q in step.qubits]
+            if step.operation.name != "barrier" and qubits[0] in inside:
+                part.append(step.operation, [inside.index(q) for q in qubits])
+        row = int(pub.rows[1, tile])
+        own = dict(zip(("x[0]", "x[1]", "w[0]"), work(6).values[row], strict=True))
+        expected = Statevector(head().assign_parameters(own)).probabilities([0, 1])
+        place = [inside.index(end) for end in ends]
+        np.testing.assert_allclose(Statevector(part).probabilities(place), expected, atol=1e-9)
+
+
+def test_plans_are_pure_and_keys_tell_them_apart() -> None:
+    first = made()
+    assert first.key == made().key
+    assert first.to_bytes() == made().to_bytes()
+    others = [
+        made(8),
+        made(7, replace(TWO, shots=11)),
+        made(7, replace(TWO, tiles=3)),
+        made(7, replace(TWO, seed=1)),
+        made(7, replace(TWO, mitigation=Mitigation(dynamical_decoupling="XY4"))),
+        made(7, TWO, "mumbai"),
+        plan(work(7), fake_backend("guadalupe"), TWO, target="ibm:x"),
+    ]
+    assert len({first.key, *(other.key for other in others)}) == 1 + len(others)
+    assert first.workload_hash != others[1].workload_hash
+
+
+def test_another_process_makes_the_same_plan() -> None:
+    code = (
+        "import sys; sys.path.insert(0, 'tests/hardware')\n"
+        "from test_plan import made\nprint(made().key)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == made().key
+
+
+def test_plans_survive_being_bytes() -> None:
+    options = replace(TWO, mitigation=Mitigation(readout_inversion=True, twirl_gates=True), seed=3)
+    first = made(7, options)
+    again = load_plan(first.to_bytes())
+    assert again.key == first.key
+    assert again.to_bytes() == first.to_bytes()
+    assert again.options == first.options
+    assert again.tiles == first.tiles
+    assert again.cost == first.cost
+    assert again.summary() == first.summary()
+    assert again.calibration == first.calibration
+    np.testing.assert_array_equal(again.request(0).pubs[0][1], first.request(0).pubs[0][1])
+    assert again.circuits[0] == first.circuits[0]
+
+
+def edited(data: bytes, name: str, change: object) -> bytes:
+    source, target = zipfile.ZipFile(io.BytesIO(data)), io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        for entry in source.namelist():
+            content = source.read(entry)
+            archive.writestr(entry, change(content) if entry == name else content)  # type: ignore[operator]
+    return target.getvalue()
+
+
+def test_a_plan_edited_by_hand_is_refused() -> None:
+    data = made().to_bytes()
+
+    def fewer_shots(content: bytes) -> bytes:
+        document = json.loads(content)
+        document["jobs"][0]["qpu_seconds"] = 0.1
+        return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+    def other_values(content: bytes) -> bytes:
+        return content[:-1] + bytes([content[-1] ^ 1])
+
+    def newer(content: bytes) -> bytes:
+        return json.dumps({**json.loads(content), "format": 99}).encode()
+
+    with pytest.raises(PlanError, match="changed or damaged"):
+        load_plan(edited(data, "plan.json", fewer_shots))
+    with pytest.raises(PlanError, match="changed or damaged"):
+        load_plan(edited(data, "arrays/0/0/values.npy", other_values))
+    with pytest.raises(PlanError, match="changed or damaged"):
+        load_plan(edited(data, "circuits/0.qpy", other_values))
+    with pytest.raises(PlanError, match="another version"):
+        load_plan(edited(data, "plan.json", newer))
+    for garbage in (b"", b"not a plan", data[: len(data) // 2]):
+        with pytest.raises(PlanError, match="Expected a plan"):
+            load_plan(garbage)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**9))
+def test_a_flipped_byte_never_gives_another_plan(position: int) -> None:
+    data = bytearray(_BYTES)
+    data[position % len(data)] ^= 0x20
+    try:
+        found = load_plan(bytes(data))
+    except PlanError:
+        return
+    assert found.key == _KEY  # the byte was one of the archive's own, without meaning
+
+
+_PLAN = made()
+_BYTES, _KEY = _PLAN.to_bytes(), _PLAN.key
+
+
+def packed(outcomes: np.ndarray, bits: int) -> np.ndarray:
+    """Return outcomes (S, shots) as bytes of a bit array."""
+    width = -(-bits // 8)
+    return np.stack([(outcomes >> (8 * (width - 1 - i))) & 255 for i in range(width)], -1).astype(
+        np.uint8
+    )
+
+
+def answer(found: JobPlan, idx: int, outcome_of_row: np.ndarray) -> dict[str, np.ndarray]:
+    """Make up a job's arrays in which every shot of a row has the outcome given for it."""
+    arrays = {}
+    for index, pub in enumerate(found.jobs[idx].pubs):
+        for tile in range(len(found.tiles)):
+            outcomes = np.repeat(outcome_of_row[pub.rows[:, [tile]]], found.shots, axis=1)
+            arrays[f"{index}/t{tile}"] = packed(outcomes, 2)
+            arrays[f"{index}/t{tile}/bits"] = np.array(2)
+    return arrays
+
+
+def test_results_come_back_to_their_rows() -> None:
+    limits = JobLimits(executions=20)
+    found = made(7, PlanOptions(shots=10, tiles=2, limits=limits))
+    outcomes = np.array([0, 1, 2, 3, 3, 1, 0])  # bit 0 is qubit 0, bit 1 qubit 1
+    results = {idx: answer(found, idx, outcomes) for idx in range(len(found.jobs))}
+    assert len(results) == 2
+    values = found.unpack(results).values
+    signs = 1 - 2 * np.array([[b >> 1, (b & 1) ^ (b >> 1)] for b in outcomes])
+    np.testing.assert_array_equal(values, signs + np.array([0.0, 0.5]))
+    partial = found.unpack({1: results[1]})
+    assert partial.missing == (0, 1, 2, 3)
+    np.testing.assert_array_equal(partial.values[4:], values[4:])
+    assert any("4 of 7 rows" in note for note in partial.notes)
+    assert found.unpack({}).missing == tuple(range(7))
+
+
+def test_results_of_another_plan_are_refused() -> None:
+    found = made()
+    good = answer(found, 0, np.zeros(7, dtype=np.int64))
+    with pytest.raises(PlanError, match="got one of job 4"):
+        unpack(found, {4: good})
+    with pytest.raises(PlanError, match="no register"):
+        unpack(found, {0: {k: v for k, v in good.items() if "t1" not in k}})
+    with pytest.raises(PlanError, match="sets"):
+        unpack(found, {0: {k: v[:1] if v.ndim else v for k, v in good.items()}})
+    with pytest.raises(PlanError, match="bits"):
+        unpack(found, {0: {k: v if v.ndim else np.array(3) for k, v in good.items()}})
+
+
+def test_observables_in_several_bases_get_a_pub_each() -> None:
+    observables = (SparsePauliOp("ZI"), SparsePauliOp("XX"), SparsePauliOp("YI"))
+    found = plan(work(4, observables), fake_backend("guadalupe"), TWO)
+    assert len(found.jobs[0].pubs) == 3
+    assert found.jobs[0].executions == 3 * 2 * 10
+
+
+def test_the_overhead_of_mitigation_shows_in_the_cost() -> None:
+    plain = made(8, PlanOptions(shots=1000, tiles=2)).cost
+    assert plain.executions == 4 * 1000
+    inverted = made(
+        8, PlanOptions(shots=1000, tiles=2, mitigation=Mitigation(readout_inversion=True))
+    ).cost
+    assert inverted.executions == plain.executions + 2 * 1000
+    assert inverted.qpu_seconds > plain.qpu_seconds + 2 * 2.0
+    twirled = made(
+        8, PlanOptions(shots=1000, tiles=2, mitigation=Mitigation(twirl_gates=True))
+    ).cost
+    assert twirled.executions == 4 * 64 * 16  # 16 circuits of 64 shots each
+    folded = made(8, PlanOptions(shots=1000, tiles=2, mitigation=Mitigation(zne_factors=(1, 3, 5))))
+    assert folded.cost.executions == 3 * plain.executions
+    request = folded.request(0)
+    assert request.primitive == "estimator"
+    assert request.options["resilience"]["zne"] == {"noise_factors": [1, 3, 5]}
+    assert request.precision == pytest.approx(1000**-0.5)
+    _, observables, values = request.pubs[0]
+    assert len(observables) == 2 * 2  # tiles × observables
+    assert values.shape == (4, 4)
+    evs = np.arange(16.0).reshape(4, 4)
+    values = folded.unpack({0: {"0/evs": evs, "0/stds": evs + 1}})
+    np.testing.assert_array_equal(values.values[0::2], evs[:2].T)  # even rows ran on tile 0
+    np.testing.assert_array_equal(values.std_errors[1::2], evs[2:].T + 1)
+
+
+def test_time_and_payload_limit_jobs_too() -> None:
+    base = made(40, PlanOptions(shots=1000, tiles=1))
+    (job,) = base.jobs
+    halves = made(
+        40,
+        PlanOptions(
+            shots=1000, tiles=1, limits=JobLimits(seconds=2 + (job.qpu_seconds - 2) * 0.51)
+        ),
+    )
+    assert [len(each.pubs[0].rows) for each in halves.jobs] == [20, 20]
+    bytes_each = base.jobs[0].payload_bytes - base.jobs[0].pubs[0].values.size * 32 // 3
+    small = made(
+        40,
+        PlanOptions(shots=1000, tiles=1, limits=JobLimits(payload_bytes=bytes_each + 10 * 22)),
+    )
+    assert len(small.jobs) == 4
+    with pytest.raises(PlanError, match="one set of rows"):
+        made(2, PlanOptions(shots=1000, limits=JobLimits(executions=999)))
+
+
+def test_tiling_is_ten_times_cheaper() -> None:
+    options = PlanOptions(shots=4096, tiles=1)
+    alone = plan(work(1000), fake_backend("fez"), options).cost
+    tiled = plan(work(1000), fake_backend("fez"), replace(options, tiles=None)).cost
+    assert alone.qpu_seconds / tiled.qpu_seconds > 10
+
+
+def test_what_cannot_be_planned_is_refused() -> None:
+    backend = fake_backend("manila")
+    with pytest.raises(PlanError, match="identity"):
+        plan(work(3, (SparsePauliOp("II"),)), backend)
+    wide = QuantumCircuit(6)
+    wide.h(range(6))
+    too_wide = Workload(wide, (), np.zeros((1, 0)), (SparsePauliOp("Z" * 6),))
+    with pytest.raises(PlanError, match="5 qubits"):
+        plan(too_wide, backend)
+    with pytest.raises(PlanError, match="from 0 to 0"):
+        made().request(1)
+    for bad in (
+        lambda: PlanOptions(shots=0),
+        lambda: PlanOptions(tiles=0),
+        lambda: PlanOptions(max_error_ratio=0.5),
+        lambda: PlanOptions(spare_qubits=-1),
+        lambda: PlanOptions(optimization_level=4),
+        lambda: JobLimits(executions=0),
+        lambda: Mitigation(dynamical_decoupling="ZZ"),  # type: ignore[arg-type]
+        lambda: Mitigation(zne_factors=(1,)),
+        lambda: Mitigation(num_randomizations=0),
+        lambda: Mitigation(readout_inversion=True, zne_factors=(1, 3)),
+    ):
+        with pytest.raises(PlanError, match="Expected"):
+            bad()
+
+
+def test_qubits_outside_the_light_cone_take_no_room() -> None:
+    wide = QuantumCircuit(8)
+    wide.compose(head(), [3, 4], inplace=True)
+    wide.h([0, 1, 2, 5, 6, 7])
+    wide.cx(5, 6)
+    values = work(4).values
+    workload = Workload(wide, ("x[0]", "x[1]", "w[0]"), values, (SparsePauliOp("IIIZIIII"),))
+    found = plan(workload, fake_backend("guadalupe"), TWO)
+    assert {len(tile.qubits) for tile in found.tiles} == {2}
+    assert found.tiles[0].ends[0] == -1
+    assert found.tiles[0].ends[4] in found.tiles[0].qubits
+    assert any("2 of the circuit's 8 qubits" in note for note in found.notes)

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+import rustworkx as rx
+from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.quantum_info import Operator
+
+from hardware.backends import fake_backend, working_target
+from hardware.composition import on_region
+from hardware.errors import PlanError
+from hardware.layouts import Device, fit, prices
+from hardware.options import PlanOptions
+from hardware.packing import pack
+from hardware.regions import connected_regions, sort_into_shapes
+from hardware.tiling import candidates, tile
+
+GRID = [(3 * r + c, 3 * r + c + 1) for r in range(4) for c in range(2)]
+GRID += [(3 * r + c, 3 * r + c + 3) for r in range(3) for c in range(3)]
+
+
+def chain(num_qubits: int) -> QuantumCircuit:
+    circuit = QuantumCircuit(num_qubits)
+    for qubit in range(num_qubits):
+        circuit.ry(Parameter(f"x[{qubit}]"), qubit)
+    for qubit in range(num_qubits - 1):
+        circuit.cx(qubit, qubit + 1)
+    return circuit
+
+
+def ring(num_qubits: int) -> QuantumCircuit:
+    circuit = chain(num_qubits)
+    circuit.cx(num_qubits - 1, 0)
+    return circuit
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 5])
+def test_every_connected_region_is_found_once(size: int) -> None:
+    graph = rx.PyGraph()
+    graph.add_nodes_from(range(12))
+    graph.add_edges_from_no_data(GRID)
+    expected = {
+        region
+        for region in combinations(range(12), size)
+        if rx.is_connected(graph.subgraph(list(region)))
+    }
+    found = connected_regions(12, GRID, size)
+    assert len(found) == len(expected)
+    assert set(found) == expected
+
+
+def test_an_enumeration_over_its_limit_takes_some_from_everywhere() -> None:
+    found = connected_regions(12, GRID, 4, limit=24)
+    assert len(found) == len(set(found)) <= 24
+    assert len({region[0] for region in found}) > 6
+
+
+def test_shapes_are_classes_of_isomorphic_regions() -> None:
+    regions = connected_regions(12, GRID, 4)
+    shapes = sort_into_shapes(regions, GRID)
+    # Of the five tetrominoes as graphs, I, L and S are one path: path, star and square remain.
+    assert sorted(len(shape.edges) for shape in shapes) == [3, 3, 4]
+    linked = {frozenset(edge) for edge in GRID}
+    for shape in shapes:
+        for laying in shape.layings:
+            placed = {frozenset((int(laying[a]), int(laying[b]))) for a, b in shape.edges}
+            inside = {e for e in linked if e <= set(laying.tolist())}
+            assert placed == inside
+    covered = {tuple(sorted(laying)) for shape in shapes for laying in shape.layings.tolist()}
+    assert covered == set(regions)
+
+
+def test_the_price_is_that_of_the_placed_circuit() -> None:
+    target = working_target(fake_backend("guadalupe"))
+    device, circuit = Device.of(target), ring(5)
+    shapes = sort_into_shapes(connected_regions(16, device.edges, 5), device.edges)
+    shape = shapes[0]
+    fitted = fit(circuit, shape, device, 3)
+    no_decay = np.zeros(16)
+    quiet = Device(**{**device.__dict__, "decay": no_decay})
+    for index in (0, len(shape.layings) - 1):
+        laying = [int(q) for q in shape.layings[index]]
+        placed = on_region(fitted.circuit, laying, target)
+        success = 1.0
+        for step in placed.data:
+            where = tuple(placed.find_bit(q).index for q in step.qubits)
+            success *= 1 - (target[step.operation.name][where].error or 0.0)
+        for qubit in (0, 3):
+            success *= 1 - target["measure"][laying[fitted.final[qubit]],].error
+        price = prices(fitted, shape, quiet, [0, 3])[index]
+        assert np.exp(-price) == pytest.approx(success, rel=1e-9)
+        assert prices(fitted, shape, device, [0, 3])[index] > price  # idle time costs too
+
+
+def test_the_transpiled_circuit_does_what_the_original_does() -> None:
+    device, circuit = Device.of(working_target(fake_backend("guadalupe"))), ring(4)
+    values = {f"x[{i}]": 0.3 * i + 0.1 for i in range(4)}
+    for shape in sort_into_shapes(connected_regions(16, device.edges, 4), device.edges):
+        fitted = fit(circuit, shape, device, 3)
+        bound = fitted.circuit.assign_parameters(values)
+        ends = fitted.circuit.layout.initial_index_layout(), fitted.final
+        logical = QuantumCircuit(4)
+        logical.compose(circuit.assign_parameters(values), ends[0], inplace=True)
+        # The final permutation takes the qubit laid out at i to where it ends.
+        order = [0] * 4
+        for start, end in zip(*ends, strict=True):
+            order[start] = end
+        permuted = Operator(logical).apply_permutation(order, front=False)
+        assert Operator(bound).equiv(permuted)
+
+
+@pytest.mark.parametrize("buffer", [False, True])
+def test_tiles_share_no_qubit_and_with_a_buffer_no_edge(buffer: bool) -> None:
+    target = working_target(fake_backend("fez"))
+    tiling = tile(chain(6), [5], target, 1000, PlanOptions(buffer=buffer))
+    used = [qubit for each in tiling.tiles for qubit in each.qubits]
+    assert len(used) == len(set(used))
+    assert len(tiling.tiles) >= (12 if buffer else 16)
+    owner = {q: i for i, each in enumerate(tiling.tiles) for q in each.qubits}
+    joined = [
+        (a, b) for a, b in tiling.device.edges
+        if a in owner and b in owner and owner[a] != owner[b]
+    ]  # fmt: skip
+    assert bool(joined) != buffer
+    errors = [each.expected_error for each in tiling.tiles]
+    assert errors == sorted(errors)
+
+
+def test_edges_and_qubits_that_do_not_work_are_never_used() -> None:
+    backend = fake_backend("fez")
+    dead = {q for q, p in backend.target["cz"].items() if p.error and p.error >= 0.5}
+    assert dead  # the calibration has some
+    tiling = tile(ring(6), list(range(6)), working_target(backend), 1000, PlanOptions(tiles=12))
+    for each, fitted in zip(tiling.tiles, tiling.fitted, strict=True):
+        for step in fitted.circuit.data:
+            pair = tuple(each.qubits[fitted.circuit.find_bit(q).index] for q in step.qubits)
+            assert pair not in dead
+            assert pair[::-1] not in dead
+
+
+def test_automatic_tiles_are_good_enough_and_no_more_than_needed() -> None:
+    target = working_target(fake_backend("fez"))
+    many = tile(chain(8), [7], target, 1000, PlanOptions())
+    best = min(each.expected_error for each in tile(chain(8), [7], target, 1, PlanOptions()).tiles)
+    bound = 1 - (1 - best) ** 2  # twice the expected errors of the best
+    assert max(each.expected_error for each in many.tiles) <= bound + 1e-9
+    few = tile(chain(8), [7], target, 20, PlanOptions())
+    rounds = -(-20 // len(many.tiles))
+    assert len(few.tiles) == -(-20 // rounds)
+    assert len(tile(chain(8), [7], target, 1, PlanOptions()).tiles) == 1
+
+
+def test_nineteen_tiles_of_eight_qubits_fit_on_a_heavy_hex_chip() -> None:
+    tiling = tile(
+        chain(8), [7], working_target(fake_backend("fez")), 10**6, PlanOptions(max_error_ratio=1e9)
+    )
+    assert len(tiling.tiles) == 19
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("buffer", "expected"), [(False, 15), (True, 13)])
+def test_fifteen_tiles_of_ten_qubits_fit(buffer: bool, expected: int) -> None:
+    options = PlanOptions(max_error_ratio=1e9, buffer=buffer, solver_seconds=100)
+    tiling = tile(chain(10), [9], working_target(fake_backend("fez")), 10**6, options)
+    assert len(tiling.tiles) == expected
+
+
+def test_a_packing_out_of_time_falls_back_to_a_valid_one() -> None:
+    device = Device.of(working_target(fake_backend("fez")))
+    found = candidates(chain(8), [7], device, PlanOptions())
+    packing = pack(
+        found.layings, found.prices, device.edges, count=None, buffer=False, seconds=1e-6
+    )
+    used = [qubit for index in packing.chosen for qubit in found.layings[index]]
+    assert not packing.exact
+    assert len(packing.chosen) >= 10
+    assert len(used) == len(set(used))
+
+
+def test_packing_finds_what_greedy_misses() -> None:
+    # A path of six: the cheapest pair, in the middle, blocks the two others that fit together.
+    regions = [(2, 3), (0, 1, 2), (3, 4, 5)]
+    edges = [(i, i + 1) for i in range(5)]
+    price = np.array([0.1, 0.2, 0.2])
+    packing = pack(regions, price, edges, count=None, buffer=False, seconds=5)
+    assert (packing.chosen, packing.exact) == ((1, 2), True)
+    assert pack(regions, price, edges, count=1, buffer=False, seconds=5).chosen == (0,)
+    assert pack(regions, price, edges, count=None, buffer=True, seconds=5).chosen == (0,)
+
+
+@pytest.mark.slow
+def test_spare_qubits_help_a_ring() -> None:
+    target, circuit = working_target(fake_backend("fez")), ring(10)
+    for _ in range(2):
+        for reach in (1, 2):
+            for qubit in range(10):
+                circuit.cx(qubit, (qubit + reach) % 10)
+    tight = tile(circuit, [0], target, 1, PlanOptions(tiles=1))
+    loose = tile(circuit, [0], target, 1, PlanOptions(tiles=1, spare_qubits=2))
+    assert loose.fitted[0].num_two_qubit_gates < tight.fitted[0].num_two_qubit_gates
+    assert loose.tiles[0].expected_error < tight.tiles[0].expected_error
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    target = working_target(fake_backend("manila"))
+    with pytest.raises(PlanError, match="6 connected working qubits"):
+        tile(chain(6), [5], target, 10, PlanOptions())
+    with pytest.raises(PlanError, match="room for 2 tiles of 3"):
+        tile(chain(3), [2], target, 10, PlanOptions(tiles=2))
