@@ -299,8 +299,8 @@ class Books:
 def spending(db: sqlite3.Connection, run_id: str) -> Spending:
     """Return what a run has cost and may still cost, in QPU seconds.
 
-    A job on the platform counts with what was reserved for it until the platform has said what it
-    charged, and so does each earlier attempt and each duplicate of it.
+    A job under way counts with what was reserved for it. One that has ended counts with its
+    estimate until the platform has said what it charged; so do earlier attempts and duplicates.
     """
     charged = db.execute(
         "SELECT coalesce(sum(r.charged_seconds), 0) FROM remote_jobs r "
@@ -308,7 +308,8 @@ def spending(db: sqlite3.Connection, run_id: str) -> Spending:
         (run_id,),
     ).fetchone()[0]
     uncharged = db.execute(
-        "SELECT coalesce(sum(coalesce(j.reserved_seconds, j.estimate_seconds)), 0) "
+        "SELECT coalesce(sum(CASE WHEN j.state = 'submitted' AND j.remote_id = r.remote_id "
+        "THEN coalesce(j.reserved_seconds, j.estimate_seconds) ELSE j.estimate_seconds END), 0) "
         "FROM remote_jobs r "
         "JOIN tags t ON t.tag = r.tag JOIN jobs j ON j.run_id = t.run_id AND j.idx = t.idx "
         "WHERE t.run_id = ? AND r.charged_seconds IS NULL",

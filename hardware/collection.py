@@ -53,10 +53,9 @@ class Collector:
                 self.problems.pop(job.idx, None)
         return bool(ended)
 
-    def stuck(self, tries: int) -> bool:
-        """Whether nothing but jobs that failed to be fetched so often is left under way."""
-        under_way = self._ledger.jobs(self._run, "planned", "submitting", "submitted")
-        return bool(under_way) and all(self._failures[job.idx] >= tries for job in under_way)
+    def troubled(self, idx: int) -> bool:
+        """Whether a job failed so often to be looked at or fetched that it is given up for now."""
+        return self._failures[idx] >= self._sender.policy.tries
 
     def _look(self, job: JobRecord) -> bool:
         if not job.verified:
@@ -146,12 +145,13 @@ class Rounds:
         self._sender, self._collector, self._on_progress = sender, collector, on_progress
         self._until = math.inf if timeout is None else sender.clock.now() + timeout
         self._failures = 0
+        self._blocked = False
         self._budget: BudgetError | None = None
         self.problems: dict[int, str] = {}
 
     def run(self) -> RunStatus:
         """Go round until the run is finished, the time is up or only trouble is left."""
-        sender, tries = self._sender, self._sender.policy.tries
+        sender = self._sender
         shortest, longest = sender.policy.poll
         pause = shortest
         while True:
@@ -163,13 +163,22 @@ class Rounds:
                 self._on_progress(status)
             if status.finished or sender.clock.now() >= self._until:
                 return status
-            if self._collector.stuck(tries):
+            if self._hopeless(status):
+                if self._budget is not None:
+                    raise self._budget
                 return status
-            if self._budget and not (status.jobs.get("submitted") or status.jobs.get("submitting")):
-                raise self._budget
             pause = shortest if progressed else min(pause * 1.5, longest)
             nap = pause if wait is None else min(pause, wait)
             sender.clock.sleep(max(0.0, min(nap, self._until - sender.clock.now())))
+
+    def _hopeless(self, status: RunStatus) -> bool:
+        """Whether waiting longer brings nothing: what is under way makes trouble, or none is."""
+        under_way = self._sender.ledger.jobs(self._sender.run_id, "submitting", "submitted")
+        if not all(self._collector.troubled(job.idx) for job in under_way):
+            return False
+        if self._budget is not None or not status.jobs.get("planned"):
+            return True
+        return self._blocked and bool(under_way)
 
     def _round(self) -> tuple[float | None, bool]:
         """Recover, collect and send once; a failing platform is tried again a few times."""
@@ -177,9 +186,13 @@ class Rounds:
         try:
             self._sender.recover()
             progressed = self._collector.look_once()
-            if self._budget is None:
+            if self._budget is None or progressed:
+                # What has ended may have used less than its share of the budget.
+                self._budget = None
+                self.problems.pop(-1, None)
                 claim = self._sender.advance()
                 wait = claim.wait_seconds
+                self._blocked = claim.blocked is not None and wait is None
             self._failures = 0
         except BudgetError as error:
             self._budget = error  # what has been sent is still worth waiting for

@@ -237,7 +237,8 @@ def resume(
 
     Raises:
         RunStateError: The run was cancelled, or it ran elsewhere.
-        BudgetError: The budget is negative or does not cover what is left.
+        BudgetError: The budget is negative, or it does not cover what is left and nothing is under
+            way that may use less than its share of it.
         AccountError, ServiceError: The platform failed; resume again later.
     """
     if budget_seconds is not None and (not math.isfinite(budget_seconds) or budget_seconds < 0):
@@ -249,9 +250,15 @@ def resume(
         collector = Collector(sender)
         collector.tidy()
         ledger.reopen(run.id, cancelled_too=resubmit_cancelled, budget_seconds=budget_seconds)
-        sender.advance(sender.policy.patience)
+        problems = {}
+        try:
+            sender.advance(sender.policy.patience)
+        except BudgetError as error:
+            if not ledger.jobs(run.id, "submitted"):
+                raise
+            problems[-1] = str(error)  # what is under way may use less than its share
         ledger.settle(run.id)
-    return run_status(ledger, run.id, {})
+    return run_status(ledger, run.id, problems)
 
 
 def cancel(

@@ -721,3 +721,36 @@ def test_neither_key_nor_account_name_reach_the_ledger(tmp_path):
     assert b"[removed]" in written
     for secret in (API_KEY, CRN, *bench.double.answers.tokens):
         assert secret.encode() not in written
+
+
+def test_a_budget_that_is_held_by_jobs_under_way_is_waited_for(tmp_path, expected):
+    faults = FaultPlan({("submit", 1): EndJob("Failed")})
+    with Bench(tmp_path, faults=faults) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan(), budget=8.0)
+        first, second = bench.cloud.jobs.values()
+        second.ready_at = float("inf")
+        bench.cloud.release()
+        with bench.cloud.changed:
+            assert bench.cloud.changed.wait_for(lambda: first.status == "Failed", 10)
+        bench.faults.always["metrics"] = Reply(500)
+        bench.collect(run, timeout=0)
+        with bench.ledger.writing() as db:  # as after a long run whose last jobs hold what is left
+            db.execute("UPDATE jobs SET reserved_seconds = 7 WHERE idx = 1")
+        status = bench.resume(run)
+        assert "budget of 8 s" in status.problems[-1]
+        assert bench.states(run) == ["planned", "submitted"]
+        bench.faults.always.clear()
+        assert not bench.collect(run, timeout=0.3).finished
+        second.ready_at = 0.0
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
+
+
+def test_collecting_ends_where_only_trouble_is_left(tmp_path):
+    policy = dataclasses.replace(QUICK, pace=Pace(max_pending=1))
+    with Bench(tmp_path, faults=FaultPlan(always={"result": Garble()}), policy=policy) as bench:
+        run = bench.submit(plan())
+        status = bench.collect(run, timeout=None)
+        assert bench.states(run) == ["submitted", "planned"]
+        assert set(status.problems) == {0}

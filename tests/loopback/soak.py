@@ -194,13 +194,13 @@ def _undisturbed(jobs: int, path: Path) -> dict[int, dict[str, np.ndarray]]:
     from hardware import runner
     from hardware.ibm import PlatformDevice
     from loopback.plans import load_tiny
-    from loopback.worker import BUDGET, PATIENT
+    from loopback.worker import BUDGET_A_JOB, PATIENT
 
     with Loopback(Cloud()) as double, Ledger(path) as ledger:
         device = PlatformDevice(double.service(), "ibm_manila")
         plan = TinyPlan(jobs=jobs)
         run = runner.submit(
-            plan, ledger=ledger, device=device, budget_seconds=BUDGET, policy=PATIENT
+            plan, ledger=ledger, device=device, budget_seconds=jobs * BUDGET_A_JOB, policy=PATIENT
         )
         runner.collect(run, ledger=ledger, device=device, load=load_tiny, policy=PATIENT)
         return runner.results(run, ledger=ledger)

@@ -12,11 +12,11 @@ import time
 
 from hardware import runner
 from hardware.account import open_service
-from hardware.errors import RunError
+from hardware.errors import BudgetError, RunError
 from hardware.ibm import PlatformDevice
 from hardware.ledger import Ledger, Pace
 from hardware.policy import Policy
-from loopback.plans import TinyPlan, load_tiny
+from loopback.plans import SECONDS_A_JOB, TinyPlan, load_tiny
 from loopback.server import account
 
 MAX_PENDING = 20
@@ -28,7 +28,8 @@ PATIENT = Policy(
     tries=4,
     poll=(0.1, 0.5),
 )
-BUDGET = 1e5  # seconds
+#: Twice the estimate: retries fit, and the budget is felt.
+BUDGET_A_JOB = 2 * SECONDS_A_JOB
 
 
 def _begin(ledger: Ledger, device: PlatformDevice, jobs: int) -> str:
@@ -36,7 +37,11 @@ def _begin(ledger: Ledger, device: PlatformDevice, jobs: int) -> str:
     if runs:
         return runs[0].id
     return runner.submit(
-        TinyPlan(jobs=jobs), ledger=ledger, device=device, budget_seconds=BUDGET, policy=PATIENT
+        TinyPlan(jobs=jobs),
+        ledger=ledger,
+        device=device,
+        budget_seconds=jobs * BUDGET_A_JOB,
+        policy=PATIENT,
     )
 
 
@@ -55,7 +60,7 @@ def work(path: str, jobs: int) -> None:
                     status = runner.collect(run, policy=PATIENT, timeout=5.0, **means)
                     if status.state == "done" and status.spending.in_flight == 0:
                         return
-            except RunError as error:
+            except (RunError, BudgetError) as error:
                 print(type(error).__name__, flush=True)
                 time.sleep(0.2)
 
