@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from qiskit.circuit import ClassicalRegister, Parameter, QuantumCircuit
+from qiskit.quantum_info import SparsePauliOp
+from qiskit_aer import AerSimulator
+from qiskit_aer.noise import NoiseModel
+from qiskit_ibm_runtime.fake_provider import FakeManilaV2
+
+from hardware.devices import JobRequest, run_locally
+from hardware.emulation import CalibratedTarget
+from hardware.errors import UnsupportedCircuitError
+from hardware.fake import FakeTarget, local_device
+from hardware.local import ComponentSimulator, components
+from hardware.noise import readout_confusions
+from hardware.options import Mitigation, PlanOptions
+from hardware.workload import Workload
+
+SHOTS = 20_000
+
+
+def two_parts() -> QuantumCircuit:
+    """An entangled pair on qubits 0 and 1, and another on 3 and 4, in Manila's gates."""
+    circuit = QuantumCircuit(5)
+    for register, (a, b) in {"left": (0, 1), "right": (3, 4)}.items():
+        circuit.sx(a)
+        circuit.rz(Parameter(register), a)
+        circuit.sx(a)
+        circuit.cx(a, b)
+        circuit.add_register(ClassicalRegister(2, register))
+    circuit.measure([0, 1, 3, 4], [0, 1, 2, 3])
+    return circuit
+
+
+def test_a_circuit_falls_into_its_connected_parts() -> None:
+    parts = components(two_parts(), FakeManilaV2())
+    assert [part.clbits for part in parts] == [(0, 1), (2, 3)]
+    assert [part.prepared.physical for part in parts] == [(0, 1), (3, 4)]
+    assert all(part.prepared.report.num_errors == 5 for part in parts)  # type: ignore[union-attr]
+
+
+def test_parts_together_equal_the_whole() -> None:
+    circuit, backend = two_parts(), FakeManilaV2()
+    values = {"left": 0.7, "right": -1.1}
+    binds = [{p: [values[p.name]] for p in circuit.parameters}]
+    simulator = ComponentSimulator.of(backend)
+    memory = simulator.run(
+        circuit, parameter_binds=binds, shots=SHOTS, seed_simulator=1
+    ).result().results[0].data.memory  # fmt: skip
+    mine = np.bincount([int(text, 16) for text in memory], minlength=16) / SHOTS
+    # Oracle: Aer with the whole device's model on all five qubits, exact probabilities.
+    model = NoiseModel.from_backend(backend, readout_error=False)
+    unitary = circuit.remove_final_measurements(inplace=False)
+    unitary.save_probabilities([0, 1, 3, 4])
+    whole = AerSimulator(method="density_matrix", noise_model=model, max_parallel_threads=1)
+    expected = whole.run(unitary, parameter_binds=binds).result().data(0)["probabilities"]
+    tensor = expected.reshape(2, 2, 2, 2)  # qubits 4, 3, 1, 0
+    for axis, matrix in enumerate(readout_confusions(backend, [4, 3, 1, 0])):
+        tensor = np.moveaxis(np.tensordot(tensor, matrix, axes=([axis], [0])), -1, axis)
+    sigma = np.sqrt(tensor.ravel() * (1 - tensor.ravel()) / SHOTS)
+    assert (np.abs(mine - tensor.ravel()) < 5 * sigma + 1e-9).all()
+
+
+def test_shots_of_different_parts_are_independent() -> None:
+    simulator = ComponentSimulator.of(FakeManilaV2())
+    circuit = two_parts()
+    binds = [{p: [np.pi / 2] for p in circuit.parameters}]
+    memory = simulator.run(circuit, parameter_binds=binds, shots=SHOTS, seed_simulator=2).result()
+    bits = np.array([int(text, 16) for text in memory.results[0].data.memory])
+    left, right = 1 - 2 * (bits & 1), 1 - 2 * ((bits >> 2) & 1)
+    assert abs(np.mean(left * right) - left.mean() * right.mean()) < 5 / np.sqrt(SHOTS)
+    halves = left[: SHOTS // 2].mean() - left[SHOTS // 2 :].mean()
+    assert abs(halves) < 5 * 2 / np.sqrt(SHOTS)  # in no order
+
+
+def test_jobs_go_through_the_clients_primitives_and_repeat_with_their_seed() -> None:
+    device = local_device("manila")
+    circuit = two_parts()
+    values = np.array([[0.1, 0.2], [1.0, 2.0], [3.0, -1.0]])
+    request = JobRequest("sampler", ((circuit, values),), shots=50, seed=5)
+    first, again = device.fetch("a", request), device.fetch("a", request)
+    other = device.fetch("a", JobRequest("sampler", ((circuit, values),), shots=50, seed=6))
+    assert first["0/left"].shape == (3, 50, 1)
+    assert first.keys() == {"0/left", "0/left/bits", "0/right", "0/right/bits"}
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert not np.array_equal(first["0/left"], other["0/left"])
+
+
+def test_idle_time_decays_where_the_circuit_says_how_long_it_is() -> None:
+    backend = FakeManilaV2()
+    circuit = QuantumCircuit(5, 1)
+    circuit.x(0)
+    t1 = backend.target.qubit_properties[0].t1
+    circuit.delay(t1, 0, unit="s")
+    circuit.measure(0, 0)
+    simulator = ComponentSimulator.of(backend)
+    result = run_locally(JobRequest("sampler", (circuit,), shots=SHOTS, seed=1), simulator)
+    share = result[0].data.c.get_counts().get("1", 0) / SHOTS  # type: ignore[index]
+    matrix = readout_confusions(backend, [0])[0]
+    assert matrix is not None
+    stays = np.exp(-1.0)
+    expected = stays * matrix[1, 1] + (1 - stays) * matrix[0, 1]
+    assert abs(share - expected) < 5 * np.sqrt(0.25 / SHOTS) + 1e-3  # X itself has an error
+
+
+def test_what_cannot_be_split_is_refused() -> None:
+    circuit = QuantumCircuit(5, 2)
+    circuit.measure(0, 0)
+    circuit.x(0)
+    with pytest.raises(UnsupportedCircuitError, match="after"):
+        components(circuit, FakeManilaV2())
+    twice = QuantumCircuit(5, 2)
+    twice.measure(0, 0)
+    twice.measure(0, 1)
+    with pytest.raises(UnsupportedCircuitError, match="once"):
+        components(twice, FakeManilaV2())
+
+
+def ring_work(num_rows: int = 24) -> Workload:
+    circuit = QuantumCircuit(4)
+    names = []
+    for layer in range(2):
+        for qubit in range(4):
+            names.append(f"w[{layer},{qubit}]")
+            circuit.ry(Parameter(names[-1]), qubit)
+        for qubit in range(4):
+            circuit.cx(qubit, (qubit + 1) % 4)
+    values = np.random.default_rng(3).uniform(-3, 3, (num_rows, 8))
+    observables = (SparsePauliOp("IIIZ"), SparsePauliOp("ZZII"), SparsePauliOp("IXIX"))
+    return Workload(circuit, tuple(names), values, observables)
+
+
+def test_tiled_untiled_and_fast_emulation_agree() -> None:
+    # Between tiles calibrations differ: 40,000 shots of the best tile are the reference, and the
+    # tiled run is allowed the spread of the tiles' errors on top of its shot noise.
+    work = ring_work()
+    reference = CalibratedTarget("fez", shots=40_000, seed=1).run(work)
+    alone = FakeTarget("fez", PlanOptions(shots=2000, seed=2, tiles=1)).run(work)
+    scores = (alone.values - reference.values) / np.hypot(alone.std_errors, reference.std_errors)
+    assert np.abs(scores).max() < 4.5
+    target = FakeTarget("fez", PlanOptions(shots=2000, seed=2, tiles=8))
+    tiled = target.run(work)
+    errors = [tile.expected_error for tile in target.plan(work).tiles]
+    allowed = 4.5 * np.hypot(tiled.std_errors, reference.std_errors) + max(errors)
+    assert (np.abs(tiled.values - reference.values) < allowed).all()
+    assert any("8 tiles" in note for note in tiled.notes)
+    assert any("crosstalk" in note for note in tiled.notes)
+
+
+@pytest.mark.parametrize(
+    "mitigation",
+    [
+        Mitigation(dynamical_decoupling="XY4"),
+        Mitigation(twirl_gates=True, twirl_measure=True, num_randomizations=8),
+        Mitigation(zne_factors=(1.0, 3.0)),
+    ],
+)
+def test_the_clients_mitigation_runs_here_too(mitigation: Mitigation) -> None:
+    work = Workload(
+        ring_work().circuit, ring_work().parameters, ring_work().values[:4],
+        ring_work().observables[:2],
+    )  # fmt: skip
+    options = PlanOptions(shots=400, seed=2, tiles=1, mitigation=mitigation)
+    result = FakeTarget("manila", options).run(work)
+    assert result.values.shape == (4, 2)
+    assert not result.missing
+    assert np.abs(result.values).max() < 1.5
+
+
+def test_read_out_inversion_removes_the_bias_of_read_out() -> None:
+    # One X gate: all that moves <Z> from -1 by more than a permille is the read-out.
+    circuit = QuantumCircuit(1)
+    circuit.x(0)
+    work = Workload(circuit, (), np.zeros((1, 0)), (SparsePauliOp("Z"),))
+    plain = FakeTarget("manila", PlanOptions(shots=SHOTS, seed=1)).run(work)
+    inversion = Mitigation(readout_inversion=True)
+    corrected = FakeTarget("manila", PlanOptions(shots=SHOTS, seed=1, mitigation=inversion))
+    value = corrected.run(work)
+    assert plain.values[0, 0] > -0.98
+    # The same error again from the calibration circuits.
+    assert abs(value.values[0, 0] + 1) < 5 * np.sqrt(2) * value.std_errors[0, 0] + 2e-3
