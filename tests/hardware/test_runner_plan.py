@@ -12,6 +12,7 @@ from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 from hardware import runner
 from hardware.devices import LocalDevice
 from hardware.errors import PlanError
+from hardware.fake import local_device
 from hardware.ibm import PlatformDevice
 from hardware.ledger import Ledger, Pace
 from hardware.options import JobLimits, Mitigation, PlanOptions
@@ -109,6 +110,18 @@ def test_a_fake_device_takes_real_plans(ledger, mitigation):
     found = runner.expectations(run, ledger=ledger)
     # the device's own errors: a few percent a two-qubit gate and read-out
     np.testing.assert_allclose(found.values, exact(work), atol=5 / SHOTS**0.5 + 0.15)
+
+
+def test_many_tiles_of_a_wide_fake_device_go_the_same_way(ledger):
+    work = workload(rows=20)
+    device = local_device("fez")
+    made = plan(work, device.backend, PlanOptions(shots=SHOTS, tiles=10, seed=1), target="fake:fez")
+    run = runner.submit(made, ledger=ledger, device=device)
+    assert runner.collect(run, ledger=ledger, device=device).state == "done"
+    found = runner.expectations(run, ledger=ledger)
+    assert found.missing == ()
+    # the device's own errors: the best tiles of this device have a percent or two in all
+    np.testing.assert_allclose(found.values, exact(work), atol=5 / SHOTS**0.5 + 0.1)
 
 
 def test_the_blocking_form_and_results_that_need_not_be_paid_for_again(ledger):
