@@ -15,7 +15,7 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.transpiler import Target
 
 from hardware.errors import PlanError
-from hardware.layouts import Device, ShapeCircuit, fit, prices, promising
+from hardware.layouts import MAX_SHAPES, Device, ShapeCircuit, fit, prices, promising
 from hardware.options import PlanOptions
 from hardware.packing import pack
 from hardware.plan import Tile
@@ -57,9 +57,13 @@ class Candidates:
 
 
 def candidates(
-    circuit: QuantumCircuit, measured: Sequence[int], device: Device, options: PlanOptions
+    circuit: QuantumCircuit,
+    measured: Sequence[int],
+    device: Device,
+    options: PlanOptions,
+    max_shapes: int = MAX_SHAPES,
 ) -> Candidates:
-    """Price every region of the chip for a circuit.
+    """Price every region of the chip for a circuit, on the `max_shapes` most promising shapes.
 
     Raises:
         PlanError: No connected working region is large enough.
@@ -78,7 +82,7 @@ def candidates(
     shapes = sort_into_shapes(regions, device.edges)
     best: dict[tuple[int, ...], tuple[float, tuple[int, ...], int]] = {}
     fitted = {}
-    for index in promising(shapes, circuit):
+    for index in promising(shapes, circuit, max_shapes):
         shape = shapes[index]
         fitted[index] = fit(circuit, shape, device, options.optimization_level)
         layings = shape.layings.tolist()

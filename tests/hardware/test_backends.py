@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.quantum_info import SparsePauliOp
+from qiskit.transpiler import InstructionProperties
+from qiskit_ibm_runtime.fake_provider import FakeManilaV2
+
+from hardware.backends import calibration_id, calibration_snapshot, fake_backend
+from hardware.cost import CostEstimate, qpu_seconds, twirled_shots
+from hardware.drawing import draw_plan, qubit_positions
+from hardware.emulation import CalibratedTarget
+from hardware.options import CostModel, Mitigation, PlanOptions
+from hardware.planning import plan
+from hardware.ranking import rank
+from hardware.workload import Workload
+
+
+def chain_work(num_qubits: int = 4, num_rows: int = 1) -> Workload:
+    circuit = QuantumCircuit(num_qubits)
+    names = tuple(f"x[{q}]" for q in range(num_qubits))
+    for qubit, name in enumerate(names):
+        circuit.ry(Parameter(name), qubit)
+    for qubit in range(num_qubits - 1):
+        circuit.cx(qubit, qubit + 1)
+    values = np.random.default_rng(1).uniform(-1, 1, (num_rows, num_qubits))
+    return Workload(circuit, names, values, (SparsePauliOp("Z" * num_qubits),))
+
+
+def test_a_calibration_has_an_identifier_of_its_own() -> None:
+    first, second = FakeManilaV2(), FakeManilaV2()
+    assert calibration_id(first) == calibration_id(second)
+    properties = second.target["cx"][0, 1]
+    changed = InstructionProperties(duration=properties.duration, error=properties.error * 1.0001)
+    second.target.update_instruction_properties("cx", (0, 1), changed)
+    assert calibration_id(first) != calibration_id(second)
+    assert calibration_id(first) != calibration_id(fake_backend("lima"))
+
+
+def test_a_snapshot_holds_the_numbers_of_the_regions() -> None:
+    backend = FakeManilaV2()
+    found = calibration_snapshot(backend, [(1, 0), (3,)])
+    assert found["regions"] == [[1, 0], [3]]
+    assert found["errors"]["cx 0-1"] == backend.target["cx"][0, 1].error
+    assert "cx 1-2" not in found["errors"]
+    assert found["t1"]["3"] == backend.target.qubit_properties[3].t1
+
+
+def test_backends_are_ranked_by_what_the_circuit_would_suffer() -> None:
+    names = ("manila", "lima", "guadalupe", "fez")
+    ranked = rank(chain_work(), [fake_backend(name) for name in names])
+    errors = [each.expected_error for each in ranked]
+    assert len(ranked) == 4
+    assert errors == sorted(errors)
+    assert ranked[0].name == "fake_fez"
+    by_name = {each.name: each for each in ranked}
+    assert by_name["fake_fez"].dead_edges > 0
+    assert by_name["fake_lima"].two_qubit_gates >= 3
+    # Independent check of both ends: how far the emulated parity of |0000⟩ is from one.
+    work, shrink = chain_work(), {}
+    flat = Workload(work.circuit, work.parameters, np.zeros((1, 4)), work.observables)
+    for name in names:
+        value = CalibratedTarget(name, shots=20_000, seed=1).run(flat).values[0, 0]
+        shrink[f"fake_{name}"] = 1 - value
+    assert min(shrink, key=shrink.__getitem__) == ranked[0].name
+    assert max(shrink, key=shrink.__getitem__) == ranked[-1].name
+
+
+def test_backends_that_are_too_small_are_left_out() -> None:
+    ranked = rank(chain_work(6), [fake_backend("manila"), fake_backend("guadalupe")])
+    assert [each.name for each in ranked] == ["fake_guadalupe"]
+
+
+def test_costs_add_up() -> None:
+    model = CostModel(sub_job=2.0, rep_delay=250e-6)
+    assert qpu_seconds(3, 4000, 10e-6, model) == pytest.approx(6 + 4000 * 260e-6)
+    assert CostEstimate(1, 1, 1, 1, 1, 30.0).share_of(600.0) == pytest.approx(0.05)
+    assert CostEstimate(1, 1, 1, 1, 1, 30.0).share_of(0.0) == np.inf
+
+
+@pytest.mark.parametrize(
+    ("shots", "randomizations", "expected"),
+    [(4096, None, 4096), (1000, None, 1024), (100, None, 128), (1000, 32, 1024), (1000, 8, 1000)],
+)
+def test_twirling_rounds_shots_as_the_client_does(
+    shots: int, randomizations: int | None, expected: int
+) -> None:
+    from qiskit_ibm_runtime.executor.calculate_twirling_shots import calculate_twirling_shots
+
+    mitigation = Mitigation(twirl_gates=True, num_randomizations=randomizations)
+    circuits, each = calculate_twirling_shots(shots, randomizations or "auto", "auto")
+    assert twirled_shots(shots, mitigation) == circuits * each == expected
+    assert twirled_shots(shots, Mitigation()) == shots
+
+
+@pytest.mark.parametrize("name", ["fez", "sherbrooke", "torino", "manila", "guadalupe"])
+def test_every_qubit_of_a_chip_gets_a_place_of_its_own(name: str) -> None:
+    backend = fake_backend(name)
+    edges = sorted({tuple(sorted(pair)) for pair in backend.coupling_map.get_edges()})
+    positions = qubit_positions(edges, backend.num_qubits)  # type: ignore[arg-type]
+    assert np.isfinite(positions).all()
+    assert len({tuple(place) for place in positions.round(3).tolist()}) == backend.num_qubits
+    if name in ("fez", "sherbrooke", "torino"):  # rows and bridges: every edge is short
+        ends = np.array(edges)
+        lengths = np.linalg.norm(positions[ends[:, 0]] - positions[ends[:, 1]], axis=1)
+        assert lengths.max() < 1.5
+
+
+def test_a_plan_is_drawn(tmp_path: object) -> None:
+    backend = fake_backend("guadalupe")
+    made = plan(chain_work(4, 6), backend, PlanOptions(shots=10, tiles=2))
+    figure = draw_plan(made, backend)
+    assert "2 tiles of 4 qubits on fake_guadalupe" in figure.axes[0].get_title()
+    figure.savefig(tmp_path / "chip.png")  # type: ignore[operator]
