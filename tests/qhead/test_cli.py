@@ -1,8 +1,10 @@
 """The command line: what it does, and every kind of bad input (exit code 2, nothing written)."""
 
 import csv
+import errno
 import io
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -466,17 +468,10 @@ def test_a_disk_that_is_full_while_saving(model, data, toy_model, tmp_path, monk
 
 
 def test_a_disk_that_is_full_while_predicting(model, data, tmp_path, monkeypatch):
-    from qhead.commands import predict
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    write = predict._write
-
-    def write_on_a_full_disk(*arguments, **options):
-        with full_disk():
-            write(*arguments, **options)
-            arguments[0].flush()
-
-    monkeypatch.setattr(predict, "_write", write_on_a_full_disk)
-    run("predict", model, data)  # fills the cache, which the limit would stop
+    monkeypatch.setattr(os, "fsync", full)
     stderr = refused(tmp_path, "predict", model, data, "--out", tmp_path / "x.csv", "--no-cache")
     assert "free some space" in stderr
 
