@@ -10,14 +10,31 @@ from typing import Annotated
 
 import typer
 
+from qhead.commands import device_verbs
+from qhead.commands.arguments import (
+    Budget,
+    Data,
+    Force,
+    Json,
+    LabelColumn,
+    Model,
+    NoCache,
+    Recalibrate,
+    Seed,
+    Target,
+    TextColumn,
+    TilesOnDevice,
+)
 from qhead.commands.guard import exit_codes
+from qhead.commands.short_form import ShortForm
 
 app = typer.Typer(
     name="qhead",
     help="A quantum-circuit head on a sentence transformer: train it in seconds, see what shots "
-    "and gate noise do to it.",
+    "and gate noise do to it, run it on a device.",
     epilog="First steps: qhead demo. Targets: exact, shots:1024, noisy:P1,P2[,READOUT][:SHOTS], "
-    "aer:fez[:SHOTS]. Exit code 0: done, 1: the run failed, 2: a bad call.",
+    "aer:fez[:SHOTS], fake:fez[:SHOTS], ibm:NAME[:SHOTS]. Exit code 0: done, 1: the run failed, "
+    "2: a bad call.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -25,27 +42,6 @@ app = typer.Typer(
 )
 
 _ENCODER, _HEAD, _TRAINING = "Encoder", "Head", "Training"
-
-Data = Annotated[
-    str,
-    typer.Argument(
-        metavar="DATA",
-        help="A CSV, TSV, JSONL or Parquet file, a folder of splits, a Hub data set id, "
-        "or demo:reviews, demo:support.",
-    ),
-]
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.", min=0)]
-Force = Annotated[bool, typer.Option("--force", help="Replace what --out names.")]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep embeddings.")]
-TextColumn = Annotated[
-    str | None, typer.Option("--text-column", help="Column of the sentences.", show_default=False)
-]
-LabelColumn = Annotated[
-    str | None, typer.Option("--label-column", help="Column of the labels.", show_default=False)
-]
-Target = Annotated[str, typer.Option("--target", help="Where the circuits run.")]
 
 
 def _head(name: str, help: str) -> typer.models.OptionInfo:
@@ -244,6 +240,26 @@ def evaluate(
     ] = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
+    budget: Budget = None,
+    tiles: TilesOnDevice = None,
+    recalibrate: Recalibrate = None,
+    partial: Annotated[
+        bool,
+        typer.Option(
+            "--partial",
+            help="Score the rows that have results even if others have none.",
+            rich_help_panel="Device",
+        ),
+    ] = False,
+    of_run: Annotated[
+        str | None,
+        typer.Option(
+            "--run",
+            help="Score the results of a run of the ledger; nothing is run.",
+            rich_help_panel="Device",
+            show_default=False,
+        ),
+    ] = None,
     seed: Seed = 0,
     json: Json = False,
     no_cache: NoCache = False,
@@ -257,6 +273,7 @@ def evaluate(
         target=target,
         split=split,
         columns=(text_column, label_column),
+        short=ShortForm(budget, tiles, recalibrate, partial, of_run),
         seed=seed,
         json=json,
         cache=not no_cache,
@@ -284,6 +301,9 @@ def predict(
         typer.Option("--raw", help="CSV: leave cells alone that a spreadsheet would execute."),
     ] = False,
     text_column: TextColumn = None,
+    budget: Budget = None,
+    tiles: TilesOnDevice = None,
+    recalibrate: Recalibrate = None,
     seed: Seed = 0,
     json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
     no_cache: NoCache = False,
@@ -300,6 +320,7 @@ def predict(
         force=force,
         raw=raw,
         text_column=text_column,
+        short=ShortForm(budget, tiles, recalibrate),
         seed=seed,
         cache=not no_cache,
     )
@@ -319,6 +340,9 @@ def report(
     from qhead.commands.report import run
 
     run(model, out, force=force, json=json)
+
+
+device_verbs.register(app)
 
 
 def _given(**options: object) -> dict[str, object]:

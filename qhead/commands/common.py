@@ -15,7 +15,7 @@ from rich.table import Table
 from hardware.errors import did_you_mean
 from qhead.data import LabelledTexts, load_splits
 from qhead.data.texts import shown
-from qhead.errors import DataError
+from qhead.errors import DataError, HeadError
 
 if TYPE_CHECKING:
     from qhead.classifier import TextClassifier
@@ -32,6 +32,22 @@ def open_model(folder: Path, *, cache: bool) -> TextClassifier:
     from qhead.classifier import TextClassifier
 
     return TextClassifier.load(folder, cache=cache)
+
+
+def quantum_head(model: TextClassifier) -> Any:
+    """Return the model's head where it runs a circuit.
+
+    Raises:
+        HeadError: It runs none.
+    """
+    head = model.head_
+    if not hasattr(head, "workload"):
+        raise HeadError(
+            f"Expected a quantum head to run on a device, got "
+            f"{getattr(head, 'kind', type(head).__name__)!r}, which runs no circuit. Train one "
+            "with --head quantum."
+        )
+    return head
 
 
 def load_split(

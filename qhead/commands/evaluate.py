@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from pathlib import Path
+from typing import Any
 
 from qhead.commands.common import (
     align_labels,
@@ -15,7 +16,10 @@ from qhead.commands.common import (
     open_model,
     print_json,
 )
-from qhead.evaluation import evaluate_prediction
+from qhead.commands.short_form import ShortForm
+from qhead.commands.specs import is_device
+from qhead.data import LabelledTexts
+from qhead.evaluation import Evaluation, evaluate_prediction
 from qhead.prediction import predict_head
 from qhead.progress import counting_bar
 from qhead.targets import resolve_target
@@ -28,23 +32,29 @@ def run(
     target: str,
     split: str | None,
     columns: tuple[str | None, str | None],
+    short: ShortForm,
     seed: int,
     json: bool,
     cache: bool,
 ) -> None:
     """Score the model of a folder on one split of a data set, on one target."""
-    where = resolve_target(target, seed=seed)
-    data = load_split(source, split, columns)
-    model = open_model(folder, cache=cache)
-    data = align_labels(data, model.classes_)
-    with counting_bar("embedding") as bar:
-        embeddings = model.embed(data.texts, progress=lambda done, total: bar(done, total))
-    start = time.perf_counter()
-    prediction = predict_head(model.head_, embeddings, where)
-    result = dataclasses.replace(
-        evaluate_prediction(prediction, data.labels, model.classes_),
-        seconds=time.perf_counter() - start,
-    )
+    short.check(target)
+    if short.run is not None or is_device(target):
+        data, result, told = _on_device(folder, source, target, split, columns, short, seed, cache)
+    else:
+        where = resolve_target(target, seed=seed)
+        data = load_split(source, split, columns)
+        model = open_model(folder, cache=cache)
+        data = align_labels(data, model.classes_)
+        with counting_bar("embedding") as bar:
+            embeddings = model.embed(data.texts, progress=lambda done, total: bar(done, total))
+        start = time.perf_counter()
+        prediction = predict_head(model.head_, embeddings, where)
+        result = dataclasses.replace(
+            evaluate_prediction(prediction, data.labels, model.classes_),
+            seconds=time.perf_counter() - start,
+        )
+        told = {}
     if json:
         print_json(
             {
@@ -53,6 +63,7 @@ def run(
                 "data_fingerprint": data.fingerprint,
                 "seed": seed,
                 **result.as_dict(),
+                **told,
             }
         )
         return
@@ -61,3 +72,38 @@ def run(
     screen.print(confusion_table(result))
     for note in result.notes:
         screen.print(f"· {note}")
+
+
+def _on_device(
+    folder: Path,
+    source: str,
+    target: str,
+    split: str | None,
+    columns: tuple[str | None, str | None],
+    short: ShortForm,
+    seed: int,
+    cache: bool,
+) -> tuple[LabelledTexts, Evaluation, dict[str, Any]]:
+    """Run the sentences on a device, or take a run of the ledger, and score what came."""
+    # The platform's client takes a second to import.
+    from qhead.commands.blocking import check_whole, from_ledger, run_now
+
+    data = load_split(source, split, columns)
+    align_labels(data, open_model(folder, cache=cache).classes_)  # before anything is paid for
+    start = time.perf_counter()
+    if short.run is not None:
+        outcome, model = from_ledger(folder, data.texts, short.run, cache=cache)
+    else:
+        outcome, model = run_now(
+            folder, source, data.texts, short,
+            target=target, split=split, columns=columns, seed=seed, cache=cache,
+        )  # fmt: skip
+    check_whole(outcome, partial=short.partial)
+    data = align_labels(data, model.classes_)
+    result = dataclasses.replace(
+        evaluate_prediction(
+            outcome.rows.prediction, data.labels[outcome.rows.rows], model.classes_
+        ),
+        seconds=time.perf_counter() - start,
+    )
+    return data, result, outcome.told()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from hardware.errors import did_you_mean
+from hardware.errors import RunError
 from hardware.targets import ExecutionTarget
 from qhead.classifier import TextClassifier
 from qhead.commands.common import open_model
-from qhead.commands.guard import complain
+from qhead.commands.rows import check_format, write_rows
+from qhead.commands.short_form import ShortForm
+from qhead.commands.specs import is_device
 from qhead.data import load_unlabelled
 from qhead.errors import InputError
 from qhead.files import atomic_file
@@ -21,14 +21,10 @@ from qhead.prediction import Prediction, predict_head
 from qhead.progress import counting_bar
 from qhead.targets import resolve_target
 
-FORMATS = ("csv", "jsonl")
 FIELDS = ("text", "label", "probability", "std_error", "decided")
 
 #: Rows that are embedded, predicted and written together.
 CHUNK = 1024
-
-# What spreadsheets take for the beginning of a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def run(
@@ -41,28 +37,39 @@ def run(
     force: bool,
     raw: bool,
     text_column: str | None,
+    short: ShortForm,
     seed: int,
     cache: bool,
 ) -> None:
     """Predict every sentence of a source; all of it is read and checked before the first row."""
-    if format not in FORMATS:
-        raise InputError(
-            f"Expected --format {' or '.join(FORMATS)}, got {format!r}."
-            f"{did_you_mean(format, FORMATS)}"
-        )
+    check_format(format)
     if out is not None and out.exists() and not force:
         raise InputError(
             f"Expected a new file, got {out}, which exists. Choose another name, or replace it "
             "with --force."
         )
-    where = resolve_target(target, seed=seed)
+    short.check(target)
+    where = None if is_device(target) else resolve_target(target, seed=seed)
     texts = load_unlabelled(source, text_column=text_column)
-    model = open_model(folder, cache=cache)
+    outcome = None
+    if is_device(target):
+        # The platform's client takes a second to import.
+        from qhead.commands.blocking import all_rows, run_now
+
+        outcome, _ = run_now(
+            folder, source, texts, short,
+            target=target, columns=(text_column, None), seed=seed, cache=cache,
+        )  # fmt: skip
+        rows = all_rows(outcome, texts)
+    else:
+        rows = _rows(open_model(folder, cache=cache), texts, where)
     if out is None:
-        _write(sys.stdout, format, _rows(model, texts, where), raw=raw)
+        write_rows(sys.stdout, rows, fields=FIELDS, format=format, raw=raw)
     else:
         with atomic_file(out) as file:
-            _write(file, format, _rows(model, texts, where), raw=raw)
+            write_rows(file, rows, fields=FIELDS, format=format, raw=raw)
+    if outcome is not None and outcome.rows.missing:
+        raise RunError(f"Expected results of all rows, but {outcome.explain_missing()}")
 
 
 def _rows(
@@ -90,31 +97,3 @@ def _records(texts: tuple[str, ...], prediction: Prediction) -> Iterator[dict[st
     )
     for values in columns:
         yield dict(zip(FIELDS, values, strict=True))
-
-
-def _write(file: IO[str], format: str, rows: Iterator[dict[str, Any]], *, raw: bool) -> None:
-    if format == "jsonl":
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-        return
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(FIELDS)
-    escaped = 0
-    for row in rows:
-        cells = [row["text"], row["label"]]
-        if not raw:
-            escaped += sum(_is_formula(cell) for cell in cells)
-            cells = ["'" + cell if _is_formula(cell) else cell for cell in cells]
-        numbers = [f"{row['probability']:.6g}", f"{row['std_error']:.3g}"]
-        writer.writerow([*cells, *numbers, str(row["decided"]).lower()])
-    if escaped:
-        complain(
-            "Note",
-            f"{escaped} cell(s) began as a spreadsheet's formula does and have an apostrophe in "
-            "front. --raw or --format jsonl leaves them as they are.",
-        )
-
-
-def _is_formula(cell: object) -> bool:
-    """Return whether a spreadsheet would run this cell; an integer is a number to it."""
-    return isinstance(cell, str) and cell.startswith(_FORMULA)

@@ -1,0 +1,59 @@
+"""Arguments and options that several verbs share. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEVICE = "Device"  # panel of the help
+
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="A CSV, TSV, JSONL or Parquet file, a folder of splits, a Hub data set id, "
+        "or demo:reviews, demo:support.",
+    ),
+]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.", min=0)]
+Force = Annotated[bool, typer.Option("--force", help="Replace what --out names.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep embeddings.")]
+TextColumn = Annotated[
+    str | None, typer.Option("--text-column", help="Column of the sentences.", show_default=False)
+]
+LabelColumn = Annotated[
+    str | None, typer.Option("--label-column", help="Column of the labels.", show_default=False)
+]
+Target = Annotated[str, typer.Option("--target", help="Where the circuits run.")]
+Budget = Annotated[
+    float | None,
+    typer.Option(
+        "--budget",
+        help="QPU seconds that the run may use; required for ibm:.",
+        rich_help_panel=DEVICE,
+        show_default=False,
+    ),
+]
+Recalibrate = Annotated[
+    str | None,
+    typer.Option(
+        "--recalibrate",
+        help="Validation sentences, run along, on which the read-out is refitted.",
+        metavar="DATA",
+        rich_help_panel=DEVICE,
+        show_default=False,
+    ),
+]
+TilesOnDevice = Annotated[
+    str | None,
+    typer.Option(
+        "--tiles",
+        help="Regions of the chip used at the same time: 1, N or auto.",
+        rich_help_panel=DEVICE,
+        show_default=False,
+    ),
+]

@@ -1,0 +1,156 @@
+"""``qhead backends``: fakes and the account's devices, ranked for a model's circuit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from qiskit.providers import BackendV2
+from rich.table import Table
+
+from hardware.backends import fake_backend, fake_names
+from hardware.errors import AccountError, ServiceError, UnknownBackendError
+from hardware.ranking import RankedBackend, rank
+from hardware.workload import Workload
+from qhead.commands.common import console, open_model, print_json, quantum_head
+from qhead.commands.devices import account_backends, account_seconds, open_account, waiting_jobs
+from qhead.commands.guard import complain
+from qhead.progress import counting_bar
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One backend of the list.
+
+    Args:
+        target: How a command names it.
+        num_qubits: Qubits of the chip.
+        rank: What a model's circuit would suffer; None without a model.
+        queue: Jobs that wait there; None for fakes, or where the account does not tell.
+    """
+
+    target: str
+    num_qubits: int
+    rank: RankedBackend | None = None
+    queue: int | None = None
+
+
+def run(folder: Path | None, *, fakes_only: bool, json: bool) -> None:
+    """List backends, ranked where there is a model."""
+    workload = None if folder is None else _workload(folder)
+    listed: list[Listed] = []
+    left, trouble = None, None
+    if not fakes_only:
+        try:
+            listed, left = _devices(workload)
+        except (AccountError, ServiceError, UnknownBackendError) as error:
+            trouble = str(error)
+    listed += _fakes(workload)
+    if workload is not None:
+        listed.sort(key=_error)
+    if trouble is not None:
+        complain("Note", f"fakes only. {trouble}")
+    if json:
+        rows = [_as_dict(place, each) for place, each in enumerate(listed, start=1)]
+        print_json({"backends": rows, "remaining_seconds": left, "account": trouble})
+        return
+    screen = console()
+    screen.print(_table(listed))
+    if workload is None:
+        screen.print("With a model they are ranked: qhead backends MODEL")
+    if left is not None:
+        screen.print(f"The account has {left:g} s of QPU time left.")
+
+
+def _workload(folder: Path) -> Workload:
+    """Return the circuit of a model with one set of values, which do not count here."""
+    model = open_model(folder, cache=False)
+    head = quantum_head(model)
+    workload: Workload = head.workload(np.ones((1, head.n_features_in_), np.float32))
+    return workload
+
+
+def _devices(workload: Workload | None) -> tuple[list[Listed], float | None]:
+    service = open_account()
+    width = 1 if workload is None else workload.circuit.num_qubits
+    backends = account_backends(service, width)
+    queues = {str(backend.name): waiting_jobs(backend) for backend in backends}
+    listed = [
+        Listed(f"ibm:{backend.name}", backend.num_qubits, ranked, queues[str(backend.name)])
+        for backend, ranked in _ranked(backends, workload, "devices")
+    ]
+    return listed, account_seconds(service)
+
+
+def _fakes(workload: Workload | None) -> list[Listed]:
+    backends = [fake_backend(name) for name in fake_names()]
+    return [
+        Listed(f"fake:{str(backend.name).removeprefix('fake_')}", backend.num_qubits, ranked)
+        for backend, ranked in _ranked(backends, workload, "fakes")
+    ]
+
+
+def _ranked(
+    backends: list[BackendV2], workload: Workload | None, what: str
+) -> Iterator[tuple[BackendV2, RankedBackend | None]]:
+    """Yield backends with their ranks; those that the circuit does not fit on are left out."""
+    if workload is None:
+        yield from ((backend, None) for backend in backends)
+        return
+    with counting_bar(f"ranking {what}") as bar:
+        for done, backend in enumerate(backends, start=1):
+            for ranked in rank(workload, [backend]):
+                yield backend, ranked
+            bar(done, len(backends))
+
+
+def _error(each: Listed) -> tuple[float, str]:
+    return (np.inf if each.rank is None else each.rank.expected_error, each.target)
+
+
+def _table(listed: list[Listed]) -> Table:
+    table = Table(title="backends", title_justify="left")
+    ranked = any(each.rank is not None for each in listed)
+    table.add_column("target")
+    names = ["qubits"]
+    if ranked:
+        names += ["expected error", "two-qubit gates", "median gate error", "median read-out error"]
+        names += ["dead edges"]
+    for name in (*names, "queue"):
+        table.add_column(name, justify="right")
+    for each in listed:
+        cells = [each.target, str(each.num_qubits)]
+        if (r := each.rank) is not None:
+            cells += [
+                f"{r.expected_error:.1%}",
+                f"{r.two_qubit_gates} {r.two_qubit_gate}",
+                f"{r.median_gate_error:.2%}",
+                f"{r.median_readout_error:.2%}",
+                str(r.dead_edges),
+            ]
+        table.add_row(*cells, "" if each.queue is None else str(each.queue))
+    return table
+
+
+def _as_dict(place: int, each: Listed) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "target": each.target,
+        "num_qubits": each.num_qubits,
+        "queue": each.queue,
+    }
+    if (r := each.rank) is not None:
+        told |= {
+            "rank": place,
+            "expected_error": r.expected_error,
+            "two_qubit_gates": r.two_qubit_gates,
+            "two_qubit_gate": r.two_qubit_gate,
+            "median_gate_error": r.median_gate_error,
+            "median_readout_error": r.median_readout_error,
+            "dead_edges": r.dead_edges,
+            "calibration": r.calibration_id,
+            "notes": list(r.notes),
+        }
+    return told

@@ -1,0 +1,118 @@
+"""``qhead collect``: predictions of the rows whose results have arrived."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import typer
+
+from hardware import runner
+from hardware.devices import Device
+from hardware.errors import InvalidInputError
+from hardware.ledger import Ledger
+from hardware.plan import JobPlan, load_plan
+from hardware.progress import RunStatus
+from qhead.commands import devices
+from qhead.commands.common import open_model, print_json
+from qhead.commands.devices import device_of, existing_ledger, naming_the_run
+from qhead.commands.guard import complain
+from qhead.commands.notes import About
+from qhead.commands.plan_files import check_new
+from qhead.commands.planned import texts_of
+from qhead.commands.results import FIELDS, explain_missing, predict_rows
+from qhead.commands.rows import check_format, write_rows
+from qhead.commands.run_bar import count_running, run_bar, watched
+from qhead.commands.runs import status_dict
+from qhead.files import atomic_file
+
+
+def run(
+    run_id: str,
+    folder: Path | None,
+    *,
+    data: str | None,
+    wait: float,
+    offline: bool,
+    refit: bool,
+    out: Path | None,
+    force: bool,
+    format: str,
+    raw: bool,
+    json: bool,
+    cache: bool,
+) -> None:
+    """Bring in what has arrived, predict it, and say what is missing."""
+    check_format(format)
+    check_new(out, force=force)
+    if not wait >= 0:
+        raise InvalidInputError(f"Expected --wait with zero or more seconds, or inf, got {wait}.")
+    with existing_ledger(run_id) as ledger:
+        record = ledger.run(run_id)
+        made = load_plan(ledger.plan_body(record.id))
+        about = About.of(made, f"run {record.id}")
+        where = folder or Path(about.model.path)
+        about.model.check(where)
+        model = open_model(where, cache=cache)
+        texts = texts_of(about, data)
+        status = bring_in(ledger, record.id, made, wait=None if wait == float("inf") else wait,
+                          offline=offline)  # fmt: skip
+        found = made.unpack(runner.results(record.id, ledger=ledger))
+    rows = predict_rows(model, about, found, refit=refit)
+    records = rows.records(texts, numbered=True, whole=False)
+    fields = ("row", *(("text",) if texts is not None else ()), *FIELDS)
+    if json:
+        told = status_dict(status) | {
+            "rows": rows.num_rows,
+            "missing": [row + 1 for row in rows.missing],
+            "predictions": list(records),
+            "notes": list(rows.prediction.notes),
+        }
+        print_json(told)
+    elif out is None:
+        write_rows(sys.stdout, records, fields=fields, format=format, raw=raw)
+    else:
+        with atomic_file(out) as file:
+            write_rows(file, records, fields=fields, format=format, raw=raw)
+    if rows.missing:
+        complain("Note", explain_missing(rows.missing, rows.num_rows, status))
+    if status.state == "failed":
+        raise typer.Exit(1)
+
+
+def bring_in(
+    ledger: Ledger, run_id: str, made: JobPlan, *, wait: float | None, offline: bool = False
+) -> RunStatus:
+    """Collect a run for so many seconds and return where it stands.
+
+    A run of which everything is known already asks nobody.
+
+    Raises:
+        HardwareError: As `hardware.runner.collect`.
+    """
+    status = runner.status(run_id, ledger=ledger)
+    known = status.finished and (status.run.local or not ledger.uncharged(run_id))
+    if offline or known:
+        return status
+    return wait_for(ledger, status.run.id, made, device_of(status.run), wait=wait)
+
+
+def wait_for(
+    ledger: Ledger, run_id: str, made: JobPlan, device: Device, *, wait: float | None
+) -> RunStatus:
+    """Collect a run on its device for so many seconds, under a bar, and return where it stands."""
+    with naming_the_run(), run_bar(run_id, len(made.jobs)) as bar:
+
+        def show(status: RunStatus) -> None:
+            if bar.seen:
+                remote = not status.run.local and not status.finished
+                bar.update(status, count_running(ledger, run_id, device) if remote else 0)
+
+        return runner.collect(
+            run_id,
+            ledger=ledger,
+            device=watched(device, bar),
+            timeout=wait,
+            policy=devices.POLICY,
+            on_progress=show,
+        )

@@ -1,0 +1,82 @@
+"""What a plan costs, in words, tables and JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from hardware.plan import JobPlan
+from qhead.commands.notes import About
+
+
+def cost_line(made: JobPlan, remaining: float | None, *, local: bool) -> str:
+    """Return the cost of a plan in one line."""
+    cost = made.cost
+    device = " of a real device; here nothing is charged" if local else ""
+    share = ""
+    if remaining is not None:
+        share = f", {100 * cost.share_of(remaining):.1f} % of the {remaining:g} s left"
+    return (
+        f"{made.target}: {cost.tiles} tile(s), {cost.jobs} job(s), {cost.pubs} PUB(s), "
+        f"{cost.executions:,} executions, {size(cost.payload_bytes)}, about "
+        f"{cost.qpu_seconds:.1f} QPU seconds{device}{share}"
+    )
+
+
+def tile_table(made: JobPlan) -> Table:
+    """Return the tiles, best first."""
+    table = Table(title=f"tiles on {made.backend}", title_justify="left")
+    for name in ("tile", "qubits", "expected error"):
+        table.add_column(name, justify="left" if name == "qubits" else "right")
+    for index, tile in enumerate(made.tiles):
+        table.add_row(str(index), " ".join(map(str, tile.qubits)), f"{tile.expected_error:.1%}")
+    return table
+
+
+def cost_table(made: JobPlan, about: About, remaining: float | None) -> Table:
+    """Return the plan in numbers."""
+    cost = made.cost
+    table = Table(title=f"plan for {made.target}", title_justify="left", show_header=False)
+    table.add_column("")
+    table.add_column("", justify="right")
+    rows = {"sentences": f"{about.data.num_rows:,}"}
+    if about.recalibration is not None:
+        rows["sentences to recalibrate on"] = f"{about.recalibration.texts.num_rows:,}"
+    rows |= {
+        "shots of each": f"{made.shots:,}",
+        "tiles": str(cost.tiles),
+        "slots filled by a repeated row": str(made.padding),
+        "PUBs": str(cost.pubs),
+        "jobs": str(cost.jobs),
+        "executions": f"{cost.executions:,}",
+        "payload": size(cost.payload_bytes),
+        "QPU seconds, estimated": f"{cost.qpu_seconds:.1f}",
+    }
+    if remaining is not None:
+        rows["of what the account has left"] = (
+            f"{100 * cost.share_of(remaining):.1f} % of {remaining:g} s"
+        )
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def plan_dict(made: JobPlan, about: About, remaining: float | None) -> dict[str, Any]:
+    """Return the plan in numbers, JSON-able."""
+    again = about.recalibration
+    return {
+        **made.summary(),
+        "sentences": about.data.num_rows,
+        "recalibration_sentences": 0 if again is None else again.texts.num_rows,
+        "tile_qubits": [list(tile.qubits) for tile in made.tiles],
+        "remaining_seconds": remaining,
+        "model": about.model.path,
+        "data": about.data.source,
+        "notes": list(made.notes),
+    }
+
+
+def size(num_bytes: int) -> str:
+    """Return ``0.24 MB`` or ``31 kB``."""
+    return f"{num_bytes / 1e6:.2f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.0f} kB"

@@ -1,0 +1,370 @@
+"""The verbs around devices, as the command line sees them: ``plan``, ``submit``, ``collect`` …
+
+Nothing heavy is imported until a verb runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qhead.commands.arguments import (
+    DEVICE,
+    Budget,
+    Data,
+    Force,
+    Json,
+    LabelColumn,
+    Model,
+    NoCache,
+    Recalibrate,
+    Seed,
+    TextColumn,
+)
+from qhead.commands.guard import exit_codes
+
+if TYPE_CHECKING:
+    from qhead.commands.plan import DeviceOptions
+
+PANEL = "Devices"  # of the list of verbs
+
+_TILES, _MITIGATION = "Shots and tiles", "Mitigation"
+
+
+def _tiles(name: str, help: str) -> typer.models.OptionInfo:
+    return typer.Option(name, help=help, rich_help_panel=_TILES, show_default=False)
+
+
+def _mitigation(name: str, help: str) -> typer.models.OptionInfo:
+    return typer.Option(name, help=help, rich_help_panel=_MITIGATION, show_default=False)
+
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        help="fake:NAME, ibm:NAME, ibm:least_busy or ibm:best; add :SHOTS.",
+        show_default=False,
+    ),
+]
+Split = Annotated[
+    str | None,
+    typer.Option("--split", help="Split where DATA has several; default: test."),
+]
+Shots = Annotated[int | None, _tiles("--shots", "Shots of every sentence; default: 4096.")]
+Tiles = Annotated[
+    str | None,
+    _tiles("--tiles", "Regions of the chip used at the same time: 1, N or auto (default)."),
+]
+Buffer = Annotated[int | None, _tiles("--buffer", "Idle qubits between tiles: 0 or 1.")]
+Spare = Annotated[
+    int | None, _tiles("--spare-qubits", "Qubits of a tile beyond the circuit's, for routing.")
+]
+MaxErrorRatio = Annotated[
+    float | None,
+    _tiles("--max-error-ratio", "auto: drop tiles this much worse than the best; default: 2."),
+]
+Inversion = Annotated[
+    bool | None,
+    _mitigation("--readout-inversion", "Measure the tiles' read-out in every job, invert it."),
+]
+Decoupling = Annotated[
+    str | None, _mitigation("--decoupling", "Pulses on idle qubits: XX, XpXm or XY4.")
+]
+TwirlGates = Annotated[
+    bool | None, _mitigation("--twirl-gates", "Randomise two-qubit gates with Paulis.")
+]
+TwirlMeasure = Annotated[
+    bool | None, _mitigation("--twirl-measure", "Randomise read-out with bit flips.")
+]
+Randomizations = Annotated[
+    int | None, _mitigation("--randomizations", "Random circuits of a twirled one.")
+]
+Zne = Annotated[
+    str | None, _mitigation("--zne", "Noise factors of zero-noise extrapolation: 1,3,5.")
+]
+Resilience = Annotated[
+    bool | None, _mitigation("--resilience", "The estimator's own read-out mitigation.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command line."""
+    for verb, example in (
+        (plan, "qhead plan model reviews.csv --target fake:fez --out reviews.plan"),
+        (submit, "qhead submit model reviews.csv --target ibm:least_busy --budget 60"),
+        (runs, "qhead runs"),
+        (status, "qhead status 20260101-0123abcd"),
+        (collect, "qhead collect 20260101-0123abcd --wait inf --out predictions.csv"),
+        (resume, "qhead resume 20260101-0123abcd --budget 120"),
+        (cancel, "qhead cancel 20260101-0123abcd"),
+        (backends, "qhead backends model"),
+    ):
+        app.command(epilog=f"Example: {example}", rich_help_panel=PANEL)(verb)
+
+
+@exit_codes
+def plan(
+    model: Model,
+    data: Data,
+    target: Annotated[
+        str,
+        typer.Option(
+            "--target", help="fake:NAME, ibm:NAME, ibm:least_busy or ibm:best; add :SHOTS."
+        ),
+    ],
+    shots: Shots = None,
+    tiles: Tiles = None,
+    buffer: Buffer = None,
+    spare_qubits: Spare = None,
+    max_error_ratio: MaxErrorRatio = None,
+    readout_inversion: Inversion = None,
+    decoupling: Decoupling = None,
+    twirl_gates: TwirlGates = None,
+    twirl_measure: TwirlMeasure = None,
+    randomizations: Randomizations = None,
+    zne: Zne = None,
+    resilience: Resilience = None,
+    recalibrate: Recalibrate = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="File to keep the plan in, for submit.", show_default=False),
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--picture", help="File for a picture of the chip: .png or .svg.", show_default=False
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace what --out and --picture name.")
+    ] = False,
+    split: Split = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    seed: Seed = 0,
+    json: Json = False,
+    no_cache: NoCache = False,
+) -> None:
+    """Show what a run on a device would take: tiles, PUBs, jobs, QPU seconds. Sends nothing."""
+    asked = _asked(
+        target, split, text_column, label_column, seed, no_cache,
+        shots=shots, tiles=tiles, buffer=buffer, spare_qubits=spare_qubits,
+        max_error_ratio=max_error_ratio, readout_inversion=readout_inversion,
+        dynamical_decoupling=decoupling, twirl_gates=twirl_gates, twirl_measure=twirl_measure,
+        num_randomizations=randomizations, zne=zne, resilience=resilience,
+        recalibrate=recalibrate,
+    )  # fmt: skip
+    from qhead.commands.plan import run
+
+    run(model, data, asked, out=out, picture=picture, force=force, json=json)
+
+
+@exit_codes
+def submit(
+    model: Annotated[
+        Path | None, typer.Argument(metavar="[MODEL]", help="A model folder.", show_default=False)
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Argument(metavar="[DATA]", help="Sentences, as for plan.", show_default=False),
+    ] = None,
+    target: Target = None,
+    budget: Budget = None,
+    plan_file: Annotated[
+        Path | None,
+        typer.Option("--plan", help="Submit the plan that qhead plan wrote.", show_default=False),
+    ] = None,
+    shots: Shots = None,
+    tiles: Tiles = None,
+    buffer: Buffer = None,
+    spare_qubits: Spare = None,
+    max_error_ratio: MaxErrorRatio = None,
+    readout_inversion: Inversion = None,
+    decoupling: Decoupling = None,
+    twirl_gates: TwirlGates = None,
+    twirl_measure: TwirlMeasure = None,
+    randomizations: Randomizations = None,
+    zne: Zne = None,
+    resilience: Resilience = None,
+    recalibrate: Recalibrate = None,
+    split: Split = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of fakes; default: 0.", min=0)] = None,
+    json: Json = False,
+    no_cache: NoCache = False,
+) -> None:
+    """Send sentences to a device: the cost on stderr, then the run's id, at once."""
+    given: dict[str, Any] = {
+        "shots": shots, "tiles": tiles, "buffer": buffer, "spare_qubits": spare_qubits,
+        "max_error_ratio": max_error_ratio, "readout_inversion": readout_inversion,
+        "dynamical_decoupling": decoupling, "twirl_gates": twirl_gates,
+        "twirl_measure": twirl_measure, "num_randomizations": randomizations, "zne": zne,
+        "resilience": resilience, "recalibrate": recalibrate,
+    }  # fmt: skip
+    asked = None
+    if target is not None:
+        asked = _asked(target, split, text_column, label_column, seed or 0, no_cache, **given)
+    from qhead.commands.submit import check_alone, run
+
+    if plan_file is not None:
+        names = {"target": target, "split": split, "seed": seed, **given}
+        check_alone([name for name, value in names.items() if value is not None])
+    run(model, data, asked, plan_file=plan_file, budget=budget, json=json)
+
+
+@exit_codes
+def runs(json: Json = False) -> None:
+    """List all runs: estimated and charged QPU seconds side by side."""
+    from qhead.commands.runs import run_runs
+
+    run_runs(json=json)
+
+
+@exit_codes
+def status(run: Run, json: Json = False) -> None:
+    """Say where a run stands as far as the ledger knows; asks nobody."""
+    from qhead.commands.runs import run_status_of
+
+    run_status_of(run, json=json)
+
+
+@exit_codes
+def collect(
+    run: Run,
+    model: Annotated[
+        Path | None,
+        typer.Argument(metavar="[MODEL]", help="Where the run's model is now.", show_default=False),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="Where the run's sentences are now.", show_default=False),
+    ] = None,
+    wait: Annotated[
+        float, typer.Option("--wait", help="Seconds to wait for jobs under way, or inf.")
+    ] = 0.0,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask nobody: only what the ledger holds.")
+    ] = False,
+    no_recalibration: Annotated[
+        bool,
+        typer.Option("--no-recalibration", help="Take the read-out as it was trained."),
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; default: standard output.")
+    ] = None,
+    force: Force = False,
+    format: Annotated[str, typer.Option("--format", help="csv or jsonl.")] = "csv",
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="CSV: leave cells alone that a spreadsheet would execute."),
+    ] = False,
+    json: Json = False,
+    no_cache: NoCache = False,
+) -> None:
+    """Bring in results and predict the rows that have arrived; says which are missing."""
+    from qhead.commands.collect import run as collect_run
+
+    collect_run(
+        run,
+        model,
+        data=data,
+        wait=wait,
+        offline=offline,
+        refit=not no_recalibration,
+        out=out,
+        force=force,
+        format=format,
+        raw=raw,
+        json=json,
+        cache=not no_cache,
+    )
+
+
+@exit_codes
+def resume(
+    run: Run,
+    budget: Budget = None,
+    resubmit_cancelled: Annotated[
+        bool,
+        typer.Option(
+            "--resubmit-cancelled",
+            help="Send cancelled jobs again, at your cost.",
+            rich_help_panel=DEVICE,
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Carry on with a run: find what was sent, send again what failed, never what was cancelled."""
+    from qhead.commands.runs import run_resume
+
+    run_resume(run, budget=budget, resubmit_cancelled=resubmit_cancelled, json=json)
+
+
+@exit_codes
+def cancel(run: Run, json: Json = False) -> None:
+    """Send nothing more of a run and cancel its jobs that have not ended."""
+    from qhead.commands.runs import run_cancel
+
+    run_cancel(run, json=json)
+
+
+@exit_codes
+def backends(
+    model: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[MODEL]", help="Rank by the error of its circuit.", show_default=False
+        ),
+    ] = None,
+    fakes: Annotated[
+        bool, typer.Option("--fakes", help="Fakes only: do not ask the account.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """List devices, ranked by the error that a model's circuit would suffer there."""
+    from qhead.commands.backends import run
+
+    run(model, fakes_only=fakes, json=json)
+
+
+def _asked(
+    target: str,
+    split: str | None,
+    text_column: str | None,
+    label_column: str | None,
+    seed: int,
+    no_cache: bool,
+    *,
+    shots: int | None,
+    tiles: str | None,
+    recalibrate: str | None,
+    zne: str | None,
+    **given: Any,
+) -> DeviceOptions:
+    """Return the options that were given; plan and mitigation know their own defaults."""
+    from qhead.commands.plan import DeviceOptions, parse_buffer, parse_factors
+
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if "buffer" in chosen:
+        chosen["buffer"] = parse_buffer(chosen["buffer"])
+    in_plan = ("buffer", "spare_qubits", "max_error_ratio")
+    mitigation = {name: value for name, value in chosen.items() if name not in in_plan}
+    if zne is not None:
+        mitigation["zne_factors"] = parse_factors(zne)
+    return DeviceOptions(
+        target=target,
+        shots=shots,
+        tiles=tiles or "auto",
+        split=split,
+        columns=(text_column, label_column),
+        recalibrate=recalibrate,
+        plan={name: value for name, value in chosen.items() if name in in_plan},
+        mitigation=mitigation,
+        seed=seed,
+        cache=not no_cache,
+    )

@@ -1,0 +1,215 @@
+"""Where a run goes: devices by specification, and the ledger that knows them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from hardware.account import ask, guarded, open_service
+from hardware.devices import Device, LocalDevice
+from hardware.errors import (
+    HardwareError,
+    ServiceError,
+    UnknownBackendError,
+    UnknownRunError,
+    did_you_mean,
+)
+from hardware.fake import local_device
+from hardware.ibm import PlatformDevice
+from hardware.ledger import Ledger
+from hardware.policy import Policy
+from hardware.ranking import rank
+from hardware.records import RunRecord
+from hardware.storage import default_path
+from hardware.workload import Workload
+from qhead.commands.guard import complain
+from qhead.commands.specs import DeviceSpec
+
+if TYPE_CHECKING:
+    from qiskit.providers import BackendV2
+    from qiskit_ibm_runtime import QiskitRuntimeService
+
+T = TypeVar("T")
+
+#: Names that stand for a choice among the account's devices.
+LEAST_BUSY, BEST = "least_busy", "best"
+#: Pace and patience of the commands.
+POLICY = Policy()
+#: Seconds to wait for a list of devices: the client asks for each one's configuration.
+_LISTING = 300.0
+
+
+def open_device(spec: DeviceSpec, workload: Workload) -> LocalDevice | PlatformDevice:
+    """Open the device of a specification.
+
+    Args:
+        spec: Which one.
+        workload: What is to run there, for ``ibm:least_busy`` and ``ibm:best``.
+
+    Raises:
+        AccountError: No account is saved, or the platform does not accept it.
+        UnknownBackendError: The account has no such device, or none that the circuit fits on.
+        ServiceError: The platform cannot be asked.
+    """
+    if spec.local:
+        return local_device(spec.name)
+    service = open_account()
+    name = spec.name
+    if name == LEAST_BUSY:
+        name = least_busy(account_backends(service, workload.circuit.num_qubits))
+    elif name == BEST:
+        name = best(account_backends(service, workload.circuit.num_qubits), workload)
+    return platform_device(service, name)
+
+
+def device_of(run: RunRecord) -> LocalDevice | PlatformDevice:
+    """Open the device that a run was planned for.
+
+    Raises:
+        AccountError, UnknownBackendError, ServiceError: As `open_device`.
+    """
+    if run.local:
+        return local_device(run.device)
+    return platform_device(open_account(), run.device)
+
+
+def open_account() -> QiskitRuntimeService:
+    """Open the client on the saved account.
+
+    Raises:
+        AccountError: There is none, or the platform does not accept it.
+    """
+    return open_service()
+
+
+def platform_device(service: QiskitRuntimeService, name: str) -> PlatformDevice:
+    """Open a device of the account; a wrong name is answered with the nearest right one.
+
+    Raises:
+        UnknownBackendError: The account has no such device.
+    """
+    try:
+        return PlatformDevice(service, name)
+    except UnknownBackendError as error:
+        try:
+            known = _asked(lambda: [backend.name for backend in service.backends()])
+        except HardwareError:
+            raise error from None
+        raise UnknownBackendError(
+            f"Expected a device of your account ({', '.join(sorted(known)) or 'it has none'}), "
+            f"ibm:{LEAST_BUSY} or ibm:{BEST}, got {name!r}."
+            f"{did_you_mean(name, [*known, LEAST_BUSY, BEST])}"
+        ) from error
+
+
+def account_backends(service: QiskitRuntimeService, width: int) -> list[BackendV2]:
+    """Return the account's working devices of at least `width` qubits.
+
+    Raises:
+        UnknownBackendError: There is none.
+        AccountError, ServiceError: The platform cannot be asked.
+    """
+    found: list[BackendV2] = _asked(
+        lambda: service.backends(min_num_qubits=width, simulator=False, operational=True)
+    )
+    if not found:
+        raise UnknownBackendError(
+            f"Expected a working device of {width} qubits or more in your account, found none: "
+            "try later, or a narrower circuit."
+        )
+    return found
+
+
+def waiting_jobs(backend: BackendV2) -> int | None:
+    """Return how many jobs wait at a device, None where the platform does not tell."""
+    try:
+        return int(_asked(backend.status).pending_jobs)
+    except ServiceError:
+        return None
+
+
+def least_busy(backends: Sequence[BackendV2]) -> str:
+    """Return the name of the device with the fewest waiting jobs, the first by name of equals."""
+    waiting = {str(backend.name): waiting_jobs(backend) for backend in backends}
+
+    def queue(name: str) -> float:
+        number = waiting[name]
+        return math.inf if number is None else number
+
+    return min(sorted(waiting), key=queue)
+
+
+def best(backends: Sequence[BackendV2], workload: Workload) -> str:
+    """Return the name of the device on whose best region the circuit errs least.
+
+    Raises:
+        UnknownBackendError: It fits on none.
+    """
+    ranked = rank(workload, backends)
+    if not ranked:
+        raise UnknownBackendError(
+            f"Expected a device with {workload.circuit.num_qubits} connected working qubits in "
+            "your account, found none: try later, or a narrower circuit."
+        )
+    return ranked[0].name
+
+
+def remaining_seconds(device: Device) -> float | None:
+    """Return the QPU seconds that the account has left, None where it does not tell."""
+    try:
+        return device.remaining()
+    except ServiceError:
+        return None
+
+
+def account_seconds(service: QiskitRuntimeService) -> float | None:
+    """Return the QPU seconds that the account has left, None where it does not tell."""
+    try:
+        usage = _asked(service.usage)
+    except ServiceError:
+        return None
+    value = usage.get("usage_remaining_seconds") if isinstance(usage, dict) else None
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _asked(request: Callable[[], T]) -> T:
+    with guarded():
+        return ask(request, _LISTING)
+
+
+# --- the ledger -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def existing_ledger(run_id: str) -> Iterator[Ledger]:
+    """Open the ledger for a run in it; where there is no ledger, none is made.
+
+    Raises:
+        UnknownRunError: There is no ledger.
+        LedgerError: It is newer, damaged or read-only.
+    """
+    path = default_path()
+    if not path.exists():
+        raise UnknownRunError(
+            f"Expected a run of the ledger {path}, got {run_id!r}: there is no ledger yet. Runs "
+            "begin with qhead submit; QHEAD_LEDGER names another ledger."
+        )
+    with Ledger(path) as ledger:
+        yield ledger
+
+
+@contextmanager
+def naming_the_run() -> Iterator[None]:
+    """Say which run a failure left in the ledger, so that it can be carried on."""
+    try:
+        yield
+    except HardwareError as error:
+        if (run_id := getattr(error, "run_id", None)) is not None:
+            complain(
+                "Note",
+                f"run {run_id} is in the ledger as far as it went: qhead resume {run_id}, then "
+                f"qhead collect {run_id}.",
+            )
+        raise

@@ -1,0 +1,149 @@
+"""What a plan must remember, so that its results become labels again.
+
+A plan knows circuits and numbers. `JobPlan.about` holds fingerprints of the model and of the
+sentences, and where the user said they are. No sentence is stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hardware.errors import PlanError
+from hardware.plan import JobPlan
+from qhead.errors import ModelError
+
+FORMAT = "qhead-run"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelNote:
+    """A model folder: where it was, and SHA-256 of the files that decide its predictions."""
+
+    path: str
+    weights: str
+    config: str
+
+    @classmethod
+    def of(cls, folder: Path) -> ModelNote:
+        """Return the note of a model folder.
+
+        Raises:
+            ModelError: It cannot be read.
+        """
+        try:
+            parts = [(folder / name).read_bytes() for name in ("head.safetensors", "config.json")]
+        except OSError as error:
+            raise ModelError(
+                f"Expected a model folder at {folder}, got: {error.strerror or error}."
+            ) from error
+        return cls(str(folder), *(hashlib.sha256(part).hexdigest() for part in parts))
+
+    def check(self, folder: Path) -> None:
+        """Raise a `ModelError` unless this very model is in the folder."""
+        now = ModelNote.of(folder)
+        changed = [
+            name
+            for name, same in (
+                ("weights (head.safetensors)", now.weights == self.weights),
+                ("configuration (config.json)", now.config == self.config),
+            )
+            if not same
+        ]
+        if changed:
+            raise ModelError(
+                f"Expected the model that the plan was made for, got another in {folder}: its "
+                f"{' and '.join(changed)} changed since. Bring the old model back, or plan again "
+                "with the new one."
+            )
+
+
+@dataclass(frozen=True)
+class TextsNote:
+    """Sentences: where they came from, how many they are, and SHA-256 of them in their order."""
+
+    source: str
+    split: str | None
+    text_column: str | None
+    num_rows: int
+    fingerprint: str
+
+    @classmethod
+    def of(
+        cls, texts: Sequence[str], source: str, split: str | None, text_column: str | None
+    ) -> TextsNote:
+        """Return the note of some sentences."""
+        return cls(source, split, text_column, len(texts), fingerprint(texts))
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """Sentences behind those that were asked for, and what the circuits give without noise.
+
+    Args:
+        texts: The sentences.
+        exact: Noiseless expectation values of each, shape (R, M).
+    """
+
+    texts: TextsNote
+    exact: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class About:
+    """What a plan of a model's predictions must remember."""
+
+    model: ModelNote
+    data: TextsNote
+    recalibration: Recalibration | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a JSON-able dictionary, for `JobPlan.about`."""
+        return {"format": FORMAT, "version": FORMAT_VERSION, **asdict(self)}
+
+    @classmethod
+    def of(cls, made: JobPlan, name: str) -> About:
+        """Return what a plan remembers; `name` says in messages which plan it is.
+
+        Raises:
+            PlanError: It was not made for a model, or by a newer version.
+        """
+        noted = made.about
+        if noted.get("format") != FORMAT:
+            raise PlanError(
+                f"Expected {name} to be of a model's predictions, but it was not planned by qhead: "
+                "read it with `hardware.runner`."
+            )
+        if noted.get("version") != FORMAT_VERSION:
+            raise PlanError(
+                f"Expected {name} in format {FORMAT_VERSION}, got {noted.get('version')}: it was "
+                "made by another version of qhead; use that one, or plan again."
+            )
+        try:
+            again = noted["recalibration"]
+            return cls(
+                ModelNote(**noted["model"]),
+                TextsNote(**noted["data"]),
+                again
+                and Recalibration(
+                    TextsNote(**again["texts"]), tuple(tuple(row) for row in again["exact"])
+                ),
+            )
+        except (KeyError, TypeError) as error:
+            raise PlanError(
+                f"Expected {name} to be readable, got one with {error!r}; plan again."
+            ) from error
+
+
+def fingerprint(texts: Sequence[str]) -> str:
+    """Return SHA-256 of sentences in their order, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    for text in texts:
+        data = text.encode()
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.hexdigest()

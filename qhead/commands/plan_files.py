@@ -1,0 +1,89 @@
+"""Plans in files, and plans of yesterday on the device of today."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from hardware.backends import calibration_id, working_target
+from hardware.composition import check_isa
+from hardware.errors import PlanError
+from hardware.ibm import PlatformDevice
+from hardware.plan import JobPlan, load_plan
+from qhead.commands.guard import complain
+from qhead.errors import InputError
+from qhead.files import check_parent, new_parents, sync_folder, write_synced
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all; one that is there is replaced.
+
+    Raises:
+        InputError: The disk refuses; nothing was changed.
+    """
+    path = path.absolute()
+    partial = path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
+    try:
+        with new_parents(path.parent):
+            try:
+                write_synced(partial, content)
+                partial.replace(path)
+                sync_folder(path.parent)
+            finally:
+                partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"Expected to write {path}, got: {error.strerror or error}. Nothing was changed."
+        ) from error
+
+
+def check_new(path: Path | None, *, force: bool) -> None:
+    """Raise an `InputError` unless `path` can be written; worth a call before any work."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise InputError(f"Expected a file to write, got the folder {path}. Choose another name.")
+    if os.path.lexists(path) and not force:
+        raise InputError(
+            f"Expected a new file, got {path}, which exists. Choose another name, or replace it "
+            "with --force."
+        )
+    check_parent(path)
+
+
+def read_plan(path: Path) -> JobPlan:
+    """Return the plan in a file.
+
+    Raises:
+        PlanError: It holds no plan, or one that was changed since it was made.
+        InputError: It cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"Expected a plan file at {path}, got: {error.strerror or error}. "
+            "`qhead plan … --out FILE` writes one."
+        ) from error
+    try:
+        return load_plan(data)
+    except PlanError as error:
+        raise PlanError(f"{path}: {error}") from error
+
+
+def check_calibration(made: JobPlan, device: PlatformDevice) -> None:
+    """Check a plan against the device as it is today.
+
+    Raises:
+        PlanError: It has lost an instruction that the plan needs.
+    """
+    today = working_target(device.backend)
+    for circuit in made.circuits:
+        check_isa(circuit, today)
+    if calibration_id(device.backend) != made.calibration_id:
+        complain(
+            "Warning",
+            f"{made.backend} was calibrated again since the plan was made: the tiles' expected "
+            "errors are those of then. Plan again to choose by today's.",
+        )

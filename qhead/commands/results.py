@@ -1,0 +1,129 @@
+"""From the results of a run to labels: of the rows that have arrived, and which have not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hardware.errors import InvalidInputError
+from hardware.mitigation import AffineReadout, recalibrate
+from hardware.progress import RunStatus
+from hardware.workload import Expectations
+from qhead.classifier import TextClassifier
+from qhead.commands.notes import About, Recalibration
+from qhead.commands.rows import row_numbers
+from qhead.prediction import Prediction, sampled_prediction
+
+FIELDS = ("label", "probability", "std_error", "decided")
+
+
+@dataclass(frozen=True, eq=False)
+class RowPredictions:
+    """Predictions of the rows that have arrived.
+
+    Args:
+        prediction: Predictions of n rows.
+        rows: Which rows of the data they are, counted from 0, shape (n,).
+        num_rows: N, rows of the data.
+    """
+
+    prediction: Prediction
+    rows: np.ndarray
+    num_rows: int
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Rows without a result, counted from 0."""
+        return tuple(np.setdiff1d(np.arange(self.num_rows), self.rows).tolist())
+
+    def records(
+        self, texts: Sequence[str] | None, *, numbered: bool, whole: bool
+    ) -> Iterator[dict[str, Any]]:
+        """Yield one mapping a row.
+
+        Args:
+            texts: The N sentences, where they are known.
+            numbered: Give each row its number, counted from 1.
+            whole: Give missing rows too, with None in place of each value.
+        """
+        columns = zip(
+            self.prediction.labels.tolist(),
+            self.prediction.winning.tolist(),
+            self.prediction.std_errors.tolist(),
+            self.prediction.decided.tolist(),
+            strict=True,
+        )
+        found = dict(zip(self.rows.tolist(), columns, strict=True))
+        for row in range(self.num_rows) if whole else self.rows.tolist():
+            values = found.get(row, (None,) * len(FIELDS))
+            yield (
+                ({"row": row + 1} if numbered else {})
+                | ({"text": texts[row]} if texts is not None else {})
+                | dict(zip(FIELDS, values, strict=True))
+            )
+
+
+def predict_rows(
+    model: TextClassifier, about: About, found: Expectations, *, refit: bool = True
+) -> RowPredictions:
+    """Predict the rows of a run that have arrived.
+
+    Args:
+        model: The model that the run was planned for.
+        about: What the run remembers.
+        found: Its expectation values, NaN in rows without a result, shape (N + R, M).
+        refit: Recalibrate the read-out where the run has sentences for it.
+
+    Raises:
+        InvalidInputError: The read-out cannot be recalibrated: too few of those sentences arrived,
+            or the noise has erased an observable.
+    """
+    num_rows = about.data.num_rows
+    weight, bias = model.head_.readout_weights()  # (K, M), (K,)
+    notes = found.notes
+    if about.recalibration is not None and refit:
+        readout, note = _refitted(AffineReadout(weight, bias), about.recalibration, found, num_rows)
+        weight, bias, notes = readout.weight, readout.bias, (*notes, note)
+    there = np.flatnonzero(~np.isnan(found.values[:num_rows]).any(axis=1))
+    values, errors = found.values[there], found.std_errors[there]
+    prediction = sampled_prediction(
+        values @ weight.T + bias,
+        errors,
+        weight,
+        model.classes_,
+        target=found.target,
+        notes=notes,
+    )
+    return RowPredictions(prediction, there, num_rows)
+
+
+def _refitted(
+    readout: AffineReadout, again: Recalibration, found: Expectations, num_rows: int
+) -> tuple[AffineReadout, str]:
+    values, errors = found.values[num_rows:], found.std_errors[num_rows:]
+    there = ~np.isnan(values).any(axis=1)
+    try:
+        fitted = recalibrate(readout, values[there], np.array(again.exact)[there], errors[there])
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"{error} --no-recalibration takes the read-out as it was trained."
+        ) from error
+    part = "" if there.all() else f" (of {len(there)}, the others have not arrived)"
+    return fitted, f"Read-out refitted on {int(there.sum())} sentences{part}."
+
+
+def explain_missing(missing: Sequence[int], num_rows: int, status: RunStatus) -> str:
+    """Return which rows are missing, why, and what to do about it."""
+    run = status.run.id
+    told = f"{len(missing)} of {num_rows} rows are missing: {row_numbers(missing)}."
+    reasons = [f"job {idx}: {reason}" for idx, reason in sorted(status.problems.items())]
+    if reasons:
+        told += f" {'; '.join(reasons[:3])}."
+    if status.state == "cancelled":
+        return f"{told} The run was cancelled; --resubmit-cancelled sends them after all."
+    if not status.finished:
+        return f"{told} Jobs are still to come: qhead collect {run} --wait SECONDS."
+    return f"{told} Send them again with qhead resume {run}, then qhead collect {run}."

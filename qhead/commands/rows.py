@@ -1,0 +1,93 @@
+"""Predicted rows as CSV or JSONL, and which rows are missing."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import IO, Any
+
+from hardware.errors import did_you_mean
+from qhead.commands.guard import complain
+from qhead.errors import InputError
+
+FORMATS = ("csv", "jsonl")
+
+# What spreadsheets take for the beginning of a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_NUMBERS = {"probability": ".6g", "std_error": ".3g"}
+
+
+def check_format(format: str) -> None:
+    """Raise an `InputError` unless it is a format of rows."""
+    if format not in FORMATS:
+        raise InputError(
+            f"Expected --format {' or '.join(FORMATS)}, got {format!r}."
+            f"{did_you_mean(format, FORMATS)}"
+        )
+
+
+def write_rows(
+    file: IO[str],
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    fields: Sequence[str],
+    format: str,
+    raw: bool,
+) -> None:
+    """Write rows; None is an empty cell, or null.
+
+    Args:
+        file: Where to.
+        rows: One mapping of the fields each.
+        fields: Columns, in order.
+        format: csv or jsonl.
+        raw: CSV: leave cells alone that a spreadsheet would execute.
+    """
+    if format == "jsonl":
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+        return
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(fields)
+    escaped = 0
+    for row in rows:
+        cells = [row[field] for field in fields]
+        if not raw:
+            escaped += sum(_is_formula(cell) for cell in cells)
+            cells = ["'" + cell if _is_formula(cell) else cell for cell in cells]
+        writer.writerow(list(_spelled(fields, cells)))
+    if escaped:
+        complain(
+            "Note",
+            f"{escaped} cell(s) began as a spreadsheet's formula does and have an apostrophe in "
+            "front. --raw or --format jsonl leaves them as they are.",
+        )
+
+
+def _spelled(fields: Sequence[str], cells: Sequence[Any]) -> Iterator[Any]:
+    for field, cell in zip(fields, cells, strict=True):
+        if cell is None:
+            yield ""
+        elif field in _NUMBERS:
+            yield format(cell, _NUMBERS[field])
+        else:
+            yield str(cell).lower() if isinstance(cell, bool) else cell
+
+
+def _is_formula(cell: object) -> bool:
+    """Return whether a spreadsheet would run this cell; an integer is a number to it."""
+    return isinstance(cell, str) and cell.startswith(_FORMULA)
+
+
+def row_numbers(indices: Sequence[int]) -> str:
+    """Return row numbers, counted from 1, for a message: ``3, 7–12``."""
+    parts: list[str] = []
+    start = 0
+    for end in range(1, len(indices) + 1):
+        if end == len(indices) or indices[end] != indices[end - 1] + 1:
+            first, last = indices[start] + 1, indices[end - 1] + 1
+            parts.append(str(first) if first == last else f"{first}–{last}")
+            start = end
+    more = len(parts) - 20
+    return ", ".join(parts[:20]) + (f" and {more} more ranges" if more > 0 else "")

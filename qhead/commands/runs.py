@@ -1,0 +1,155 @@
+"""``qhead runs``, ``status``, ``resume`` and ``cancel``: what was sent, and what becomes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from hardware import runner
+from hardware.ledger import Ledger
+from hardware.plan import load_plan
+from hardware.progress import RunStatus, run_status
+from hardware.storage import default_path
+from qhead.commands import devices
+from qhead.commands.common import console, print_json
+from qhead.commands.devices import device_of, existing_ledger, naming_the_run
+from qhead.commands.guard import complain
+from qhead.commands.specs import DeviceSpec, check_budget
+
+_STATES = ("planned", "submitting", "submitted", "done", "failed", "cancelled")
+
+
+def run_runs(*, json: bool) -> None:
+    """List all runs, newest first, estimate and truth side by side."""
+    path = default_path()
+    found: list[RunStatus] = []
+    if path.exists():
+        with Ledger(path) as ledger:
+            found = [run_status(ledger, run.id, {}) for run in ledger.runs()]
+    if json:
+        print_json({"ledger": str(path), "runs": [status_dict(status) for status in found]})
+        return
+    screen = console()
+    if not found:
+        screen.print(f"No runs in {path}. qhead submit begins one.")
+        return
+    table = Table(title=f"runs in {path}", title_justify="left")
+    for name in ("run", "state", "target", "jobs done"):
+        table.add_column(name, overflow="fold")
+    for name in ("estimated s", "charged s", "budget s"):
+        table.add_column(name, justify="right")
+    for status in found:
+        run = status.run
+        table.add_row(
+            run.id, run.state, run.target,
+            f"{status.jobs.get('done', 0)} of {sum(status.jobs.values())}",
+            f"{run.estimate_seconds:.1f}", _charged(status),
+            "" if run.budget_seconds is None else f"{run.budget_seconds:g}",
+        )  # fmt: skip
+    screen.print(table)
+
+
+def run_status_of(run_id: str, *, json: bool) -> None:
+    """Say where a run stands as far as the ledger knows; nobody is asked."""
+    with existing_ledger(run_id) as ledger:
+        status = runner.status(run_id, ledger=ledger)
+        run = status.run
+        made = load_plan(ledger.plan_body(run.id))
+        missing = len(made.unpack(runner.results(run.id, ledger=ledger)).missing)
+        events = ledger.events(run.id)
+    told = status_dict(status) | {"rows": made.num_rows, "rows_missing": missing}
+    if json:
+        history = [{"at": e.at, "job": e.idx, "what": e.what} for e in events]
+        print_json(told | {"created": run.created_at, "events": history})
+        return
+    _show(status, missing=missing, rows=made.num_rows)
+
+
+def run_resume(run_id: str, *, budget: float | None, resubmit_cancelled: bool, json: bool) -> None:
+    """Find what was sent, plan again what failed and send what the pace allows."""
+    # A local run needs no budget and a real one has had its own since it was submitted.
+    check_budget(DeviceSpec("fake", ""), budget)
+    with existing_ledger(run_id) as ledger, naming_the_run():
+        run = ledger.run(run_id)
+        ledger.check_resumable(run.id, resubmit_cancelled)
+        status = runner.resume(
+            run.id,
+            ledger=ledger,
+            device=device_of(run),
+            budget_seconds=budget,
+            resubmit_cancelled=resubmit_cancelled,
+            policy=devices.POLICY,
+        )
+    _tell(status, json=json)
+
+
+def run_cancel(run_id: str, *, json: bool) -> None:
+    """Send nothing more of a run and cancel its jobs that have not ended."""
+    with existing_ledger(run_id) as ledger, naming_the_run():
+        run = ledger.run(run_id)
+        status = runner.cancel(run.id, ledger=ledger, device=device_of(run), policy=devices.POLICY)
+    _tell(status, json=json)
+
+
+def status_dict(status: RunStatus) -> dict[str, Any]:
+    """Return where a run stands, JSON-able; seconds are those of the QPU."""
+    run, spent = status.run, status.spending
+    return {
+        "run": run.id,
+        "state": run.state,
+        "target": run.target,
+        "device": run.device,
+        "local": run.local,
+        "created": run.created_at,
+        "updated": run.updated_at,
+        "jobs": {state: status.jobs.get(state, 0) for state in _STATES},
+        "estimated_seconds": run.estimate_seconds,
+        "charged_seconds": spent.charged,
+        "in_flight_seconds": spent.in_flight,
+        "to_come_seconds": spent.to_come,
+        "budget_seconds": run.budget_seconds,
+        "problems": {str(idx): text for idx, text in sorted(status.problems.items())},
+    }
+
+
+def _tell(status: RunStatus, *, json: bool) -> None:
+    if json:
+        print_json(status_dict(status))
+        return
+    _show(status)
+    if not status.finished:
+        complain("Next", f"qhead collect {status.run.id}")
+
+
+def _show(status: RunStatus, *, missing: int | None = None, rows: int | None = None) -> None:
+    run, spent = status.run, status.spending
+    table = Table(title=f"run {run.id}", title_justify="left", show_header=False)
+    table.add_column("")
+    table.add_column("", overflow="fold")
+    told = {
+        "state": run.state,
+        "target": run.target,
+        "created": run.created_at,
+        "jobs": ", ".join(f"{n} {state}" for state in _STATES if (n := status.jobs.get(state))),
+    }
+    if rows is not None and missing is not None:
+        told["rows with results"] = f"{rows - missing} of {rows}"
+    told |= {
+        "QPU seconds estimated": f"{run.estimate_seconds:.1f}",
+        "QPU seconds charged": _charged(status),
+    }
+    if not run.local:
+        told["under way, to come"] = f"{spent.in_flight:.1f}, {spent.to_come:.1f}"
+    if run.budget_seconds is not None:
+        told["budget"] = f"{run.budget_seconds:g}"
+    for name, value in told.items():
+        table.add_row(name, value)
+    screen = console()
+    screen.print(table)
+    for idx, text in sorted(status.problems.items()):
+        screen.print(f"· {'run' if idx < 0 else f'job {idx}'}: {text}")
+
+
+def _charged(status: RunStatus) -> str:
+    return "none, local" if status.run.local else f"{status.spending.charged:.1f}"

@@ -1,0 +1,54 @@
+"""What the blocking form of ``evaluate`` and ``predict`` was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ShortForm:
+    """What the blocking form adds to a plan's options; None where nothing was said.
+
+    Args:
+        budget: QPU seconds that may be used.
+        tiles: As of a plan.
+        recalibrate: As of a plan.
+        partial: Score the rows that have arrived even if others have not.
+        run: A run that is in the ledger, whose results are to be scored.
+    """
+
+    budget: float | None = None
+    tiles: str | None = None
+    recalibrate: str | None = None
+    partial: bool = False
+    run: str | None = None
+
+    def check(self, target: str) -> None:
+        """Refuse options that mean nothing off a device.
+
+        Raises:
+            InvalidInputError: One was given for another target.
+            BudgetError: A real device without a budget, or a budget that is none.
+        """
+        # Imported here: the command line's definition must load at once.
+        from hardware.errors import InvalidInputError
+        from qhead.commands.specs import check_budget, is_device, parse_device
+
+        if self.run is not None and target != "exact":
+            raise InvalidInputError(
+                f"Expected --run without a target, got {target!r}: the run had its own."
+            )
+        if is_device(target):
+            check_budget(parse_device(target), self.budget)
+            return
+        given = {
+            "--budget": self.budget is not None,
+            "--tiles": self.tiles is not None,
+            "--recalibrate": self.recalibrate is not None,
+            "--partial": self.partial and self.run is None,
+        }
+        if named := [name for name, there in given.items() if there]:
+            raise InvalidInputError(
+                f"Expected {', '.join(named)} with a device, fake:NAME or ibm:NAME, got the "
+                f"target {target!r}, which runs at once and costs nothing. Leave it out."
+            )

@@ -1,0 +1,143 @@
+"""``qhead submit``: the cost on stderr, then the run's id on stdout, at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from hardware import runner
+from hardware.devices import Device
+from hardware.errors import BudgetError, PlanError
+from hardware.fake import local_device
+from hardware.ibm import PlatformDevice
+from hardware.ledger import Ledger
+from hardware.plan import JobPlan
+from qhead.commands import devices
+from qhead.commands.common import print_json
+from qhead.commands.costs import cost_line, plan_dict
+from qhead.commands.devices import (
+    naming_the_run,
+    open_account,
+    platform_device,
+    remaining_seconds,
+)
+from qhead.commands.guard import complain
+from qhead.commands.notes import About, fingerprint
+from qhead.commands.plan import DeviceOptions, request_of
+from qhead.commands.plan_files import check_calibration, read_plan
+from qhead.commands.planned import make_plan, read_sentences
+from qhead.commands.runs import status_dict
+from qhead.commands.specs import DeviceSpec, check_budget, parse_device
+from qhead.errors import DataError, InputError
+
+
+def run(
+    folder: Path | None,
+    source: str | None,
+    asked: DeviceOptions | None,
+    *,
+    plan_file: Path | None,
+    budget: float | None,
+    json: bool,
+) -> None:
+    """Submit a new plan, or the one in a file."""
+    if plan_file is not None:
+        made, device = _planned(plan_file, folder, source, budget)
+    else:
+        if folder is None or source is None or asked is None:
+            raise InputError(
+                "Expected MODEL, DATA and --target, or --plan FILE, got neither: say what is to "
+                "be run where."
+            )
+        check_budget(parse_device(asked.target), budget)
+        made, device, _ = make_plan(request_of(folder, source, asked))
+    run_id = send(made, device, budget)
+    with Ledger() as ledger:
+        status = runner.status(run_id, ledger=ledger)
+    if json:
+        about = About.of(made, "the plan")
+        print_json({**status_dict(status), "plan": plan_dict(made, about, None)})
+        return
+    print(run_id)
+    sys.stdout.flush()
+    complain("Next", f"qhead collect {run_id}")
+
+
+def check_alone(given: list[str]) -> None:
+    """Refuse options of a new plan beside the file of one that is made.
+
+    Raises:
+        InputError: There are some.
+    """
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise InputError(
+            f"Expected --plan FILE without {names}: the plan holds its own target, shots, tiles "
+            "and mitigation. Plan again to change them."
+        )
+
+
+def send(made: JobPlan, device: Device, budget: float | None) -> str:
+    """Tell what a plan costs, submit it and return the run's id.
+
+    Raises:
+        BudgetError: No budget for a real device, or too small a one; nothing was written.
+        HardwareError: As `hardware.runner.submit`.
+    """
+    complain("Cost", cost_line(made, remaining_seconds(device), local=device.local))
+    check_enough(made, device, budget)
+    with Ledger() as ledger, naming_the_run():
+        return runner.submit(
+            made,
+            ledger=ledger,
+            device=device,
+            budget_seconds=None if device.local else budget,
+            policy=devices.POLICY,
+        )
+
+
+def check_enough(made: JobPlan, device: Device, budget: float | None) -> None:
+    """Refuse a budget below the estimate before the ledger is opened, and with it made.
+
+    Raises:
+        BudgetError: It is.
+    """
+    estimate = made.cost.qpu_seconds
+    if not device.local and budget is not None and estimate > budget:
+        raise BudgetError(
+            f"Expected a plan within the budget of {budget:g} s, got one of about {estimate:.1f} s:"
+            " raise --budget, or take fewer --shots, more --tiles or fewer sentences."
+        )
+
+
+def _planned(
+    path: Path,
+    folder: Path | None,
+    source: str | None,
+    budget: float | None,
+) -> tuple[JobPlan, Device]:
+    """Return the plan of a file and its device, after checking that both are as they were."""
+    made = read_plan(path)
+    about = About.of(made, str(path))
+    kind, _, _ = made.target.partition(":")
+    spec = DeviceSpec("fake" if kind == "fake" else "ibm", made.backend)
+    check_budget(spec, budget)
+    about.model.check(folder or Path(about.model.path))
+    if source is not None:
+        texts = read_sentences(source, about.data.split, (about.data.text_column, None)).texts
+        if fingerprint(texts) != about.data.fingerprint:
+            raise DataError(
+                f"Expected the sentences that {path} was made for, got others in {source}: plan "
+                "again."
+            )
+    if spec.local:
+        device: Device = local_device(made.backend)
+    else:
+        platform: PlatformDevice = platform_device(open_account(), made.backend)
+        check_calibration(made, platform)
+        device = platform
+    if made.backend != device.name:
+        raise PlanError(
+            f"Expected a plan for {device.name}, got one for {made.backend}: plan again."
+        )
+    return made, device
