@@ -44,12 +44,11 @@ STRENGTHS = (0.1, 1.0, 10.0, 100.0)
 WIDTHS = (0, 48, 96, 144, 192)
 #: The training of the classical heads that torch trains.
 TORCH = TrainingOptions(learning_rate=0.003, max_epochs=40, weight_decay=0.01)
-QUANTUM = TrainingOptions(learning_rate=0.02, max_epochs=40)
 
 
 def one_encoder(seed: int) -> QuantumHead:
-    """Return the quantum head with one encoder: the defaults."""
-    return QuantumHead(training=QUANTUM, seed=seed)
+    """Return the quantum head with one encoder: the defaults, and some weight decay."""
+    return QuantumHead(training=TrainingOptions(weight_decay=0.1), seed=seed)
 
 
 def two_encoders(seed: int) -> QuantumHead:
@@ -60,7 +59,6 @@ def two_encoders(seed: int) -> QuantumHead:
         connectivity=4,
         num_encoders=2,
         encoder_layers=7,
-        training=QUANTUM,
         seed=seed,
     )
 
