@@ -96,22 +96,24 @@ class ComponentSimulator(AerSimulator):
     """An Aer backend of a device that simulates circuits component by component.
 
     Make one with `of`. It offers what the client's local mode uses: `run` with bound parameters
-    and per-shot memory.
+    and per-shot memory. The client copies its backend for each job and then runs the job's PUBs
+    one after the other, all with one seed: the n-th run of a copy has streams of its own, or equal
+    PUBs would have equal shots.
     """
 
     _device: BackendV2
     _method: Method
+    _runs: int
 
     @classmethod
     def of(cls, device: BackendV2, method: Method = Method.AUTO) -> ComponentSimulator:
         """Return the simulator of a device with a calibration."""
         simulator = cls.from_backend(device, noise_model=None)  # the whole model takes seconds
-        simulator._device, simulator._method = device, method
+        simulator._device, simulator._method, simulator._runs = device, method, 0
         simulator.name = str(device.name)
         return simulator
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ComponentSimulator:
-        # The client copies the backend before each run; nothing here changes by running.
         return type(self).of(self._device, self._method)
 
     def run(
@@ -130,7 +132,8 @@ class ComponentSimulator(AerSimulator):
         if isinstance(circuits, QuantumCircuit):
             circuits = [circuits]
         shots = int(run_options.get("shots") or DEFAULT_SHOTS)
-        streams = ShotStreams.of(run_options.get("seed_simulator"))
+        streams = ShotStreams.of(run_options.get("seed_simulator")).child(self._runs)
+        self._runs += 1
         binds = parameter_binds or [{}] * len(circuits)
         entries = []
         for index, (circuit, bind) in enumerate(zip(circuits, binds, strict=True)):

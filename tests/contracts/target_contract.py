@@ -143,6 +143,15 @@ class TargetContract:
         self.make_target().run(work)
         assert work.circuit == before
 
+    def test_qubits_that_are_not_measured_still_act(self) -> None:
+        circuit = QuantumCircuit(4)
+        circuit.x(3)
+        for qubit in (3, 2, 1):
+            circuit.cx(qubit, qubit - 1)
+        circuit.h([1, 2, 3])  # acts on nothing that is measured
+        work = Workload(circuit, (), np.zeros((1, 0)), (SparsePauliOp("IIIZ"),))
+        assert self.close(self.make_target().run(work), np.array([[-1.0]]))
+
     def test_a_circuit_of_library_gates_runs(self) -> None:
         circuit = QuantumCircuit(3)
         circuit.h(0)

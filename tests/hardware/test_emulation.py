@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from qiskit.circuit import Parameter, QuantumCircuit
-from qiskit.quantum_info import PTM, SparsePauliOp, SuperOp
+from qiskit.quantum_info import PTM, SparsePauliOp, Statevector, SuperOp
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, depolarizing_error, pauli_error, thermal_relaxation_error
 from qiskit_ibm_runtime.fake_provider import FakeLimaV2
@@ -12,6 +12,7 @@ from hardware.channels import InstructionErrors, PauliProgram, transfer_matrix
 from hardware.emulation import CalibratedTarget, NoisyTarget
 from hardware.errors import UnsupportedCircuitError
 from hardware.sampling import Method, PreparedCircuit, Sampler
+from hardware.transpile import light_cone
 from hardware.workload import Workload
 
 ONE = depolarizing_error(0.05, 1)
@@ -76,10 +77,10 @@ def test_noisy_states_equal_aer_density_matrices(seed: int) -> None:
         if step.operation.name in matrices:
             where = tuple(circuit.find_bit(q).index for q in step.qubits)
             gates[step.operation.name, where] = matrices[step.operation.name]
-    names = [f"p{i}" for i in range(6)]
+    names = [f"p{i}" for i in reversed(range(6))]  # not in Qiskit's order
     values = np.random.default_rng(seed).uniform(-3, 3, (9, 6))  # one more than the lanes
     checked = [0, 7, 8]  # the ends of the first batch of lanes, and the second
-    expected = aer_probabilities(circuit, model, values[checked])
+    expected = aer_probabilities(circuit, model, values[checked][:, ::-1])
     for qubits in ((0, 1, 2, 3), (2,), (3, 0, 1)):
         program = PauliProgram.compile(circuit, qubits, names, InstructionErrors(gates, {}))
         order = [4 - qubit for qubit in reversed(qubits)]
@@ -88,6 +89,28 @@ def test_noisy_states_equal_aer_density_matrices(seed: int) -> None:
         np.testing.assert_allclose(
             program.probabilities(values)[checked], marginal.sum(-1), atol=1e-12
         )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_light_cone_keeps_everything_that_counts(seed: int) -> None:
+    circuit = random_circuit(seed)
+    values = np.random.default_rng(seed).uniform(-3, 3, 6)
+    bound = circuit.assign_parameters({p: values[int(p.name[1:])] for p in circuit.parameters})
+    for qubits in ([0], [3], [1, 2]):
+        cone = light_cone(bound, qubits)
+        expected = Statevector(bound).probabilities(qubits)
+        np.testing.assert_allclose(Statevector(cone).probabilities(qubits), expected, atol=1e-12)
+
+
+def test_the_light_cone_drops_what_does_not() -> None:
+    circuit = QuantumCircuit(4)
+    circuit.cx(0, 1)
+    circuit.cx(2, 3)
+    circuit.cx(1, 2)
+    circuit.x(0)
+    cone = light_cone(circuit, [1])
+    assert cone.count_ops() == {"cx": 3}
+    assert light_cone(circuit, [0]).count_ops() == {"cx": 1, "x": 1}
 
 
 def ring(num_qubits: int) -> tuple[QuantumCircuit, tuple[str, ...]]:

@@ -87,6 +87,12 @@ def test_jobs_go_through_the_clients_primitives_and_repeat_with_their_seed() -> 
     assert not np.array_equal(first["0/left"], other["0/left"])
 
 
+def test_pubs_of_one_job_get_shots_of_their_own() -> None:
+    pub = (two_parts(), np.array([[0.1, 0.2]]))
+    arrays = local_device("manila").fetch("a", JobRequest("sampler", (pub, pub), shots=200, seed=5))
+    assert not np.array_equal(arrays["0/left"], arrays["1/left"])
+
+
 def test_idle_time_decays_where_the_circuit_says_how_long_it_is() -> None:
     backend = FakeManilaV2()
     circuit = QuantumCircuit(5, 1)

@@ -37,11 +37,14 @@ def head() -> QuantumCircuit:
     return circuit
 
 
+NAMES = ("x[1]", "x[0]", "w[0]")  # not in Qiskit's order
+
+
 def work(num_rows: int = 7, observables: tuple[SparsePauliOp, ...] | None = None) -> Workload:
     values = np.random.default_rng(num_rows).uniform(-3, 3, (num_rows, 3))
     values[:, 2] = 0.7  # a trained weight: the same in all rows
     labels = observables or (SparsePauliOp("ZI"), SparsePauliOp(["ZZ", "II"], [1.0, 0.5]))
-    return Workload(head(), ("x[0]", "x[1]", "w[0]"), values, labels)
+    return Workload(head(), NAMES, values, labels)
 
 
 def made(num_rows: int = 7, options: PlanOptions = TWO, backend: str = "guadalupe") -> JobPlan:
@@ -111,7 +114,7 @@ def test_each_tile_of_the_composed_circuit_computes_its_row(backend: str) -> Non
             if step.operation.name != "barrier" and qubits[0] in inside:
                 part.append(step.operation, [inside.index(q) for q in qubits])
         row = int(pub.rows[1, tile])
-        own = dict(zip(("x[0]", "x[1]", "w[0]"), work(6).values[row], strict=True))
+        own = dict(zip(NAMES, work(6).values[row], strict=True))
         expected = Statevector(head().assign_parameters(own)).probabilities([0, 1])
         place = [inside.index(end) for end in ends]
         np.testing.assert_allclose(Statevector(part).probabilities(place), expected, atol=1e-9)
@@ -352,7 +355,7 @@ def test_qubits_outside_the_light_cone_take_no_room() -> None:
     wide.h([0, 1, 2, 5, 6, 7])
     wide.cx(5, 6)
     values = work(4).values
-    workload = Workload(wide, ("x[0]", "x[1]", "w[0]"), values, (SparsePauliOp("IIIZIIII"),))
+    workload = Workload(wide, NAMES, values, (SparsePauliOp("IIIZIIII"),))
     found = plan(workload, fake_backend("guadalupe"), TWO)
     assert {len(tile.qubits) for tile in found.tiles} == {2}
     assert found.tiles[0].ends[0] == -1
