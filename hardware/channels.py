@@ -7,7 +7,7 @@ maps of one digit. A circuit therefore becomes one pass over the vector for each
 with all one-qubit maps in between folded in. Eight parameter sets lie side by side in memory, so
 that every pass is vectorised whatever the qubits.
 
-Measured on two cores for a 10-qubit ring head (60 CX, 80 RY, depolarising noise): 0.09 s a
+Measured on two cores for a 10-qubit ring head (60 CX, 80 RY, depolarising noise): 0.06 s a
 parameter set; Aer's density matrix takes 1.9 s, its trajectories 0.9 s at 1024 and 2.2 s at 4096
 shots.
 

@@ -93,6 +93,14 @@ def test_pubs_of_one_job_get_shots_of_their_own() -> None:
     assert not np.array_equal(arrays["0/left"], arrays["1/left"])
 
 
+def test_circuits_of_one_run_get_shots_of_their_own() -> None:
+    circuit = two_parts().assign_parameters([0.1, 0.2])
+    result = ComponentSimulator.of(FakeManilaV2()).run(
+        [circuit, circuit], shots=200, seed_simulator=5
+    ).result()  # fmt: skip
+    assert result.results[0].data.memory != result.results[1].data.memory
+
+
 def test_idle_time_decays_where_the_circuit_says_how_long_it_is() -> None:
     backend = FakeManilaV2()
     circuit = QuantumCircuit(5, 1)
