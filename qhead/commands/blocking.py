@@ -14,7 +14,6 @@ from hardware.plan import load_plan
 from hardware.progress import RunStatus
 from qhead.classifier import TextClassifier
 from qhead.commands.collect import wait_for
-from qhead.commands.common import open_model
 from qhead.commands.devices import existing_ledger
 from qhead.commands.guard import complain
 from qhead.commands.notes import About, fingerprint
@@ -58,8 +57,8 @@ def run_now(
     split: str | None = None,
     columns: tuple[str | None, str | None] = (None, None),
     seed: int,
-    cache: bool,
-) -> tuple[RunOutcome, TextClassifier]:
+    model: TextClassifier,
+) -> RunOutcome:
     """Plan sentences, submit them, wait for the results and predict the rows that came.
 
     The run stays in the ledger: interrupted, it is carried on with ``qhead collect``.
@@ -74,10 +73,11 @@ def run_now(
         columns=columns,
         recalibrate=short.recalibrate,
         seed=seed,
-        cache=cache,
     )
-    made, device, model = make_plan(request_of(folder, source, asked, texts=texts))
-    run_id = send(made, device, short.budget)
+    made, device, _ = make_plan(request_of(folder, source, asked, texts=texts), model)
+    run_id = send(made, device, short.budget, quiet=device.local)
+    if not device.local:
+        complain("Run", run_id)  # whatever happens to this process, the run can be found
     try:
         with Ledger() as ledger:
             status = wait_for(ledger, run_id, made, device, wait=None)
@@ -86,12 +86,12 @@ def run_now(
         complain("Note", f"run {run_id} goes on: qhead collect {run_id}, or qhead cancel {run_id}.")
         raise
     rows = predict_rows(model, About.of(made, f"run {run_id}"), found)
-    return RunOutcome(rows, status), model
+    return RunOutcome(rows, status)
 
 
 def from_ledger(
-    folder: Path, texts: Sequence[str], run_id: str, *, cache: bool
-) -> tuple[RunOutcome, TextClassifier]:
+    folder: Path, texts: Sequence[str], run_id: str, model: TextClassifier
+) -> RunOutcome:
     """Predict the rows of a run that is in the ledger, as far as their results are; asks nobody.
 
     Raises:
@@ -109,8 +109,7 @@ def from_ledger(
             f"Expected the {about.data.num_rows} sentences of run {status.run.id} (from "
             f"{about.data.source}), got {len(texts)} that are others or in another order."
         )
-    model = open_model(folder, cache=cache)
-    return RunOutcome(predict_rows(model, about, found), status), model
+    return RunOutcome(predict_rows(model, about, found), status)
 
 
 def all_rows(outcome: RunOutcome, texts: Sequence[str]) -> Iterator[dict[str, Any]]:

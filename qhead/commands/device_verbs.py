@@ -63,6 +63,10 @@ Buffer = Annotated[int | None, _tiles("--buffer", "Idle qubits between tiles: 0 
 Spare = Annotated[
     int | None, _tiles("--spare-qubits", "Qubits of a tile beyond the circuit's, for routing.")
 ]
+PerJob = Annotated[
+    int | None,
+    _tiles("--executions-per-job", "Sentences × shots that one job may hold; default: 10 million."),
+]
 MaxErrorRatio = Annotated[
     float | None,
     _tiles("--max-error-ratio", "auto: drop tiles this much worse than the best; default: 2."),
@@ -121,6 +125,7 @@ def plan(
     buffer: Buffer = None,
     spare_qubits: Spare = None,
     max_error_ratio: MaxErrorRatio = None,
+    executions_per_job: PerJob = None,
     readout_inversion: Inversion = None,
     decoupling: Decoupling = None,
     twirl_gates: TwirlGates = None,
@@ -153,9 +158,10 @@ def plan(
     asked = _asked(
         target, split, text_column, label_column, seed, no_cache,
         shots=shots, tiles=tiles, buffer=buffer, spare_qubits=spare_qubits,
-        max_error_ratio=max_error_ratio, readout_inversion=readout_inversion,
-        dynamical_decoupling=decoupling, twirl_gates=twirl_gates, twirl_measure=twirl_measure,
-        num_randomizations=randomizations, zne=zne, resilience=resilience,
+        max_error_ratio=max_error_ratio, executions_per_job=executions_per_job,
+        readout_inversion=readout_inversion,
+        decoupling=decoupling, twirl_gates=twirl_gates, twirl_measure=twirl_measure,
+        randomizations=randomizations, zne=zne, resilience=resilience,
         recalibrate=recalibrate,
     )  # fmt: skip
     from qhead.commands.plan import run
@@ -183,6 +189,7 @@ def submit(
     buffer: Buffer = None,
     spare_qubits: Spare = None,
     max_error_ratio: MaxErrorRatio = None,
+    executions_per_job: PerJob = None,
     readout_inversion: Inversion = None,
     decoupling: Decoupling = None,
     twirl_gates: TwirlGates = None,
@@ -201,9 +208,10 @@ def submit(
     """Send sentences to a device: the cost on stderr, then the run's id, at once."""
     given: dict[str, Any] = {
         "shots": shots, "tiles": tiles, "buffer": buffer, "spare_qubits": spare_qubits,
-        "max_error_ratio": max_error_ratio, "readout_inversion": readout_inversion,
-        "dynamical_decoupling": decoupling, "twirl_gates": twirl_gates,
-        "twirl_measure": twirl_measure, "num_randomizations": randomizations, "zne": zne,
+        "max_error_ratio": max_error_ratio, "executions_per_job": executions_per_job,
+        "readout_inversion": readout_inversion,
+        "decoupling": decoupling, "twirl_gates": twirl_gates,
+        "twirl_measure": twirl_measure, "randomizations": randomizations, "zne": zne,
         "resilience": resilience, "recalibrate": recalibrate,
     }  # fmt: skip
     asked = None
@@ -332,6 +340,10 @@ def backends(
     run(model, fakes_only=fakes, json=json)
 
 
+#: Options that `hardware.options.Mitigation` calls otherwise.
+_OTHER_NAMES = {"decoupling": "dynamical_decoupling", "randomizations": "num_randomizations"}
+
+
 def _asked(
     target: str,
     split: str | None,
@@ -347,12 +359,18 @@ def _asked(
     **given: Any,
 ) -> DeviceOptions:
     """Return the options that were given; plan and mitigation know their own defaults."""
+    from hardware.options import JobLimits
     from qhead.commands.plan import DeviceOptions, parse_buffer, parse_factors
 
     chosen = {name: value for name, value in given.items() if value is not None}
     if "buffer" in chosen:
         chosen["buffer"] = parse_buffer(chosen["buffer"])
-    in_plan = ("buffer", "spare_qubits", "max_error_ratio")
+    if "executions_per_job" in chosen:
+        chosen["limits"] = JobLimits(executions=chosen.pop("executions_per_job"))
+    for option, name in _OTHER_NAMES.items():
+        if option in chosen:
+            chosen[name] = chosen.pop(option)
+    in_plan = ("buffer", "spare_qubits", "max_error_ratio", "limits")
     mitigation = {name: value for name, value in chosen.items() if name not in in_plan}
     if zne is not None:
         mitigation["zne_factors"] = parse_factors(zne)

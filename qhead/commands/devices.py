@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from hardware.account import ask, guarded, open_service
 from hardware.devices import Device, LocalDevice
 from hardware.errors import (
+    AccountError,
     HardwareError,
     ServiceError,
     UnknownBackendError,
@@ -81,7 +83,15 @@ def open_account() -> QiskitRuntimeService:
     Raises:
         AccountError: There is none, or the platform does not accept it.
     """
-    return open_service()
+    # It logs account names and has nothing to say that is not said here.
+    logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
+    try:
+        return open_service()
+    except AccountError as error:
+        raise AccountError(
+            f"{error} Accounts are saved once, in Python: "
+            "QiskitRuntimeService.save_account(token=…, instance=…)."
+        ) from error
 
 
 def platform_device(service: QiskitRuntimeService, name: str) -> PlatformDevice:
@@ -97,6 +107,8 @@ def platform_device(service: QiskitRuntimeService, name: str) -> PlatformDevice:
             known = _asked(lambda: [backend.name for backend in service.backends()])
         except HardwareError:
             raise error from None
+        if not known:
+            _asked(service.usage)  # the client lists nothing where it is not let in
         raise UnknownBackendError(
             f"Expected a device of your account ({', '.join(sorted(known)) or 'it has none'}), "
             f"ibm:{LEAST_BUSY} or ibm:{BEST}, got {name!r}."
@@ -115,6 +127,7 @@ def account_backends(service: QiskitRuntimeService, width: int) -> list[BackendV
         lambda: service.backends(min_num_qubits=width, simulator=False, operational=True)
     )
     if not found:
+        _asked(service.usage)  # the client lists nothing where it is not let in
         raise UnknownBackendError(
             f"Expected a working device of {width} qubits or more in your account, found none: "
             "try later, or a narrower circuit."
@@ -209,7 +222,7 @@ def naming_the_run() -> Iterator[None]:
         if (run_id := getattr(error, "run_id", None)) is not None:
             complain(
                 "Note",
-                f"run {run_id} is in the ledger as far as it went: qhead resume {run_id}, then "
-                f"qhead collect {run_id}.",
+                f"run {run_id} is in the ledger as far as it went. qhead resume {run_id} carries "
+                f"on; qhead collect {run_id} --offline gives what has arrived.",
             )
         raise

@@ -89,17 +89,17 @@ def _on_device(
     from qhead.commands.blocking import check_whole, from_ledger, run_now
 
     data = load_split(source, split, columns)
-    align_labels(data, open_model(folder, cache=cache).classes_)  # before anything is paid for
+    model = open_model(folder, cache=cache)
+    data = align_labels(data, model.classes_)  # before anything is paid for
     start = time.perf_counter()
     if short.run is not None:
-        outcome, model = from_ledger(folder, data.texts, short.run, cache=cache)
+        outcome = from_ledger(folder, data.texts, short.run, model)
     else:
-        outcome, model = run_now(
+        outcome = run_now(
             folder, source, data.texts, short,
-            target=target, split=split, columns=columns, seed=seed, cache=cache,
+            target=target, split=split, columns=columns, seed=seed, model=model,
         )  # fmt: skip
     check_whole(outcome, partial=short.partial)
-    data = align_labels(data, model.classes_)
     result = dataclasses.replace(
         evaluate_prediction(
             outcome.rows.prediction, data.labels[outcome.rows.rows], model.classes_

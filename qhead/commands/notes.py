@@ -39,7 +39,8 @@ class ModelNote:
             parts = [(folder / name).read_bytes() for name in ("head.safetensors", "config.json")]
         except OSError as error:
             raise ModelError(
-                f"Expected a model folder at {folder}, got: {error.strerror or error}."
+                f"Expected a model folder at {folder}, got: {error.strerror or error}. If the "
+                "model was moved, name its folder."
             ) from error
         return cls(str(folder), *(hashlib.sha256(part).hexdigest() for part in parts))
 

@@ -86,8 +86,14 @@ class PlanRequest:
     cache: bool = True
 
 
-def make_plan(request: PlanRequest) -> tuple[JobPlan, LocalDevice | PlatformDevice, TextClassifier]:
+def make_plan(
+    request: PlanRequest, model: TextClassifier | None = None
+) -> tuple[JobPlan, LocalDevice | PlatformDevice, TextClassifier]:
     """Plan a model's predictions; nothing is sent.
+
+    Args:
+        request: What and where.
+        model: The model of the request's folder, where it has been opened already.
 
     Returns:
         The plan, its device and the model.
@@ -97,8 +103,9 @@ def make_plan(request: PlanRequest) -> tuple[JobPlan, LocalDevice | PlatformDevi
         AccountError, ServiceError: The platform cannot be asked for its calibration.
         PlanError: The circuit does not fit on the device as asked.
     """
+    if model is None:
+        model = open_model(request.folder, cache=request.cache)
     note = ModelNote.of(request.folder)
-    model = open_model(request.folder, cache=request.cache)
     workload, recalibration = _workload(model, request)
     device = open_device(request.spec, workload)
     name = request.spec.name if request.spec.local else device.name
@@ -158,7 +165,7 @@ def texts_of(about: About, source: str | None) -> tuple[str, ...] | None:
         return texts
     message = (
         f"Expected the {note.num_rows} sentences of the run in {place}, got {len(texts)} that are "
-        "others or in another order."
+        "others or in another order. --data names where they are."
     )
     if source is not None:
         raise DataError(message)

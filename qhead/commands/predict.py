@@ -51,18 +51,19 @@ def run(
     short.check(target)
     where = None if is_device(target) else resolve_target(target, seed=seed)
     texts = load_unlabelled(source, text_column=text_column)
+    model = open_model(folder, cache=cache)
     outcome = None
     if is_device(target):
         # The platform's client takes a second to import.
         from qhead.commands.blocking import all_rows, run_now
 
-        outcome, _ = run_now(
+        outcome = run_now(
             folder, source, texts, short,
-            target=target, columns=(text_column, None), seed=seed, cache=cache,
+            target=target, columns=(text_column, None), seed=seed, model=model,
         )  # fmt: skip
         rows = all_rows(outcome, texts)
     else:
-        rows = _rows(open_model(folder, cache=cache), texts, where)
+        rows = _rows(model, texts, where)
     if out is None:
         write_rows(sys.stdout, rows, fields=FIELDS, format=format, raw=raw)
     else:

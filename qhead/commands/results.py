@@ -123,7 +123,10 @@ def explain_missing(missing: Sequence[int], num_rows: int, status: RunStatus) ->
     if reasons:
         told += f" {'; '.join(reasons[:3])}."
     if status.state == "cancelled":
-        return f"{told} The run was cancelled; --resubmit-cancelled sends them after all."
+        return (
+            f"{told} The run was cancelled; qhead resume {run} --resubmit-cancelled sends them "
+            "after all, at your cost."
+        )
     if not status.finished:
         return f"{told} Jobs are still to come: qhead collect {run} --wait SECONDS."
     return f"{told} Send them again with qhead resume {run}, then qhead collect {run}."

@@ -15,7 +15,7 @@ from qhead.commands import devices
 from qhead.commands.common import console, print_json
 from qhead.commands.devices import device_of, existing_ledger, naming_the_run
 from qhead.commands.guard import complain
-from qhead.commands.specs import DeviceSpec, check_budget
+from qhead.commands.specs import check_seconds
 
 _STATES = ("planned", "submitting", "submitted", "done", "failed", "cancelled")
 
@@ -68,8 +68,7 @@ def run_status_of(run_id: str, *, json: bool) -> None:
 
 def run_resume(run_id: str, *, budget: float | None, resubmit_cancelled: bool, json: bool) -> None:
     """Find what was sent, plan again what failed and send what the pace allows."""
-    # A local run needs no budget and a real one has had its own since it was submitted.
-    check_budget(DeviceSpec("fake", ""), budget)
+    check_seconds(budget)
     with existing_ledger(run_id) as ledger, naming_the_run():
         run = ledger.run(run_id)
         ledger.check_resumable(run.id, resubmit_cancelled)

@@ -90,5 +90,10 @@ def check_budget(spec: DeviceSpec, budget: float | None) -> None:
             "Expected a budget in QPU seconds for a real device, got none. `qhead plan` tells what "
             "the run needs; give --budget SECONDS of at least that."
         )
+    check_seconds(budget)
+
+
+def check_seconds(budget: float | None) -> None:
+    """Raise a `BudgetError` for a budget that is negative or no number."""
     if budget is not None and (not math.isfinite(budget) or budget < 0):
         raise BudgetError(f"Expected a budget of zero or more QPU seconds, got {budget}.")

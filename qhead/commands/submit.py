@@ -77,14 +77,15 @@ def check_alone(given: list[str]) -> None:
         )
 
 
-def send(made: JobPlan, device: Device, budget: float | None) -> str:
-    """Tell what a plan costs, submit it and return the run's id.
+def send(made: JobPlan, device: Device, budget: float | None, *, quiet: bool = False) -> str:
+    """Tell what a plan costs, unless `quiet`, submit it and return the run's id.
 
     Raises:
         BudgetError: No budget for a real device, or too small a one; nothing was written.
         HardwareError: As `hardware.runner.submit`.
     """
-    complain("Cost", cost_line(made, remaining_seconds(device), local=device.local))
+    if not quiet:
+        complain("Cost", cost_line(made, remaining_seconds(device), local=device.local))
     check_enough(made, device, budget)
     with Ledger() as ledger, naming_the_run():
         return runner.submit(

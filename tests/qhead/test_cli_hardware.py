@@ -1,0 +1,706 @@
+"""The verbs around devices: on fakes, and over a double of the platform; every kind of misuse."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import sqlite3
+import zipfile
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from loopback import Cloud, EndJob, FaultPlan, Loopback
+from qiskit_ibm_runtime import QiskitRuntimeService
+from rich.console import Console
+from typer.testing import CliRunner
+
+from hardware.ledger import Ledger, Pace
+from hardware.policy import Policy
+from qhead import TextClassifier
+from qhead.cli import app
+from qhead.commands import devices
+from qhead.commands.rows import row_numbers
+from qhead.commands.run_bar import count_running, run_bar
+
+QUICK = ["--num-qubits", "2", "--num-layers", "0", "--connectivity", "1", "--max-epochs", "8"]
+QUICK += ["--learning-rate", "0.1"]
+SHOTS = 200
+FAKE = f"fake:manila:{SHOTS}"
+IBM = f"ibm:ibm_manila:{SHOTS}"
+
+
+def run(*arguments, input=None):
+    return CliRunner().invoke(app, [str(a) for a in arguments], input=input)
+
+
+def told(*arguments, code=0):
+    """Run a verb with --json and return its object."""
+    result = run(*arguments, "--json")
+    assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
+    return json.loads(result.stdout)
+
+
+def rows_of(result):
+    return list(csv.DictReader(io.StringIO(result.stdout)))
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def sentences(tmp_path_factory, toy_texts, toy_labels):
+    """Return a CSV file of twelve sentences with labels."""
+    path = tmp_path_factory.mktemp("data") / "twelve.csv"
+    pairs = list(zip(toy_texts, toy_labels, strict=True))[:12]
+    path.write_text("\n".join(["text,label", *(f"{t},{k}" for t, k in pairs)]) + "\n")
+    return path
+
+
+def train(folder, cache, toy_model, toy_texts, toy_labels, *options):
+    data = folder.parent / f"{folder.name}.csv"
+    pairs = zip(toy_texts, toy_labels, strict=True)
+    data.write_text("\n".join(["text,label", *(f"{t},{k}" for t, k in pairs)]) + "\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QHEAD_CACHE", str(cache))
+        result = run("train", data, "--out", folder, "--encoder", toy_model, *options)
+    assert result.exit_code == 0, result.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory, cache, toy_model, toy_texts, toy_labels):
+    """Return the folder of a quantum model of two qubits."""
+    folder = tmp_path_factory.mktemp("models") / "quantum"
+    return train(folder, cache, toy_model, toy_texts, toy_labels, *QUICK)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, cache, monkeypatch):
+    """Give every test a ledger of its own, and no account; return the ledger's path."""
+    ledger = tmp_path / "home" / "ledger.sqlite"
+    monkeypatch.setenv("QHEAD_LEDGER", str(ledger))
+    monkeypatch.setenv("QHEAD_CACHE", str(cache))
+    for name in ("QISKIT_IBM_TOKEN", "QISKIT_IBM_CHANNEL", "QISKIT_IBM_INSTANCE"):
+        monkeypatch.delenv(name, raising=False)
+    accounts = str(tmp_path / "home" / "accounts.json")
+    place = "qiskit_ibm_runtime.accounts.management._DEFAULT_ACCOUNT_CONFIG_JSON_FILE"
+    monkeypatch.setattr(place, accounts)
+    quick = Policy(pace=Pace(), settle=0.05, busy=0.05, patience=0.2, poll=(0.02, 0.1))
+    monkeypatch.setattr(devices, "POLICY", quick)
+    monkeypatch.setattr("urllib3.util.retry.Retry.get_backoff_time", lambda self: 0.0)
+    return ledger
+
+
+@contextmanager
+def platform(*names, faults=None, **cloud):
+    """Run the double and save an account on it, as a user does."""
+    with Loopback(Cloud(names or ("ibm_manila",), **cloud), faults) as double, double.addresses():
+        QiskitRuntimeService.save_account(**double.account(), overwrite=True)
+        yield double
+
+
+def submitted(*arguments):
+    """Submit and return the run's id."""
+    result = run("submit", *arguments)
+    assert result.exit_code == 0, (result.stderr, result.exception)
+    return result.stdout.strip()
+
+
+def contents(ledger):
+    """Return everything in a ledger."""
+    if not ledger.exists():
+        return None
+    with sqlite3.connect(ledger) as db:
+        dump = list(db.iterdump())
+    db.close()
+    return dump
+
+
+def refused(ledger, *arguments, code=2):
+    """Run a bad call: its exit code, one message on stderr, no stdout, the ledger as it was."""
+    before = contents(ledger)
+    result = run(*arguments)
+    assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
+    assert result.stdout == ""
+    assert "Error: Expected" in result.stderr or f"Error: {arguments[-1]}" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert contents(ledger) == before
+    return result.stderr
+
+
+# plan --------------------------------------------------------------------------------------------
+
+
+def test_a_plan_tells_what_a_run_takes_and_touches_nothing(model, sentences, home):
+    plan = told("plan", model, sentences, "--target", FAKE)
+    assert plan["tiles"] == 2  # disjoint pairs on five qubits in a row
+    assert plan["jobs"] == 1
+    assert plan["executions"] == 6 * SHOTS  # twelve sentences on two tiles
+    assert plan["payload_bytes"] > 0
+    # one PUB of two seconds; each execution waits 250 µs and runs for some more
+    assert 2 + 6 * SHOTS * 250e-6 < plan["qpu_seconds"] < 2 + 6 * SHOTS * 300e-6
+    assert len({qubit for tile in plan["tile_qubits"] for qubit in tile}) == 4
+    one = told("plan", model, sentences, "--target", "fake:manila", "--shots", SHOTS, "--tiles", 1)
+    assert (one["tiles"], one["executions"], one["target"]) == (1, 12 * SHOTS, FAKE)
+    assert not home.exists()
+
+
+def test_the_plan_as_a_table(model, sentences):
+    result = run("plan", model, sentences, "--target", FAKE)
+    assert result.exit_code == 0
+    for words in ("expected error", "QPU seconds, estimated", "executions", "1,200", "payload"):
+        assert words in result.stdout
+
+
+def test_overhead_of_mitigation_shows_in_the_plan(model, sentences):
+    plain = told("plan", model, sentences, "--target", FAKE)
+    given = ["--readout-inversion", "--recalibrate", sentences]
+    more = told("plan", model, sentences, "--target", FAKE, *given)
+    assert more["rows"] == 24
+    assert (more["sentences"], more["recalibration_sentences"]) == (12, 12)
+    assert more["executions"] == 12 * SHOTS + 2 * SHOTS  # two circuits of read-out
+    assert more["pubs"] == plain["pubs"] + 2
+    zne = told("plan", model, sentences, "--target", FAKE, "--zne", "1,3,5")
+    assert zne["executions"] == 3 * plain["executions"]
+
+
+def test_jobs_within_a_limit(model, sentences):
+    limit = ["--executions-per-job", 2 * SHOTS]
+    assert told("plan", model, sentences, "--target", FAKE, *limit)["jobs"] == 3
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_the_picture_of_the_chip(model, sentences, tmp_path, kind):
+    picture = tmp_path / f"chip.{kind}"
+    assert told("plan", model, sentences, "--target", FAKE, "--picture", picture)
+    beginning = {"png": b"\x89PNG", "svg": b"<?xml"}[kind]
+    assert picture.read_bytes().startswith(beginning)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--target", "fake:manilla"], "Did you mean 'manila'"),
+        (["--target", "aer:manila"], "Did you mean 'fake:manila'"),
+        (["--target", "exact"], "Expected a device"),
+        (["--target", "fake:manila:many"], "whole number of shots"),
+        (["--target", "fake:manila:0"], "at least one shot"),
+        (["--target", FAKE, "--shots", "7"], "shots once"),
+        (["--target", "fake:armonk"], "at most the device's 1 qubits"),
+        (["--target", FAKE, "--tiles", "9"], "room for 9 tiles"),
+        (["--target", FAKE, "--tiles", "some"], "'auto' or a number"),
+        (["--target", FAKE, "--buffer", "2"], "--buffer 0 or 1"),
+        (["--target", FAKE, "--zne", "one"], "factors such as"),
+        (["--target", FAKE, "--zne", "1,3", "--readout-inversion"], "got both"),
+        (["--target", FAKE, "--decoupling", "YY"], "XX, XpXm or XY4"),
+        (["--target", FAKE, "--picture", "chip.gif"], ".png or .svg"),
+        (["--target", "ibm:ibm_manila"], "account"),
+        (["--target", FAKE, "--recalibrate", "nowhere.csv"], "nowhere.csv"),
+    ],
+)
+def test_plans_that_cannot_be_made(model, sentences, home, options, message):
+    assert message in refused(home, "plan", model, sentences, *options)
+
+
+def test_a_head_without_a_circuit_has_no_plan(
+    sentences, home, tmp_path, cache, toy_model, toy_texts, toy_labels
+):
+    options = ["--head", "mlp", "--max-epochs", "1"]
+    folder = train(tmp_path / "mlp", cache, toy_model, toy_texts, toy_labels, *options)
+    stderr = refused(home, "plan", folder, sentences, "--target", FAKE)
+    assert "Expected a quantum head" in stderr
+
+
+# submit and collect on a fake --------------------------------------------------------------------
+
+
+def test_a_run_gives_what_the_library_gives(model, sentences, toy_texts, home):
+    result = run("submit", model, sentences, "--target", FAKE)
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.startswith(f"Cost: {FAKE}: 2 tile(s), 1 job(s)")
+    run_id = result.stdout.strip()
+    status = told("status", run_id[:12])
+    assert (status["state"], status["rows"], status["rows_missing"]) == ("submitted", 12, 12)
+    collected = run("collect", run_id)
+    assert collected.exit_code == 0, collected.stderr
+    rows = rows_of(collected)
+    loaded = TextClassifier.load(model)
+    expected = loaded.predict_detailed(toy_texts[:12], FAKE)  # its own way through the same device
+    assert [row["text"] for row in rows] == toy_texts[:12]
+    assert [row["label"] for row in rows] == expected.labels.tolist()
+    assert [int(row["row"]) for row in rows] == list(range(1, 13))
+    found = [float(row["probability"]) for row in rows]
+    np.testing.assert_allclose(found, expected.winning, rtol=1e-5)
+    assert told("status", run_id)["rows_missing"] == 0
+    again = told("collect", run_id, "--offline")
+    assert again["missing"] == []
+    assert [row["label"] for row in again["predictions"]] == expected.labels.tolist()
+
+
+def test_a_plan_file_is_the_run_that_it_says(model, sentences, tmp_path, home):
+    kept = tmp_path / "twelve.plan"
+    plan = told("plan", model, sentences, "--target", FAKE, "--out", kept)
+    first = submitted("--plan", kept)
+    second = submitted(model, sentences, "--target", FAKE)
+    with Ledger(home) as ledger:
+        assert {each.plan_hash for each in ledger.runs()} == {plan["key"]}
+    rows = [rows_of(run("collect", each)) for each in (first, second)]
+    assert rows[0] == rows[1]
+
+
+def test_a_plan_file_is_refused_where_anything_changed(model, sentences, tmp_path, home, toy_texts):
+    kept = tmp_path / "twelve.plan"
+    told("plan", model, sentences, "--target", FAKE, "--out", kept)
+    assert "exists" in refused(home, "plan", model, sentences, "--target", FAKE, "--out", kept)
+    assert "without --shots" in refused(home, "submit", "--shots", 5, "--plan", kept)
+    stderr = refused(home, "submit", model, write(tmp_path / "o.txt", toy_texts), "--plan", kept)
+    assert "others in" in stderr
+    other = shutil.copytree(model, tmp_path / "other")
+    (other / "config.json").write_text((other / "config.json").read_text() + " ")
+    stderr = refused(home, "submit", other, "--plan", kept)
+    assert "changed since" in stderr
+    assert "config.json" in stderr
+    edited = tmp_path / "edited.plan"
+    with zipfile.ZipFile(kept) as archive, zipfile.ZipFile(edited, "w") as new:
+        for name in archive.namelist():
+            data = archive.read(name)
+            if name == "plan.json":
+                data = data.replace(b'"num_rows":12', b'"num_rows":11')
+                assert b'"num_rows":11' in data
+            new.writestr(name, data)
+    assert "changed or damaged" in refused(home, "submit", "--plan", edited)
+    assert "no such file" in refused(home, "submit", "--plan", tmp_path / "none.plan").lower()
+
+
+def write(path, texts):
+    path.write_text("\n".join(texts) + "\n")
+    return path
+
+
+def test_no_sentence_is_stored(model, sentences, home):
+    run_id = submitted(model, sentences, "--target", FAKE)
+    run("collect", run_id)
+    with Ledger(home) as ledger:
+        body = ledger.plan_body(run_id)
+    parts = [home.read_bytes(), body]
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        parts += [archive.read(name) for name in archive.namelist()]
+    assert any(b"twelve.csv" in part for part in parts)
+    assert not any(b"the film" in part for part in parts)
+
+
+def test_rows_go_by_numbers_where_the_sentences_changed(model, tmp_path, toy_texts, home):
+    file = write(tmp_path / "new.txt", toy_texts[:4])
+    run_id = submitted(model, file, "--target", FAKE)
+    write(file, toy_texts[1:5])
+    result = run("collect", run_id)
+    assert result.exit_code == 0
+    assert "Expected the 4 sentences of the run" in result.stderr
+    assert list(rows_of(result)[0]) == ["row", "label", "probability", "std_error", "decided"]
+    moved = write(tmp_path / "moved.txt", toy_texts[:4])
+    assert rows_of(run("collect", run_id, "--data", moved))[3]["text"] == toy_texts[3]
+    assert "others" in refused(home, "collect", run_id, "--data", file)
+    file.unlink()
+    assert run("collect", run_id).exit_code == 0
+
+
+def test_another_model_than_the_run_s_is_refused(model, sentences, tmp_path, home):
+    mine = shutil.copytree(model, tmp_path / "mine")
+    run_id = submitted(mine, sentences, "--target", FAKE)
+    weights = mine / "head.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    stderr = refused(home, "collect", run_id)
+    assert "changed since" in stderr
+    assert "head.safetensors" in stderr
+    shutil.rmtree(mine)
+    assert "name its folder" in refused(home, "collect", run_id)
+    assert run("collect", run_id, model).exit_code == 0
+
+
+def test_standard_input_goes_to_a_device_too(model, toy_texts):
+    lines = "\n".join(toy_texts[:3]) + "\n"
+    result = run("submit", model, "-", "--target", FAKE, input=lines)
+    assert result.exit_code == 0
+    assert len(rows_of(run("collect", result.stdout.strip()))) == 3
+
+
+def test_collected_rows_in_a_file(model, sentences, tmp_path, home):
+    run_id = submitted(model, sentences, "--target", FAKE)
+    out = tmp_path / "rows.jsonl"
+    assert run("collect", run_id, "--out", out, "--format", "jsonl").exit_code == 0
+    records = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [record["row"] for record in records] == list(range(1, 13))
+    assert "exists" in refused(home, "collect", run_id, "--out", out)
+    assert "csv or jsonl" in refused(home, "collect", run_id, "--format", "xml")
+    assert "zero or more" in refused(home, "collect", run_id, "--wait", "-1")
+
+
+def test_recalibration_brings_predictions_back_to_the_exact_ones(model, sentences, toy_texts):
+    # 8 % of the two-qubit gates of this device fail and its read-out is worse: ⟨Z⟩ shrinks.
+    given = ["--target", "fake:yorktown:4000", "--recalibrate", sentences]
+    run_id = submitted(model, sentences, *given)
+    exact = TextClassifier.load(model).predict_proba(toy_texts[:12])
+
+    def distance(*options):
+        rows = told("collect", run_id, *options)
+        assert len(rows["predictions"]) == 12
+        labels = TextClassifier.load(model).classes_.tolist()
+        places = [labels.index(row["label"]) for row in rows["predictions"]]
+        given = np.array([row["probability"] for row in rows["predictions"]])
+        return np.abs(given - exact[np.arange(12), places]).mean(), rows["notes"]
+
+    refitted, notes = distance()
+    trained, _ = distance("--no-recalibration")
+    assert refitted < 0.5 * trained
+    assert "Read-out refitted on 12 sentences." in notes
+
+
+# runs, status, resume, cancel --------------------------------------------------------------------
+
+
+def test_runs_are_listed_and_unknown_ones_refused(model, sentences, home):
+    assert told("runs")["runs"] == []
+    assert not home.exists()
+    assert "no ledger yet" in refused(home, "status", "20260101-abc")
+    run_id = submitted(model, sentences, "--target", FAKE)
+    (listed,) = told("runs")["runs"]
+    assert (listed["run"], listed["state"], listed["charged_seconds"]) == (run_id, "submitted", 0)
+    assert listed["estimated_seconds"] > 2
+    assert run_id in run("runs").stdout
+    nearly = run_id[:-1] + ("0" if run_id[-1] != "0" else "1")
+    for verb in ("status", "collect", "resume", "cancel"):
+        assert f"Did you mean '{run_id}'" in refused(home, verb, nearly)
+
+
+def test_a_cancelled_run_is_resumed_only_expressly(model, sentences, home):
+    run_id = submitted(model, sentences, "--target", FAKE)
+    assert told("cancel", run_id)["state"] == "cancelled"
+    assert "not cancelled" in refused(home, "resume", run_id)
+    collected = run("collect", run_id)
+    assert rows_of(collected) == []
+    assert "12 of 12 rows are missing: 1–12" in collected.stderr
+    assert "--resubmit-cancelled" in collected.stderr
+    assert told("resume", run_id, "--resubmit-cancelled")["jobs"]["submitted"] == 1
+    assert len(rows_of(run("collect", run_id))) == 12
+    assert "done" in refused(home, "cancel", run_id)
+    assert told("resume", run_id)["state"] == "done"
+
+
+def test_a_run_that_was_not_planned_here(model, sentences, home):
+    run_id = submitted(model, sentences, "--target", FAKE)
+    with Ledger(home) as ledger:
+        from dataclasses import replace
+
+        from hardware.plan import load_plan
+
+        bare = replace(load_plan(ledger.plan_body(run_id)), about={})
+        other = ledger.create_run(
+            plan_hash=bare.key, plan_body=bare.to_bytes(), job_seconds=bare.job_seconds,
+            target=bare.target, device=bare.backend, local=True, budget_seconds=None,
+        )  # fmt: skip
+    assert "was not planned by qhead" in refused(home, "collect", other.id)
+    assert told("status", other.id)["rows"] == 12
+
+
+@pytest.mark.parametrize("harm", ["damaged", "newer", "foreign"])
+def test_a_ledger_that_cannot_be_used(model, sentences, home, harm):
+    run_id = submitted(model, sentences, "--target", FAKE)
+    if harm == "damaged":
+        home.write_bytes(b"SQLite format 3\0" + b"\xff" * 4000)
+    else:
+        with sqlite3.connect(home) as db:
+            pragma = {"newer": "user_version = 99", "foreign": "application_id = 7"}[harm]
+            db.execute(f"PRAGMA {pragma}")
+        db.close()
+    before = home.read_bytes()
+    for arguments in (
+        ["submit", model, sentences, "--target", FAKE], ["runs"], ["status", run_id],
+        ["collect", run_id], ["resume", run_id], ["cancel", run_id],
+    ):  # fmt: skip
+        result = run(*arguments)
+        assert result.exit_code == 2, arguments
+        assert "Error: Expected a ledger" in result.stderr
+        assert "Traceback" not in result.stderr
+        assert home.read_bytes() == before
+
+
+# the blocking form on a fake ---------------------------------------------------------------------
+
+
+def test_predict_and_evaluate_on_a_fake(model, sentences, toy_texts, home):
+    predicted = run("predict", model, sentences, "--target", FAKE)
+    assert predicted.exit_code == 0, predicted.stderr
+    rows = rows_of(predicted)
+    assert list(rows[0]) == ["text", "label", "probability", "std_error", "decided"]
+    assert [row["text"] for row in rows] == toy_texts[:12]
+    scored = told("evaluate", model, sentences, "--target", FAKE)
+    truth = [line.split(",")[1] for line in sentences.read_text().splitlines()[1:]]
+    right = sum(row["label"] == label for row, label in zip(rows, truth, strict=True))
+    assert scored["accuracy"] == right / 12
+    assert (scored["n"], scored["missing"]) == (12, [])
+    listed = told("runs")["runs"]
+    assert [each["state"] for each in listed] == ["done", "done"]
+    assert scored["run"] == listed[0]["run"]
+    later = told("evaluate", model, sentences, "--run", scored["run"])
+    assert later["confusion"] == scored["confusion"]
+    assert predicted.stderr == ""  # no bar in a pipe
+
+
+@pytest.mark.parametrize(
+    "option", [["--budget", "5"], ["--tiles", "2"], ["--recalibrate", "x.csv"]]
+)
+def test_options_of_devices_mean_nothing_elsewhere(model, sentences, home, option):
+    stderr = refused(home, "predict", model, sentences, "--target", "shots:10", *option)
+    assert f"{option[0]} with a device" in stderr
+
+
+def test_the_score_of_another_run_s_sentences_is_refused(model, sentences, tmp_path, home):
+    run_id = submitted(model, sentences, "--target", FAKE)
+    run("collect", run_id)
+    lines = sentences.read_text().splitlines()
+    other = write(tmp_path / "other.csv", [lines[0], *lines[2:]])
+    assert "others" in refused(home, "evaluate", model, other, "--run", run_id)
+    stderr = refused(home, "evaluate", model, sentences, "--target", FAKE, "--run", run_id)
+    assert "without a target" in stderr
+
+
+def test_the_bar_of_a_run(model, sentences, home):
+    run_id = submitted(model, sentences, "--target", FAKE, "--executions-per-job", 2 * SHOTS)
+    screen = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with run_bar(run_id, 3, screen) as bar, Ledger(home) as ledger:
+        from hardware import runner
+
+        bar.update(runner.status(run_id, ledger=ledger))
+        bar.running(1)
+    shown = screen.file.getvalue()
+    assert "3 queued, 0 running, 0 done" in shown or "2 queued, 1 running, 0 done" in shown
+    quiet = Console(file=io.StringIO(), force_terminal=False)
+    with run_bar(run_id, 3, quiet) as bar, Ledger(home) as ledger:
+        bar.update(runner.status(run_id, ledger=ledger))
+    assert quiet.file.getvalue() == ""
+
+
+def test_what_runs_on_the_platform_is_counted(model, sentences, home):
+    from hardware.devices import RemoteJob
+    from hardware.errors import UnclearError
+
+    class Busy:
+        states = ("RUNNING", "QUEUED", "RUNNING")
+
+        def look(self, job_id):
+            if self.states is None:
+                raise UnclearError("no answer")
+            return RemoteJob(job_id, (), "", self.states[int(job_id.split("-")[-2])])
+
+    run_id = submitted(model, sentences, "--target", FAKE, "--executions-per-job", 2 * SHOTS)
+    with Ledger(home) as ledger:
+        device = Busy()
+        assert count_running(ledger, run_id, device) == 2
+        device.states = None
+        assert count_running(ledger, run_id, device) == 0
+
+
+def test_an_interrupted_wait_leaves_the_run_to_be_collected(model, sentences, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("qhead.commands.blocking.wait_for", interrupted)
+    result = run("predict", model, sentences, "--target", FAKE)
+    assert result.exit_code == 130
+    (listed,) = told("runs")["runs"]
+    assert f"qhead collect {listed['run']}" in result.stderr
+    assert len(rows_of(run("collect", listed["run"]))) == 12
+
+
+# the platform ------------------------------------------------------------------------------------
+
+
+def test_a_run_on_the_platform(model, sentences, toy_texts):
+    with platform() as double:
+        plan = told("plan", model, sentences, "--target", IBM)
+        assert plan["remaining_seconds"] == 600
+        assert double.faults.seen["submit"] == 0
+        run_id = submitted(model, sentences, "--target", IBM, "--budget", plan["qpu_seconds"])
+        (listed,) = told("runs")["runs"]
+        assert listed["estimated_seconds"] == pytest.approx(plan["qpu_seconds"])
+        assert listed["budget_seconds"] == pytest.approx(plan["qpu_seconds"])
+        rows = told("collect", run_id, "--wait", "inf")
+        assert (rows["state"], rows["missing"]) == ("done", [])
+        # the double charges by the plan's rule, but for the circuits' own duration
+        assert rows["charged_seconds"] == pytest.approx(plan["qpu_seconds"], rel=0.1)
+        assert double.faults.seen["submit"] == 1
+    loaded = TextClassifier.load(model)
+    exact = loaded.predict_proba(toy_texts[:12])
+    labels = loaded.classes_.tolist()
+    for row, probabilities in zip(rows["predictions"], exact, strict=True):
+        # the double's device is noiseless: five standard errors of the shots
+        difference = abs(row["probability"] - probabilities[labels.index(row["label"])])
+        assert difference < 5 * row["std_error"] + 1e-6
+    # everything is known: nobody is asked any more
+    assert told("collect", run_id)["state"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        ([], "got none"),
+        (["--budget", "-1"], "zero or more"),
+        (["--budget", "nan"], "zero or more"),
+        (["--budget", "1"], "within the budget of 1 s"),
+    ],
+)
+def test_budgets_that_send_nothing(model, sentences, home, budget, message):
+    with platform() as double:
+        for verb in ("submit", "predict", "evaluate"):
+            stderr = refused(home, verb, model, sentences, "--target", IBM, *budget)
+            assert message in stderr
+        assert double.faults.seen["submit"] == 0
+    assert not home.exists()
+
+
+def test_more_than_the_account_has_is_refused(model, sentences, home):
+    with platform(allowance=1.0) as double:
+        result = run("submit", model, sentences, "--target", IBM, "--budget", "60")
+        assert result.exit_code == 2
+        assert "time left" in result.stderr
+        assert double.faults.seen["submit"] == 0
+    with Ledger(home) as ledger:
+        assert ledger.runs() == []
+
+
+def test_a_failed_job_is_missing_until_it_is_resumed(model, sentences, home):
+    faults = FaultPlan({("submit", 2): EndJob("Failed")})
+    limit = ["--executions-per-job", 2 * SHOTS]
+    with platform(faults=faults) as double:
+        run_id = submitted(model, sentences, "--target", IBM, "--budget", "60", *limit)
+        collected = run("collect", run_id, "--wait", "inf")
+        assert collected.exit_code == 1
+        assert [int(row["row"]) for row in rows_of(collected)] == [1, 2, 3, 4, 9, 10, 11, 12]
+        assert "4 of 12 rows are missing: 5–8" in collected.stderr
+        assert f"qhead resume {run_id}" in collected.stderr
+        whole = ["evaluate", model, sentences, "--run", run_id]
+        assert "--partial" in refused(home, *whole, code=1)
+        part = told(*whole, "--partial")
+        assert (part["n"], part["missing"]) == (8, [5, 6, 7, 8])
+        assert told("resume", run_id)["jobs"]["submitted"] == 1
+        assert told("collect", run_id, "--wait", "inf")["missing"] == []
+        assert max(double.cloud.charges().values()) == 1  # nothing was paid for twice
+    assert told(*whole)["n"] == 12
+
+
+def test_predict_says_which_rows_are_missing(model, sentences, toy_texts, monkeypatch):
+    from hardware.options import JobLimits
+
+    monkeypatch.setattr(JobLimits.__init__, "__defaults__", (2 * SHOTS, 10800.0, 40 << 20))
+    with platform(faults=FaultPlan({("submit", 1): EndJob("Failed")})):
+        result = run("predict", model, sentences, "--target", IBM, "--budget", "60")
+    assert result.exit_code == 1
+    rows = rows_of(result)
+    assert [row["text"] for row in rows] == toy_texts[:12]  # each in its place
+    assert [row["label"] == "" for row in rows] == [True] * 4 + [False] * 8
+    assert "4 of 12 rows are missing: 1–4" in result.stderr
+
+
+def test_resuming_keeps_to_the_budget(model, sentences, home):
+    faults = FaultPlan({("submit", 1): EndJob("Failed", paid=2.0)})
+    with platform(faults=faults):
+        run_id = submitted(model, sentences, "--target", IBM, "--budget", "2.5")
+        assert run("collect", run_id, "--wait", "inf").exit_code == 1
+        assert "zero or more" in refused(home, "resume", run_id, "--budget", "-3")
+        result = run("resume", run_id)
+        assert result.exit_code == 2
+        assert "larger budget" in result.stderr
+        assert told("resume", run_id, "--budget", "6")["budget_seconds"] == 6
+        assert told("collect", run_id, "--wait", "inf")["missing"] == []
+
+
+def test_a_run_is_cancelled_in_the_queue(model, sentences):
+    with platform() as double:
+        double.cloud.hold()
+        run_id = submitted(model, sentences, "--target", IBM, "--budget", "60")
+        waiting = told("collect", run_id)
+        assert (waiting["state"], len(waiting["missing"])) == ("submitted", 12)
+        assert told("cancel", run_id)["state"] == "cancelled"
+        double.cloud.release()
+        assert double.cloud.consumed == 0
+
+
+def test_devices_are_chosen_by_queue_or_error(model, sentences):
+    with platform("ibm_manila", "ibm_yorktown") as double:
+        listed = told("backends", model)
+        mine = [each["target"] for each in listed["backends"] if each["queue"] is not None]
+        assert mine == ["ibm:ibm_manila", "ibm:ibm_yorktown"]  # the better one first
+        errors = [each["expected_error"] for each in listed["backends"]]
+        assert errors == sorted(errors)
+        assert listed["remaining_seconds"] == 600
+        assert listed["account"] is None
+        best = told("plan", model, sentences, "--target", f"ibm:best:{SHOTS}")
+        assert best["target"] == IBM
+        idle = told("plan", model, sentences, "--target", "ibm:least_busy")
+        assert idle["backend"] == "ibm_manila"
+        assert double.faults.seen["submit"] == 0
+
+
+def test_without_an_account_there_are_fakes(model):
+    result = run("backends")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("Note: fakes only.")
+    assert len(result.stderr.splitlines()) == 1
+    assert "fake:fez" in result.stdout
+    assert "save_account" in result.stderr
+
+
+def test_an_unknown_device_and_a_revoked_account(model, sentences, home):
+    with platform() as double:
+        stderr = refused(home, "plan", model, sentences, "--target", "ibm:ibm_manilla")
+        assert "Did you mean 'ibm_manila'" in stderr
+        wide = refused(home, "plan", model, sentences, "--target", IBM, "--tiles", "3")
+        assert "room for 3 tiles" in wide
+        run_id = submitted(model, sentences, "--target", IBM, "--budget", "60")
+        double.revoked = True
+        for arguments in (
+            ["plan", model, sentences, "--target", IBM],
+            ["submit", model, sentences, "--target", IBM, "--budget", "60"],
+            ["collect", run_id], ["resume", run_id],
+        ):  # fmt: skip
+            result = run(*arguments)
+            assert result.exit_code == 2, (arguments, result.stderr, result.exception)
+            assert "valid login" in result.stderr
+            assert "Traceback" not in result.stderr
+        double.revoked = False
+        assert told("collect", run_id, "--wait", "inf")["missing"] == []
+
+
+def test_a_plan_file_for_the_platform(model, sentences, tmp_path, home):
+    kept = tmp_path / "twelve.plan"
+    with platform() as double:
+        told("plan", model, sentences, "--target", IBM, "--out", kept)
+        assert "got none" in refused(home, "submit", "--plan", kept)
+        run_id = submitted("--plan", kept, "--budget", "60")
+        assert told("collect", run_id, "--wait", "inf")["missing"] == []
+        assert double.faults.seen["submit"] == 1
+    with platform("ibm_yorktown"):
+        assert "ibm_yorktown" in refused(home, "submit", "--plan", kept, "--budget", "60")
+
+
+# small parts -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("indices", "text"),
+    [((0,), "1"), ((0, 1, 2, 5), "1–3, 6"), ((3, 7, 8), "4, 8–9"), ((), "")],
+)
+def test_row_numbers(indices, text):
+    assert row_numbers(indices) == text
+
+
+def test_every_verb_has_help():
+    for verb in ("plan", "submit", "runs", "status", "collect", "resume", "cancel", "backends"):
+        result = run(verb, "--help")
+        assert result.exit_code == 0
+        assert f"Example: qhead {verb}" in " ".join(result.stdout.split())
