@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import requests
 from loopback import Cloud, EndJob, FaultPlan, Loopback
 from qiskit_ibm_runtime import QiskitRuntimeService
 from rich.console import Console
@@ -644,6 +645,24 @@ def test_devices_are_chosen_by_queue_or_error(model, sentences):
         idle = told("plan", model, sentences, "--target", "ibm:least_busy")
         assert idle["backend"] == "ibm_manila"
         assert double.faults.seen["submit"] == 0
+
+
+def test_the_shortest_queue_is_chosen():
+    class Waiting:
+        def __init__(self, name, number):
+            self.name, self.number = name, number
+
+        def status(self):
+            if self.number is None:
+                raise requests.ConnectionError("no answer")
+            return self  # of which `pending_jobs` is asked
+
+        @property
+        def pending_jobs(self):
+            return self.number
+
+    queues = {"c": 5, "b": 2, "a": None, "d": 2}
+    assert devices.least_busy([Waiting(*each) for each in queues.items()]) == "b"
 
 
 def test_without_an_account_there_are_fakes(model):
