@@ -65,7 +65,9 @@ Spare = Annotated[
 ]
 PerJob = Annotated[
     int | None,
-    _tiles("--executions-per-job", "Sentences × shots that one job may hold; default: 10 million."),
+    _tiles(
+        "--executions-per-job", "Parameter sets × shots that one job may hold; default: 10 million."
+    ),
 ]
 MaxErrorRatio = Annotated[
     float | None,
@@ -172,11 +174,11 @@ def plan(
 @exit_codes
 def submit(
     model: Annotated[
-        Path | None, typer.Argument(metavar="[MODEL]", help="A model folder.", show_default=False)
+        Path | None, typer.Argument(metavar="MODEL", help="A model folder.", show_default=False)
     ] = None,
     data: Annotated[
         str | None,
-        typer.Argument(metavar="[DATA]", help="Sentences, as for plan.", show_default=False),
+        typer.Argument(metavar="DATA", help="Sentences, as for plan.", show_default=False),
     ] = None,
     target: Target = None,
     budget: Budget = None,
@@ -246,7 +248,7 @@ def collect(
     run: Run,
     model: Annotated[
         Path | None,
-        typer.Argument(metavar="[MODEL]", help="Where the run's model is now.", show_default=False),
+        typer.Argument(metavar="MODEL", help="Where the run's model is now.", show_default=False),
     ] = None,
     data: Annotated[
         str | None,
@@ -326,7 +328,7 @@ def backends(
     model: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[MODEL]", help="Rank by the error of its circuit.", show_default=False
+            metavar="MODEL", help="Rank by the error of its circuit.", show_default=False
         ),
     ] = None,
     fakes: Annotated[

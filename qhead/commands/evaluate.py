@@ -106,4 +106,6 @@ def _on_device(
         ),
         seconds=time.perf_counter() - start,
     )
+    named = f"Run {outcome.status.run.id}."
+    result = dataclasses.replace(result, notes=(*result.notes, named))
     return data, result, outcome.told()
