@@ -16,7 +16,7 @@ from qiskit_machine_learning.gradients import BaseSamplerGradient, SamplerGradie
 from qhead.errors import SimulationError
 from qhead.simulator.estimator import check_lengths, pick_parameters, same_objects
 from qhead.simulator.jobs import FinishedJob
-from qhead.simulator.simulator import Simulator
+from qhead.simulator.simulator import Simulator, same_circuit
 
 
 class ProbabilityArray:
@@ -96,7 +96,7 @@ class ExactSampler(BaseSamplerV2):
     def readout(self, circuit: QuantumCircuit) -> _Readout:
         """Return a circuit's unitary part and where its final measurements go."""
         known = self._readouts.get(id(circuit))
-        if known is None or known[0].data != circuit.data:
+        if known is None or not same_circuit(known[0], circuit):
             known = (circuit.copy(), _split(circuit))
             self._readouts = {**dict(list(self._readouts.items())[-15:]), id(circuit): known}
         return known[1]

@@ -133,7 +133,7 @@ class Simulator:
         """Return what was compiled of a circuit; an edited circuit counts as another one."""
         with self._lock:
             known = self._compiled.get(id(circuit))
-            if known is None or not _same(known.snapshot, circuit):
+            if known is None or not same_circuit(known.snapshot, circuit):
                 known = _Compiled(circuit.copy())
                 self._compiled[id(circuit)] = known
             self._compiled.move_to_end(id(circuit))
@@ -147,5 +147,7 @@ def measured_in_z(qubits: Sequence[int]) -> Setting:
     return Setting(tuple(qubits), ("Z",) * len(qubits), np.zeros((0, 0)))
 
 
-def _same(a: QuantumCircuit, b: QuantumCircuit) -> bool:
-    return a.num_qubits == b.num_qubits and a.data == b.data
+def same_circuit(a: QuantumCircuit, b: QuantumCircuit) -> bool:
+    """Whether two circuits are equal to the letter: bits, their order, and instructions."""
+    # Instructions name their bits, so `data` alone does not see the order of registers.
+    return a.qubits == b.qubits and a.clbits == b.clbits and a.data == b.data

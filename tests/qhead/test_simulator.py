@@ -9,8 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qiskit.circuit import ClassicalRegister, Gate, Parameter, ParameterVector, QuantumCircuit
-from qiskit.circuit.library import UnitaryGate, XGate
+from qiskit.circuit import (
+    AnnotatedOperation,
+    ClassicalRegister,
+    ControlModifier,
+    Gate,
+    InverseModifier,
+    Parameter,
+    ParameterVector,
+    QuantumCircuit,
+    QuantumRegister,
+)
+from qiskit.circuit.library import RYGate, UnitaryGate, XGate
 from qiskit.quantum_info import SparsePauliOp, Statevector, random_unitary
 
 from hardware.workload import Workload
@@ -18,6 +28,7 @@ from qhead.errors import SimulationError
 from qhead.simulator import ExactTarget, Simulator, engine
 from qhead.simulator.observables import as_terms
 from qhead.simulator.program import NATIVE_GATES, compile_circuit, light_cone, read_operations
+from qhead.simulator.simulator import same_circuit
 
 Draw = np.random.Generator
 
@@ -310,6 +321,47 @@ def test_composite_instructions_are_opened() -> None:
     circuit.append(inner.to_instruction(), [0, 1])
     result = Simulator().probabilities(circuit, [0, 1], np.zeros((1, 0)))
     np.testing.assert_allclose(result, [[0.5, 0, 0, 0.5]], atol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["h", "x", "id", "ry", "barrier", "swap", "measure", "inner"])
+@pytest.mark.parametrize("as_gate", [True, False])
+def test_a_gate_is_what_it_does_not_what_it_is_called(name: str, as_gate: bool) -> None:
+    angle = Parameter("a")
+    inner = QuantumCircuit(2, name=name)
+    inner.ry(angle, 0)
+    inner.cx(0, 1)
+    circuit = QuantumCircuit(2)
+    circuit.append(inner.to_gate() if as_gate else inner.to_instruction(), [1, 0])
+    circuit.h(0)
+    values = np.array([[0.3], [1.2]])
+    result = Simulator().probabilities(circuit, [0, 1], values)
+    plain = QuantumCircuit(2)
+    plain.ry(angle, 1)
+    plain.cx(1, 0)
+    plain.h(0)
+    oracle = [state.probabilities() for state in statevectors(plain, values)]
+    np.testing.assert_allclose(result, oracle, atol=1e-12)
+
+
+def test_annotated_operations_are_opened() -> None:
+    gate = AnnotatedOperation(RYGate(0.7), [ControlModifier(1), InverseModifier()])
+    circuit = QuantumCircuit(2)
+    circuit.h(0)
+    circuit.append(gate, [0, 1])
+    plain = QuantumCircuit(2)
+    plain.h(0)
+    plain.cry(-0.7, 0, 1)
+    result = Simulator().probabilities(circuit, [0, 1], np.zeros((1, 0)))
+    np.testing.assert_allclose(result[0], Statevector(plain).probabilities(), atol=1e-12)
+
+
+def test_circuits_that_differ_in_the_order_of_registers_only_are_kept_apart() -> None:
+    a, b = QuantumRegister(1, "a"), QuantumRegister(1, "b")
+    one, two = QuantumCircuit(a, b), QuantumCircuit(b, a)
+    one.x(a[0])
+    two.x(a[0])
+    assert not same_circuit(one, two)
+    assert same_circuit(one, one.copy())
 
 
 def test_a_gate_without_a_definition_is_refused() -> None:
