@@ -15,11 +15,6 @@ TABLE, DENSE = 0, 1
 MATRIX, ROT_X, ROT_Y, ROT_Z = 0, 1, 2, 3
 
 
-def num_threads() -> int:
-    """Return how many threads the kernel may use here."""
-    return int(nb.get_num_threads())
-
-
 @nb.njit(cache=True)
 def _segment_map(out, segment, lane, angles, steps, segments, matrices):  # type: ignore[no-untyped-def]
     """Write into ``out[:, lane]`` rows X, Y, Z (by columns I, X, Y, Z) of a segment's map."""
@@ -212,21 +207,20 @@ def _evolve_lanes(  # type: ignore[no-untyped-def]
                 single[first + lane, qubit] = ma[8, lane] + ma[11, lane]
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, nogil=True)
 def evolve(  # type: ignore[no-untyped-def]
-    scratch, angles, ops, steps, segments, matrices, dense, destinations, factors, digits, final,
-    wanted, moments, single,
+    first, last, scratch, angles, ops, steps, segments, matrices, dense, destinations, factors,
+    digits, final, wanted, moments, single,
 ):  # fmt: skip
-    """Evolve all rows; see `hardware.channels.PauliProgram` for the arrays.
+    """Evolve groups `first` … `last` - 1 of `LANES` rows each.
 
-    Writes `moments` (N, 2^m), the expectation values of the Z strings on the wanted entangled
-    qubits (top digit slowest), and `single` (N, n), <Z> of every qubit that is never entangled.
+    See `hardware.channels.PauliProgram` for the arrays. Writes the groups' rows of `moments`
+    (N, 2^m), the expectation values of the Z strings on the wanted entangled qubits (top digit
+    slowest), and of `single` (N, n), <Z> of every qubit that is never entangled. `scratch` (4^k,
+    `LANES`) belongs to the caller's thread.
     """
-    threads = scratch.shape[0]
-    groups = (angles.shape[0] + LANES - 1) // LANES
-    for thread in nb.prange(threads):
-        for group in range(thread, groups, threads):
-            _evolve_lanes(
-                scratch[thread], group * LANES, angles, ops, steps, segments, matrices, dense,
-                destinations, factors, digits, final, wanted, moments, single,
-            )  # fmt: skip
+    for group in range(first, last):
+        _evolve_lanes(
+            scratch, group * LANES, angles, ops, steps, segments, matrices, dense, destinations,
+            factors, digits, final, wanted, moments, single,
+        )  # fmt: skip

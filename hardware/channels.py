@@ -26,11 +26,14 @@ from qiskit.quantum_info import PTM, Operator
 from hardware import _pauli_kernel as kernel
 from hardware.errors import UnsupportedCircuitError
 from hardware.noise import error_key
+from hardware.threads import num_threads, share
 
 #: Widest circuit that is evolved exactly: 4^12 components × 8 lanes × 8 bytes are 1 GiB a thread.
 MAX_QUBITS = 12
 #: Scratch memory of all threads together, bytes.
 MAX_SCRATCH = 2 << 30
+#: Below this many updates of components, about 0.2 ms, a second thread costs more than it saves.
+_WORTH_A_THREAD = 2**18
 
 _ROTATIONS = {"rx": kernel.ROT_X, "ry": kernel.ROT_Y, "rz": kernel.ROT_Z}
 _IGNORED = {"barrier", "id", "delay"}
@@ -93,18 +96,25 @@ class PauliProgram:
         num_rows, num_bits = len(values), len(self.measured)
         angles = values @ self.angle_matrix.T + self.angle_offset  # (N, A)
         entangled = int((self.digits >= 0).sum())
-        bytes_each = 8 * kernel.LANES * 4**entangled
-        threads = int(max(1, min(kernel.num_threads(), MAX_SCRATCH // bytes_each)))
-        scratch = np.empty((threads, 4**entangled, kernel.LANES))
+        size = kernel.LANES * 4**entangled  # components of one group of rows
+        groups = -(-num_rows // kernel.LANES)
+        worth_it = groups * size * (1 + len(self.ops)) > _WORTH_A_THREAD
+        threads = min(num_threads(), MAX_SCRATCH // (8 * size)) if worth_it else 1
         wanted = np.zeros(len(self.digits), dtype=np.bool_)
         wanted[list(self.measured)] = True
         inside = [q for q in self.measured if self.digits[q] >= 0]
         moments = np.empty((num_rows, 2 ** len(inside)))  # <Z-strings>, top digit slowest
         single = np.empty((num_rows, len(self.digits)))  # <Z> of qubits never entangled
-        kernel.evolve(
-            scratch, angles, self.ops, self.steps, self.segments, self.matrices, self.dense,
-            self.destinations, self.factors, self.digits, self.final, wanted, moments, single,
-        )  # fmt: skip
+
+        def work(part: slice) -> None:
+            scratch = np.empty((4**entangled, kernel.LANES))
+            kernel.evolve(
+                part.start, part.stop, scratch, angles, self.ops, self.steps, self.segments,
+                self.matrices, self.dense, self.destinations, self.factors, self.digits,
+                self.final, wanted, moments, single,
+            )  # fmt: skip
+
+        share(work, groups, threads)
         tensor = moments.reshape((num_rows, *(2 for _ in inside)))
         axes = sorted(inside, key=lambda q: -int(self.digits[q]))  # axis 1 is the top digit
         for qubit in self.measured:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
-from itertools import pairwise
 
 import numpy as np
 
+from hardware.threads import num_threads, share
 from qhead.errors import SimulationError
 from qhead.simulator import kernels
 from qhead.simulator.program import Program
@@ -198,34 +195,6 @@ def _initial_states(
     return states.reshape(blocks, planes, size * LANES)
 
 
-def num_threads() -> int:
-    """Return the number of threads used: ``QHEAD_NUM_THREADS``, or the cores available."""
-    asked = os.environ.get("QHEAD_NUM_THREADS", "")
-    if asked.isdigit() and int(asked) > 0:
-        return int(asked)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@cache
-def _pool(threads: int, process: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="qhead-simulator")
-
-
 def _share(work: Callable[[slice], None], blocks: int, updates: int) -> None:
-    """Run `work` over all blocks, shared among threads where that pays.
-
-    Plain threads around kernels that release the interpreter lock, not an OpenMP region: they start
-    without compiling a parallel version, live beside torch's own OpenMP, and survive a fork (the
-    process id is part of the pool's key).
-    """
-    threads = min(num_threads(), blocks) if updates > _WORTH_A_THREAD else 1
-    if threads == 1:
-        work(slice(0, blocks))
-        return
-    edges = np.linspace(0, blocks, threads + 1).astype(int)
-    parts = [slice(int(a), int(b)) for a, b in pairwise(edges)]
-    pool = _pool(threads - 1, os.getpid())
-    futures = [pool.submit(work, part) for part in parts[1:]]
-    work(parts[0])
-    for future in futures:
-        future.result()
+    """Run `work` over all blocks, shared among threads where that pays."""
+    share(work, blocks, num_threads() if updates > _WORTH_A_THREAD else 1)
