@@ -47,7 +47,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
         classes_: The K labels, sorted.
         encoder_: The `SentenceEncoder` in use.
         head_: The trained head.
-        data_: Number, classes and fingerprint of the training sentences.
+        data_: Number, classes and fingerprint of the sentences that were trained on, and how many
+            of those given to `fit` the head held back to choose its weights.
         metrics_: Scores that the model carries with it when saved; empty until someone fills it.
         versions_: Versions of the packages that trained it.
 
@@ -77,7 +78,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
             texts: n sentences.
             labels: n labels, integers or strings, of at least two classes.
             validation: Sentences and labels that choose the best weights; None lets the head
-                hold some of the n back. Scikit-learn's classifiers do not use it.
+                hold some of the n back (`TrainingOptions.validation_fraction`; `data_` says how
+                many). Scikit-learn's classifiers do not use it.
             progress: Called after each epoch of training.
             embedding_progress: Called as sentences are embedded.
             checkpoint: File from which an interrupted training of the head goes on.
@@ -143,13 +145,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
             head.fit(embeddings, data.labels)
         self.encoder_, self.head_ = encoder, head
         self.classes_ = head.classes_
-        classes, counts = np.unique(data.labels, return_counts=True)
-        self.data_: dict[str, Any] = {
-            "source": data.source,
-            "n": len(data),
-            "classes": {str(k): int(n) for k, n in zip(classes, counts, strict=True)},
-            "fingerprint": data.fingerprint,
-        }
+        self.data_: dict[str, Any] = _told_of(data, getattr(head, "held_back_", None))
         self.metrics_: dict[str, Any] = {}
         self.versions_ = current_versions()
         return self
@@ -335,6 +331,20 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
 def current_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that decide a result."""
     return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
+
+
+def _told_of(data: LabelledTexts, held_back: np.ndarray | None) -> dict[str, Any]:
+    """Return what a model says of its training data, which held-back rows are none of."""
+    number = 0 if held_back is None else int(held_back.sum())
+    trained = data if held_back is None or not number else data.rows(np.flatnonzero(~held_back))
+    classes, counts = np.unique(trained.labels, return_counts=True)
+    return {
+        "source": data.source,
+        "n": len(trained),
+        "held_back": number,
+        "classes": {str(k): int(n) for k, n in zip(classes, counts, strict=True)},
+        "fingerprint": trained.fingerprint,
+    }
 
 
 def _checked(texts: Sequence[str]) -> list[str]:

@@ -70,9 +70,11 @@ def run(request: TrainRequest, *, json: bool) -> None:
     """Train, save and say what came of it."""
     # Everything that can be refused is refused before the first second of work.
     check_destination(request.out, overwrite=request.force)
+    # The share is the head's option too: 0 is 0 there as well, and nothing is held back twice.
+    training = {**request.training_options, "validation_fraction": request.validation_fraction}
     head = make_head(
         request.head.replace("-", "_"),
-        training=TrainingOptions.from_dict(request.training_options),
+        training=TrainingOptions.from_dict(training),
         seed=request.seed,
         **request.head_options,
     )
@@ -212,8 +214,9 @@ def _tell(
         )
     screen.print(
         f"{head.kind}: {size}\n"
-        f"{model.data_['n']} sentences, {len(head.history_)} epochs in "
+        f"trained on {model.data_['n']} sentences, {len(head.history_)} epochs in "
         f"{head.training_seconds_:.1f} s, best after epoch {head.best_epoch_}"
+        + ("" if "validation" in evaluations else ", chosen by the training loss")
     )
     for name, result in evaluations.items():
         screen.print(

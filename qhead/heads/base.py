@@ -62,6 +62,8 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
         n_features_in_: d.
         module_: The module, holding the best weights.
         history_: One `EpochRecord` per epoch, empty after `restore`.
+        held_back_: (n,) which of the samples given to `fit` it held back to choose the weights;
+            none of them where a validation set was given; None after `restore`.
         best_epoch_: The epoch, from 1, whose weights were kept; None after `restore`.
         stopped_: ``"completed"``, ``"early"`` or ``"interrupted"``; None after `restore`.
         training_seconds_: Seconds spent in the epochs; None after `restore`.
@@ -79,6 +81,7 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
     n_features_in_: int
     module_: nn.Module
     history_: tuple[EpochRecord, ...]
+    held_back_: NDArray[np.bool_] | None
     best_epoch_: int | None
     stopped_: str | None
     training_seconds_: float | None
@@ -152,6 +155,7 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
             raise HeadError(
                 f"Expected labels of at least two classes, got one class: {self.classes_[0]!r}."
             )
+        held = np.zeros(len(targets), dtype=bool)
         if validation is None:
             rng = np.random.default_rng([int(self.seed), _SPLIT])
             held = held_out(targets, options.validation_fraction, rng)
@@ -159,6 +163,7 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
             features, targets = features[~held], targets[~held]
         else:
             pair = self._encoded(*validation)
+        self.held_back_ = held
         module = self.build_module(features.shape[1], len(self.classes_), features)
         try:
             result = train(
@@ -330,7 +335,7 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
         module.load_state_dict(dict(state))
         module.eval()
         self.classes_, self.n_features_in_, self.module_ = labels, int(num_features), module
-        self.history_, self.best_epoch_ = (), None
+        self.history_, self.held_back_, self.best_epoch_ = (), None, None
         self.stopped_, self.training_seconds_ = None, None
         return self
 

@@ -102,8 +102,9 @@ def training_facts(model: TextClassifier) -> list[Fact]:
     data, options = model.data_, model.head_.config()["options"]
     training = options.pop("training") or {}
     counts = data.get("classes", {})
+    held = f", {data['held_back']} more held back" if data.get("held_back") else ""
     facts = [
-        Fact("data", f"{data.get('source')}, {data.get('n')} sentences"),
+        Fact("data", f"{data.get('source')}, trained on {data.get('n')} sentences{held}"),
         Fact("classes", ", ".join(f"{label}: {count}" for label, count in counts.items())),
         Fact("data fingerprint", str(data.get("fingerprint"))),
         Fact("encoder", str(model.encoder_.config()["model"])),

@@ -18,6 +18,7 @@ from qhead import (
     TrainingOptions,
     resolve_target,
 )
+from qhead.data import LabelledTexts
 from qhead.errors import DataError, EncoderError, HeadError, InputError, ModelError
 from qhead.simulator import ExactTarget
 
@@ -69,7 +70,7 @@ def test_it_learns_what_can_be_learned(fitted, toy_texts, toy_labels):
     assert probabilities.sum(axis=1) == pytest.approx(1)
     labels = fitted.classes_[probabilities.argmax(axis=1)]
     assert fitted.predict(toy_texts[:3]).tolist() == labels.tolist()
-    assert fitted.data_["classes"] == {"minus": 40, "plus": 40}
+    assert fitted.data_["classes"] == {"minus": 34, "plus": 34}
 
 
 def test_scikit_learn_conventions(encoder):
@@ -118,6 +119,20 @@ def test_a_given_validation_set_is_used(encoder, toy_texts, toy_labels):
     best = model.head_.history_[model.head_.best_epoch_ - 1]
     kept = model.score(toy_texts[60:], toy_labels[60:])
     assert best.validation_accuracy == pytest.approx(kept)
+
+
+def test_the_counts_are_those_of_what_was_trained_on(encoder, fitted, toy_texts, toy_labels):
+    assert (fitted.data_["n"], fitted.data_["held_back"]) == (68, 12)  # 15 % of 80
+    assert sum(fitted.data_["classes"].values()) == 68
+    kept = ~fitted.head_.held_back_
+    trained = LabelledTexts(
+        tuple(np.array(toy_texts)[kept]), toy_labels[kept], "the rows that were trained on"
+    )
+    assert fitted.data_["fingerprint"] == trained.fingerprint
+    head = quantum().set_params(training=TrainingOptions(max_epochs=1, validation_fraction=0))
+    whole = TextClassifier(encoder, head).fit(toy_texts, toy_labels)
+    assert (whole.data_["n"], whole.data_["held_back"]) == (80, 0)
+    assert whole.head_.history_[0].validation_loss is None
 
 
 @pytest.mark.parametrize("head", [LogisticRegression(), SVC()])

@@ -135,6 +135,22 @@ def test_few_shot_sampling(data, toy_model, tmp_path):
     assert (told["data"]["n"], told["validation"]["n"], told["test"]["n"]) == (34, 6, 40)
 
 
+def test_no_row_is_held_back_unasked(data, toy_model, tmp_path):
+    given = ["--encoder", toy_model, "--validation-fraction", "0", *QUICK]
+    result = run("train", data, "--out", tmp_path / "a", "--json", *given)
+    told = json.loads(result.stdout)
+    assert (told["data"]["n"], told["data"]["held_back"]) == (80, 0)
+    assert "validation" not in told
+    history = json.loads((tmp_path / "a" / "history.json").read_text())
+    assert {record["validation_loss"] for record in history["epochs"]} == {None}
+    result = run("train", data, "--out", tmp_path / "b", *given)
+    assert "trained on 80 sentences" in result.stdout
+    assert "by the training loss" in result.stdout
+    result = run("train", data, "--out", tmp_path / "c", "--encoder", toy_model, *QUICK)
+    assert "trained on 68 sentences" in result.stdout
+    assert "validation: " in result.stdout
+
+
 def test_duplicates_across_the_split_are_reported(data, toy_model, tmp_path):
     lines = data.read_text().splitlines()
     (tmp_path / "d").mkdir()
