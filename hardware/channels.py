@@ -20,11 +20,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from qiskit.circuit import ParameterExpression, QuantumCircuit
+from qiskit.circuit import Barrier, Delay, ParameterExpression, QuantumCircuit
+from qiskit.circuit.library import IGate
 from qiskit.quantum_info import PTM, Operator
 
 from hardware import _pauli_kernel as kernel
 from hardware.errors import UnsupportedCircuitError
+from hardware.gates import opened
 from hardware.noise import error_key
 from hardware.threads import num_threads, share
 
@@ -36,7 +38,6 @@ MAX_SCRATCH = 2 << 30
 _WORTH_A_THREAD = 2**18
 
 _ROTATIONS = {"rx": kernel.ROT_X, "ry": kernel.ROT_Y, "rz": kernel.ROT_Z}
-_IGNORED = {"barrier", "id", "delay"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +147,8 @@ class _Compiler:
         parameters: tuple[str, ...],
         errors: InstructionErrors,
     ) -> None:
-        self.circuit, self.measured, self.parameters = circuit, measured, parameters
+        # Errors and rotations are looked up by name: it must be what the gate is.
+        self.circuit, self.measured, self.parameters = opened(circuit), measured, parameters
         self.errors = errors
         self.column = {name: i for i, name in enumerate(parameters)}
         self.pending: list[list[tuple[int, int]]] = [[] for _ in range(circuit.num_qubits)]
@@ -163,10 +165,10 @@ class _Compiler:
         for instruction in self.circuit.data:
             operation = instruction.operation
             qubits = tuple(self.circuit.find_bit(q).index for q in instruction.qubits)
-            if operation.name == "barrier":
+            if isinstance(operation, Barrier):
                 continue
             error = self.errors.gates.get((error_key(operation), qubits))
-            if operation.name in _IGNORED:
+            if isinstance(operation, Delay | IGate):
                 self._one_qubit_matrix(qubits[0], error)
             elif len(qubits) == 1:
                 self._one_qubit(operation, qubits[0], error)

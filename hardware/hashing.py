@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
 import uuid
 from collections.abc import Sequence
 
@@ -13,10 +12,10 @@ from qiskit import qpy
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
+from hardware.gates import opened
+
 #: Format of the circuit bytes; a fixed one, so that an upgrade of Qiskit keeps the hashes.
 QPY_VERSION = 15
-#: Names that Qiskit numbers with a process-wide counter when a circuit becomes a gate.
-_NUMBERED = re.compile(r"circuit-\d+(_dg)?")
 _PARAMETER_NAMESPACE = uuid.UUID("5d1f2a54-6f3e-5c6b-9f0a-3a4d6f1b7c10")
 
 
@@ -24,11 +23,10 @@ def canonical_circuit(circuit: QuantumCircuit) -> QuantumCircuit:
     """Return the circuit without what differs between two builds of the same one.
 
     Names, metadata, registers and layout go; parameters keep their names and get identifiers
-    derived from them; sub-circuits with automatic names are written out.
+    derived from them; gates that a caller has defined are written out, since QPY numbers them at
+    random and takes one of a library class's name for the library's.
     """
-    while any(_NUMBERED.fullmatch(step.operation.name) for step in circuit.data):
-        names = {step.operation.name for step in circuit.data}
-        circuit = circuit.decompose([name for name in names if _NUMBERED.fullmatch(name)])
+    circuit = opened(circuit)
     renamed = circuit.assign_parameters(
         {p: Parameter(p.name, uuid=uuid.uuid5(_PARAMETER_NAMESPACE, p.name))
          for p in circuit.parameters}

@@ -18,6 +18,7 @@ from qiskit.transpiler import InstructionProperties, Target
 
 from hardware.backends import DEAD_ERROR
 from hardware.errors import PlanError
+from hardware.gates import opened
 from hardware.hashing import circuit_digest
 from hardware.regions import Edge, Shape
 from hardware.transpile import TRANSPILER_SEED
@@ -149,6 +150,7 @@ def promising(
 
 def fit(circuit: QuantumCircuit, shape: Shape, device: Device, level: int) -> ShapeCircuit:
     """Transpile a circuit for a shape; remembered, since plans of one head ask again and again."""
+    circuit = opened(circuit)  # the transpiler knows gates by name
     key = (circuit_digest(circuit), shape.edges, device.one, device.two, level)
     if key not in _fitted:
         if len(_fitted) >= _MAX_FITTED:

@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qiskit.circuit import QuantumCircuit
+from qiskit.circuit import Barrier, Delay, QuantumCircuit
 from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 
 from hardware.error_channels import ErrorChannel, calibrated_channel
 from hardware.errors import InvalidInputError, NoiseNotAppliedError
+from hardware.gates import is_library
 
 if TYPE_CHECKING:
     from hardware.channels import InstructionErrors
@@ -174,8 +175,8 @@ def depolarizing_noise(
         readout: Probability that a measured bit is flipped, the same for 0 and 1.
 
     Raises:
-        InvalidInputError: A rate outside [0, 1], or a gate outside the basis, which would
-            silently be ideal.
+        InvalidInputError: A rate outside [0, 1], or a gate outside the basis, by name or by class,
+            which would silently be ideal.
     """
     p1, p2 = check_probability(p1, "one-qubit rate"), check_probability(p2, "two-qubit rate")
     readout = check_probability(readout, "read-out rate")
@@ -184,15 +185,15 @@ def depolarizing_noise(
     for instruction in circuit.data:
         name = instruction.operation.name
         qubits = tuple(circuit.find_bit(q).index for q in instruction.qubits)
-        if name in ONE_QUBIT_GATES and p1 > 0:
-            errors[name, qubits] = one
-        elif name in TWO_QUBIT_GATES and p2 > 0:
-            errors[name, qubits] = two
-        elif name not in (*RATE_BASIS, "barrier"):
+        if name not in (*RATE_BASIS, "barrier") or not is_library(instruction.operation):
             raise InvalidInputError(
                 f"Expected gates {', '.join(RATE_BASIS)}, got {name!r}: decompose the circuit "
                 "first, or the gate would be error-free."
             )
+        if name in ONE_QUBIT_GATES and p1 > 0:
+            errors[name, qubits] = one
+        elif name in TWO_QUBIT_GATES and p2 > 0:
+            errors[name, qubits] = two
     flip = np.array([[1 - readout, readout], [readout, 1 - readout]])
     return CircuitNoise(
         source=f"depolarising rates p1={p1:g}, p2={p2:g}, read-out {readout:g}",
@@ -215,6 +216,9 @@ def calibrated_noise(
         backend: Backend with a calibrated target.
         circuit: Circuit of the backend's gates on qubits 0 … n-1.
         physical_qubits: The physical qubit behind each of the circuit's n qubits.
+
+    Raises:
+        InvalidInputError: A gate that the backend does not have.
     """
     target = backend.target
     about = target.qubit_properties or [None] * target.num_qubits
@@ -222,12 +226,18 @@ def calibrated_noise(
     idle = False
     for instruction in circuit.data:
         operation = instruction.operation
-        if operation.name == "barrier":
+        if isinstance(operation, Barrier):
             continue
+        known = isinstance(operation, Delay) or operation.name in target.operation_names
+        if not known or not is_library(operation):
+            raise InvalidInputError(
+                f"Expected gates of {backend.name}, got {operation.name!r}: transpile the circuit "
+                "for it first."
+            )
         qubits = tuple(circuit.find_bit(q).index for q in instruction.qubits)
         physical = tuple(physical_qubits[q] for q in qubits)
         error, duration = None, None
-        if operation.name == "delay":
+        if isinstance(operation, Delay):
             idle = True
             duration = _seconds(operation, target)
         elif (properties := (target[operation.name] or {}).get(physical)) is not None:

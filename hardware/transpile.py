@@ -1,13 +1,18 @@
-"""Circuits on their way to a target: translated, laid out, cut to the qubits they use."""
+"""Circuits on their way to a target: translated, laid out, cut to the qubits they use.
+
+What takes a caller's circuit opens it first (`hardware.gates.opened`), so that from then on names
+say what gates do.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
 from qiskit import transpile
-from qiskit.circuit import ClassicalRegister, QuantumCircuit
+from qiskit.circuit import Barrier, ClassicalRegister, ControlFlowOp, Measure, QuantumCircuit, Reset
 
 from hardware.errors import UnsupportedCircuitError
+from hardware.gates import opened
 
 #: Seed of every transpilation: the same circuit gets the same layout everywhere.
 TRANSPILER_SEED = 2026
@@ -17,7 +22,7 @@ OUTCOME = "outcome"
 
 def translate(circuit: QuantumCircuit, basis: Sequence[str]) -> QuantumCircuit:
     """Rewrite a circuit gate by gate in a basis; nothing is merged or cancelled."""
-    return transpile(circuit, basis_gates=list(basis), optimization_level=0)
+    return transpile(opened(circuit), basis_gates=list(basis), optimization_level=0)
 
 
 def translate_all_but(circuit: QuantumCircuit, kept: Collection[str]) -> QuantumCircuit:
@@ -26,18 +31,20 @@ def translate_all_but(circuit: QuantumCircuit, kept: Collection[str]) -> Quantum
     One translation of the whole circuit would be free to write a Hadamard as an RY and an X where
     both are allowed: two noisy gates where a device needs one SX.
     """
+    circuit = opened(circuit)
     result = QuantumCircuit(circuit.num_qubits, global_phase=circuit.global_phase)
-    written: dict[str, QuantumCircuit] = {}
+    written: dict[object, QuantumCircuit] = {}
     for step in circuit.data:
         operation, qubits = step.operation, [circuit.find_bit(q).index for q in step.qubits]
-        if operation.name in kept or operation.name == "barrier":
+        if operation.name in kept or isinstance(operation, Barrier):
             result.append(operation, qubits, copy=False)
             continue
-        # Names and parameters identify a gate of the library, not one the caller has defined.
-        origin = operation.base_class.__module__
-        standard = origin.startswith("qiskit.circuit.library.standard_gates")
-        key = f"{operation.name}{operation.params}" if standard else ""
-        if not key or key not in written:
+        # Class, name (it has the control state) and parameters identify a standard gate. "mcx" is
+        # the name of several, on different numbers of qubits; others hold more than parameters.
+        origin = operation.base_class
+        standard = origin.__module__.startswith("qiskit.circuit.library.standard_gates")
+        key = (origin, operation.name, len(qubits), *operation.params) if standard else None
+        if key is None or key not in written:
             alone = QuantumCircuit(len(qubits))
             alone.append(operation, range(len(qubits)))
             written[key] = translate(alone, ("rz", "sx", "x", "cx"))
@@ -58,10 +65,11 @@ def light_cone(circuit: QuantumCircuit, measured: Collection[int]) -> QuantumCir
 
     The result is exact under any noise that keeps the trace, and shorter. Parameters may go too.
     """
+    circuit = opened(circuit)
     cone, kept = set(measured), []
     for step in reversed(circuit.data):
         qubits = [circuit.find_bit(q).index for q in step.qubits]
-        if step.operation.name != "barrier" and cone.intersection(qubits):
+        if not isinstance(step.operation, Barrier) and cone.intersection(qubits):
             cone.update(qubits)
             kept.append((step.operation, qubits))
     result = QuantumCircuit(circuit.num_qubits)
@@ -78,22 +86,27 @@ def split_measurements(circuit: QuantumCircuit) -> tuple[QuantumCircuit, dict[in
     Raises:
         UnsupportedCircuitError: A measurement before the end, a reset or control flow.
     """
+    circuit = opened(circuit)
     unitary = QuantumCircuit(circuit.num_qubits, global_phase=circuit.global_phase)
     measured: dict[int, int] = {}
     for step in circuit.data:
         qubits = [circuit.find_bit(q).index for q in step.qubits]
-        name = step.operation.name
-        if name == "measure":
+        operation = step.operation
+        if isinstance(operation, Measure):
             measured[circuit.find_bit(step.clbits[0]).index] = qubits[0]
-        elif name == "barrier":
+        elif isinstance(operation, Barrier):
             continue
-        elif step.clbits or name == "reset" or set(qubits) & set(measured.values()):
+        elif (
+            step.clbits
+            or isinstance(operation, Reset | ControlFlowOp)
+            or set(qubits) & set(measured.values())
+        ):
             raise UnsupportedCircuitError(
-                f"Expected gates followed by measurements, got {name!r} on qubits {qubits} after "
-                "a measurement or with classical bits: split the circuit there."
+                f"Expected gates followed by measurements, got {operation.name!r} on qubits "
+                f"{qubits} after a measurement or with classical bits: split the circuit there."
             )
         else:
-            unitary.append(step.operation, qubits, copy=False)
+            unitary.append(operation, qubits, copy=False)
     return unitary, measured
 
 
@@ -112,7 +125,7 @@ def restrict_to_active(
     steps = [
         (step.operation, [circuit.find_bit(q).index for q in step.qubits])
         for step in circuit.data
-        if step.operation.name != "barrier"
+        if not isinstance(step.operation, Barrier)
     ]
     active = sorted({q for _, qubits in steps for q in qubits} | set(keep))
     position = {qubit: i for i, qubit in enumerate(active)}
