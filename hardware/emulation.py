@@ -23,6 +23,7 @@ from hardware.noise import (
     depolarizing_noise,
 )
 from hardware.observables import Measurement
+from hardware.options import check_shots
 from hardware.sampling import Method, PreparedCircuit, Sampler, ShotStreams
 from hardware.transpile import light_cone, restrict_to_active, translate, translate_all_but
 from hardware.workload import Expectations, Workload
@@ -45,8 +46,7 @@ class EmulatedTarget(ABC):
     method: Method = field(default=Method.AUTO, kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.shots < 1:
-            raise InvalidInputError(f"Expected at least one shot, got {self.shots}.")
+        check_shots(self.shots)
         if self.seed is not None and self.seed < 0:
             raise InvalidInputError(f"Expected a seed of zero or more, got {self.seed}.")
 

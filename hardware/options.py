@@ -6,7 +6,30 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from hardware.errors import PlanError
+from hardware.errors import InvalidInputError, PlanError
+
+#: Most shots of a run. Counts would hold far more; nothing that takes more is finished.
+MAX_SHOTS = 10**9
+
+
+def check_shots(
+    shots: int, *, where: str = "", error: type[InvalidInputError] = InvalidInputError
+) -> int:
+    """Return `shots` if it is between one and `MAX_SHOTS`.
+
+    Args:
+        shots: Shots of each row and measurement setting.
+        where: What is said after the number, e.g. ``" in 'shots:0'"``.
+        error: What is raised.
+
+    Raises:
+        InvalidInputError: It is not.
+    """
+    if not shots >= 1:
+        raise error(f"Expected at least one shot, got {shots}{where}.")
+    if shots > MAX_SHOTS:
+        raise error(f"Expected at most {MAX_SHOTS:,} shots, got {shots}{where}.")
+    return shots
 
 
 @dataclass(frozen=True)
@@ -122,8 +145,7 @@ class PlanOptions:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if self.shots < 1:
-            raise PlanError(f"Expected at least one shot, got {self.shots}.")
+        check_shots(self.shots, error=PlanError)
         if self.tiles is not None and self.tiles < 1:
             raise PlanError(f"Expected at least one tile, got {self.tiles}.")
         if self.spare_qubits < 0:

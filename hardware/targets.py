@@ -7,7 +7,8 @@ from typing import Protocol, runtime_checkable
 
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 
-from hardware.errors import BudgetError, InvalidInputError, UnknownTargetError, did_you_mean
+from hardware.errors import BudgetError, UnknownTargetError, did_you_mean
+from hardware.options import check_shots
 from hardware.workload import Expectations, Workload
 
 
@@ -52,13 +53,13 @@ def parse_target(spec: str, *, seed: int | None = None) -> ExecutionTarget:
     Raises:
         UnknownTargetError: The specification cannot be parsed.
         UnknownBackendError: No backend has the given name.
-        InvalidInputError: Shots below one or a rate outside [0, 1].
+        InvalidInputError: Shots below one or above `MAX_SHOTS`, or a rate outside [0, 1].
     """
     kind, _, rest = spec.strip().partition(":")
     if kind == "exact":
         raise UnknownTargetError(
-            "Expected a target of `hardware`, got 'exact': the exact simulator is "
-            "qhead.simulator's; ask qhead for it."
+            "Expected a target with shots, got 'exact': the exact simulator belongs to qhead, not "
+            "to the devices and their emulations."
         )
     if kind not in SYNTAX:
         raise UnknownTargetError(
@@ -95,6 +96,9 @@ class DeviceTarget:
 
     backend: str
     shots: int
+
+    def __post_init__(self) -> None:
+        check_shots(self.shots)
 
     @property
     def spec(self) -> str:
@@ -136,9 +140,7 @@ def _shots(text: str, spec: str) -> int:
         raise UnknownTargetError(
             f"Expected a whole number of shots, got {text!r} in {spec!r}."
         ) from None
-    if shots < 1:
-        raise InvalidInputError(f"Expected at least one shot, got {shots} in {spec!r}.")
-    return shots
+    return check_shots(shots, where=f" in {spec!r}")
 
 
 def _number(text: str, spec: str) -> float:

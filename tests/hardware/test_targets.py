@@ -20,8 +20,9 @@ from hardware.errors import (
     UnknownTargetError,
     UnsupportedCircuitError,
 )
+from hardware.options import MAX_SHOTS, PlanOptions
 from hardware.sampling import Method
-from hardware.targets import ExecutionTarget, parse_target
+from hardware.targets import DeviceTarget, ExecutionTarget, parse_target
 from hardware.workload import Workload
 
 
@@ -112,6 +113,14 @@ def test_shots_have_a_default_and_seeds_are_kept() -> None:
         ("shots:1.5", UnknownTargetError, "whole number"),
         ("shots:0", InvalidInputError, "at least one shot"),
         ("shots:-4", InvalidInputError, "at least one shot"),
+        ("shots:1000000001", InvalidInputError, "at most 1,000,000,000 shots"),
+        ("shots:99999999999999999999", InvalidInputError, "at most 1,000,000,000 shots"),
+        ("noisy:0.1,0.1:99999999999999999999", InvalidInputError, "at most 1,000,000,000"),
+        ("aer:fez:99999999999999999999", InvalidInputError, "at most 1,000,000,000"),
+        ("fake:fez:99999999999999999999", InvalidInputError, "at most 1,000,000,000"),
+        ("ibm:ibm_fez:99999999999999999999", InvalidInputError, "at most 1,000,000,000"),
+        ("shots:" + "9" * 5000, UnknownTargetError, "whole number"),
+        ("ibm:ibm_fez:0", InvalidInputError, "at least one shot"),
         ("noisy:0.1", UnknownTargetError, "noisy:P1,P2"),
         ("noisy:0.1,0.2,0.3,0.4", UnknownTargetError, "noisy:P1,P2"),
         ("noisy:a,b", UnknownTargetError, "a rate"),
@@ -142,6 +151,28 @@ def test_garbage_is_refused_or_is_a_target(spec: str) -> None:
     except InvalidInputError:
         return
     assert isinstance(target, ExecutionTarget)
+
+
+@pytest.mark.parametrize("shots", [0, MAX_SHOTS + 1, 10**20, math.nan])
+def test_shots_out_of_range_are_refused_wherever_they_are_given(shots: int) -> None:
+    for make in (
+        lambda: ShotsTarget(shots=shots),
+        lambda: NoisyTarget(0.1, 0.1, shots=shots),
+        lambda: CalibratedTarget("fez", shots=shots),
+        lambda: DeviceTarget("ibm_fez", shots),
+        lambda: PlanOptions(shots=shots),
+    ):
+        with pytest.raises(InvalidInputError, match=r"at (least one shot|most .* shots)"):
+            make()
+
+
+@pytest.mark.parametrize("kind", ["shots", "noisy:0,0"])
+def test_the_most_shots_are_drawn(kind: str) -> None:
+    work = workload(1)
+    result = parse_target(f"{kind}:{MAX_SHOTS}", seed=SEED).run(work)
+    assert result.shots == MAX_SHOTS
+    assert result.std_errors.max() < 1e-3
+    assert (np.abs(result.values - exact_values(work)) < 5 * result.std_errors).all()
 
 
 def test_a_negative_seed_is_refused() -> None:
