@@ -49,7 +49,7 @@ def fake_name(name: str) -> str:
         raise UnknownBackendError(
             f"Expected the name of a fake backend such as 'fez', got {name!r}."
             f"{did_you_mean(short, fake_names())} "
-            "`hardware.backends.fake_names()` lists all."
+            "`qhead backends` lists all."
         )
     return short
 

@@ -10,6 +10,7 @@ from hardware.backends import fake_backend, fake_name
 from hardware.devices import LocalDevice, run_locally
 from hardware.emulation import DEFAULT_SHOTS, CalibratedTarget
 from hardware.errors import InvalidInputError
+from hardware.noise import LEFT_OUT, readout_confusions, readout_remarks
 from hardware.options import PlanOptions
 from hardware.plan import JobPlan
 from hardware.workload import Expectations, Workload
@@ -53,7 +54,7 @@ class FakeTarget:
         """Return a target with default options.
 
         Raises:
-            InvalidInputError: Shots below one or a negative seed.
+            InvalidInputError: Shots out of range or a negative seed.
         """
         if seed is not None and seed < 0:
             raise InvalidInputError(f"Expected a seed of zero or more, got {seed}.")
@@ -90,5 +91,7 @@ class FakeTarget:
             idx: device.fetch(f"local:{idx}", made.request(idx)) for idx in range(len(made.jobs))
         }
         found = made.unpack(results)
-        note = "Left out: crosstalk, leakage, drift since the calibration, and coherent errors."
-        return replace(found, notes=(*found.notes, note))
+        qubits = sorted({qubit for tile in made.tiles for qubit in tile.ends if qubit >= 0})
+        confusions = readout_confusions(fake_backend(self.backend), qubits)
+        notes = (*found.notes, *readout_remarks(confusions), LEFT_OUT)
+        return replace(found, notes=notes)

@@ -38,6 +38,10 @@ TWO_QUBIT_GATES = ("cx", "cz")
 RATE_BASIS = FREE_GATES + ONE_QUBIT_GATES + TWO_QUBIT_GATES
 
 LEFT_OUT = "Left out: crosstalk, leakage, drift since the calibration, and coherent errors."
+ASYMMETRIC = (
+    "Read-out errors differ for 0 and 1, as in the device's properties; Aer's own model of this "
+    "backend has one number for both, about their mean."
+)
 NOT_SCHEDULED = "Left out: decay of idle qubits, since the circuit is not scheduled."
 
 
@@ -59,6 +63,7 @@ class NoiseReport:
     noisy_readouts: int
     measured: int
     left_out: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def num_errors(self) -> int:
@@ -72,7 +77,7 @@ class NoiseReport:
             f"Noise from {self.source}: errors attached to {gates or 'no gate (there is none)'}; "
             f"read-out errors on {self.noisy_readouts} of {self.measured} measured qubits."
         )
-        return (acted, *self.left_out)
+        return (acted, *self.remarks, *self.left_out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +90,7 @@ class CircuitNoise:
         gate_errors: Error that follows instruction `error_key` on its qubits.
         readout: Matrix (2, 2) of [prepared, observed] probabilities by qubit.
         left_out: Sentences on what the model does not contain.
+        remarks: Sentences on what it does otherwise than a reader may expect.
     """
 
     source: str
@@ -92,6 +98,7 @@ class CircuitNoise:
     gate_errors: Mapping[tuple[str, tuple[int, ...]], ErrorChannel]
     readout: Mapping[int, np.ndarray]
     left_out: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def attach(self, circuit: QuantumCircuit, measured: Sequence[int]) -> NoiseReport:
         """Count the errors on the instructions of a circuit.
@@ -116,6 +123,7 @@ class CircuitNoise:
             noisy_readouts=sum(qubit in self.readout for qubit in measured),
             measured=len(measured),
             left_out=self.left_out,
+            remarks=self.remarks,
         )
         if self.asked and not report.num_errors:
             raise NoiseNotAppliedError(
@@ -252,6 +260,7 @@ def calibrated_noise(
         gate_errors=errors,
         readout={q: matrix for q, matrix in enumerate(confusions) if matrix is not None},
         left_out=(LEFT_OUT,) if idle else (LEFT_OUT, NOT_SCHEDULED),
+        remarks=readout_remarks(confusions),
     )
 
 
@@ -279,6 +288,12 @@ def readout_confusions(
             up, down = flips  # 1 seen where 0 was prepared, 0 seen where 1 was
             matrices.append(np.array([[1 - up, up], [down, 1 - down]]))
     return matrices
+
+
+def readout_remarks(confusions: Sequence[np.ndarray | None]) -> tuple[str, ...]:
+    """Return `ASYMMETRIC` if any of the read-out matrices (2, 2) is."""
+    uneven = any(m is not None and m[0, 1] != m[1, 0] for m in confusions)
+    return (ASYMMETRIC,) if uneven else ()
 
 
 def _asymmetric_flips(calibration: Any, qubit: int) -> tuple[float, float] | None:

@@ -14,6 +14,7 @@ from hardware.emulation import CalibratedTarget, NoisyTarget, ShotsTarget
 from hardware.errors import InvalidInputError, NoiseNotAppliedError, UnknownBackendError
 from hardware.noise import calibrated_noise, depolarizing_noise, readout_confusions
 from hardware.sampling import Sampler
+from hardware.targets import parse_target
 from hardware.workload import Workload
 
 
@@ -151,6 +152,22 @@ def test_read_out_keeps_the_asymmetry_of_the_calibration() -> None:
     assert min(abs(one - (1 - m[1, 0])) for m in flips if m is not None) < 2e-3
 
 
+def test_the_notes_say_where_read_out_is_not_aers_own() -> None:
+    circuit = QuantumCircuit(1)
+    circuit.x(0)
+    work = Workload(circuit, (), np.zeros((1, 0)), (SparsePauliOp("Z"),))
+    for spec in ("aer:manila:10", "fake:manila:10"):
+        notes = parse_target(spec, seed=1).run(work).notes
+        assert sum("Aer's own model" in note for note in notes) == 1
+    # What the note says of Aer: one number for both; for Manila exactly the mean.
+    whole = NoiseModel.from_backend(FakeManilaV2())
+    for qubit, matrix in enumerate(readout_confusions(FakeManilaV2(), range(5))):
+        aers = whole._local_readout_errors[qubit,].probabilities
+        assert matrix is not None
+        assert aers[0, 1] == aers[1, 0] == pytest.approx((matrix[0, 1] + matrix[1, 0]) / 2)
+    assert not any("Aer" in note for note in NoisyTarget(0.1, 0.1, shots=10).run(work).notes)
+
+
 def test_edges_that_do_not_work_are_left_out() -> None:
     backend = FakeManilaV2()
     assert working_target(backend) is backend.target
@@ -168,5 +185,5 @@ def test_fakes_are_found_by_any_of_their_names() -> None:
     assert fake_name("FakeManilaV2") == "manila"
     assert {"fez", "torino", "manila", "nighthawk"} <= set(fake_names())
     assert fake_backend("fez") is fake_backend("fez")
-    with pytest.raises(UnknownBackendError, match="Did you mean 'marrakesh'"):
+    with pytest.raises(UnknownBackendError, match="Did you mean 'marrakesh'.*`qhead backends`"):
         fake_name("marakesh")
