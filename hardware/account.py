@@ -97,7 +97,7 @@ def open_service(**options: Any) -> QiskitRuntimeService:
         except (RefusedError, UnclearError) as error:
             raise AccountError(
                 f"Expected to log in with the saved account, but: {error} "
-                "Save one with QiskitRuntimeService.save_account, or try again later."
+                "Save a valid account, or try again later."
             ) from error
 
 
@@ -157,12 +157,13 @@ def translate(error: BaseException) -> HardwareError:
     if any(_RAW_KEY in str(link) for link in chain):
         return AccountError(
             "Expected an access token from the account service, which does not answer; nothing was "
-            "sent, in particular not the raw API key. Try again later; the run can be resumed."
+            "sent, in particular not the raw API key. Try again later; a run "
+            "that has begun can be resumed."
         )
     if any(part in str(link) for link in chain for part in _NO_TIME):
         return BudgetError(
-            "Expected QPU time left in the account, got none: nothing was sent. The run can be "
-            "resumed once the account has time again."
+            "Expected QPU time left in the account, got none: nothing was sent. Try again once "
+            "the account has time; a run that has begun can be resumed."
         )
     if any(
         isinstance(link, (IBMNotAuthorizedError, InvalidAccountError, AccountNotFoundError))
@@ -170,7 +171,7 @@ def translate(error: BaseException) -> HardwareError:
     ):
         return AccountError(
             f"Expected a valid login, but the platform or the client says: {text} "
-            "Save a valid account and try again; the run can be resumed."
+            "Save a valid account and try again; a run that has begun can be resumed."
         )
     return _by_status(chain, text)
 

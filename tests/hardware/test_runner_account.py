@@ -81,6 +81,21 @@ def test_what_failures_mean(error, meaning):
     assert type(translate(error)) is meaning
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        UserWarning("Unable to retrieve IBM Cloud access token"),
+        UserWarning("This instance has met its usage limit"),
+        IBMNotAuthorizedError("no"),
+    ],
+)
+def test_messages_hold_before_there_is_a_run_too(error):
+    text = str(translate(error))
+    assert "a run that has begun can be resumed" in text
+    assert "the run" not in text.lower()
+    assert "()" not in text
+
+
 def test_when_a_busy_platform_wants_to_be_asked_again():
     assert translate(failed(429)).retry_after is None
     assert translate(failed(429, headers={"Retry-After": "7"})).retry_after == 7
