@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
@@ -15,18 +16,23 @@ def number(
     name: str, value: Any, *, low: float, high: float = math.inf, strict: bool = False
 ) -> float:
     """Return `value` as a float of at least `low` (above it if `strict`) and below `high`."""
-    real = isinstance(value, Real) and not isinstance(value, bool)
-    if not real or not low <= value < high or (strict and value == low):
+    found = math.nan
+    if isinstance(value, Real) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):  # an integer beyond every float
+            found = float(value)
+    if not low <= found < high or (strict and found == low):
         bounds = f"{'above' if strict else 'at least'} {low:g}"
         bounds += f" and below {high:g}" if high < math.inf else ""
         raise HeadError(f"Expected {name} to be a finite number {bounds}, got {value!r}.")
-    return float(value)
+    return found
 
 
-def count(name: str, value: Any, *, low: int = 1) -> int:
-    """Return `value` as an int of at least `low`."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < low:
-        raise HeadError(f"Expected {name} to be an integer of at least {low}, got {value!r}.")
+def count(name: str, value: Any, *, low: int = 1, high: int | None = None) -> int:
+    """Return `value` as an int of at least `low` and, where `high` is given, at most that."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high):
+        bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
+        raise HeadError(f"Expected {name} to be an integer {bounds}, got {value!r}.")
     return int(value)
 
 

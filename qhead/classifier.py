@@ -275,6 +275,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
         where = f"{folder}/config.json"
         try:
             recorded = stored.config["encoder"]
+            if not isinstance(recorded["config"], dict):
+                raise ValueError(f"encoder options that are no object, {recorded['config']!r:.40}")
             classes = _classes(stored.config["labels"])
             head = TorchHead.from_config(stored.config["head"])
             head.restore(stored.tensors, classes, stored.config["num_features"])
@@ -284,7 +286,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
             identity = dict(recorded["identity"])
         except EncoderError:
             raise
-        except (InputError, KeyError, TypeError, ValueError) as error:
+        except (InputError, KeyError, TypeError, ValueError, OverflowError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise ModelError(
                 f"{where}: expected a model of this version of qhead, got: {reason}"

@@ -220,6 +220,8 @@ class SentenceEncoder:
         Raises:
             EncoderError: An option is unknown or of the wrong kind.
         """
+        if not isinstance(config, Mapping):
+            raise EncoderError(f"Expected the encoder's options as a mapping, got {config!r:.60}.")
         for key, value in config.items():
             if key not in _CONFIG:
                 hint = did_you_mean(str(key), _CONFIG)

@@ -102,6 +102,18 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
         Random numbers come from `initialisation_generator` alone.
         """
 
+    @abc.abstractmethod
+    def state_shapes(self, num_features: int, num_classes: int) -> dict[str, tuple[int, ...]]:
+        """Return name → shape of everything in `state`, by arithmetic alone.
+
+        Nothing is built: a state that does not fit is refused before anything of the size that
+        its options ask for takes memory or time.
+
+        Args:
+            num_features: d.
+            num_classes: K.
+        """
+
     def validate_options(self) -> None:
         """Check all options; subclasses extend it.
 
@@ -330,6 +342,7 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
             raise ModelError(f"Expected two or more sorted, different labels, got {classes!r}.")
         if not isinstance(num_features, Integral) or num_features < 1:
             raise ModelError(f"Expected a number of features of 1 or more, got {num_features!r}.")
+        check_shapes(state, self.state_shapes(int(num_features), len(labels)))
         module = self.build_module(int(num_features), len(labels), None)
         check_state(state, module.state_dict())
         module.load_state_dict(dict(state))
@@ -340,8 +353,10 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
         return self
 
 
-def check_state(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
-    """Check that a state has the expected names, shapes and types, and finite values.
+def check_shapes(
+    state: Mapping[str, torch.Tensor], expected: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Check that a state has the expected names and shapes.
 
     Raises:
         ModelError: It has not.
@@ -352,13 +367,25 @@ def check_state(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.
             f"The state does not fit the head: missing {missing or 'none'}, unknown "
             f"{unknown or 'none'}. Were the options changed?"
         )
+    for name, shape in expected.items():
+        if tuple(state[name].shape) != shape:
+            raise ModelError(
+                f"Expected {name!r} of shape {shape}, got {tuple(state[name].shape)}. Were the "
+                "options changed?"
+            )
+
+
+def check_state(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
+    """Check that a state has the expected names, shapes and types, and finite values.
+
+    Raises:
+        ModelError: It has not.
+    """
+    check_shapes(state, {name: tuple(want.shape) for name, want in expected.items()})
     for name, want in expected.items():
         got = state[name]
-        if got.shape != want.shape or got.dtype != want.dtype:
-            raise ModelError(
-                f"Expected {name!r} of shape {tuple(want.shape)} and type {want.dtype}, got "
-                f"{tuple(got.shape)} and {got.dtype}. Were the options changed?"
-            )
+        if got.dtype != want.dtype:
+            raise ModelError(f"Expected {name!r} of type {want.dtype}, got {got.dtype}.")
         if not torch.isfinite(got).all():
             raise ModelError(f"Expected finite values of {name!r}, got NaN or infinity.")
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from qhead import checks
 from qhead.errors import HeadError
 from qhead.heads.base import TorchHead
-from qhead.heads.layers import linear
+from qhead.heads.layers import linear, linear_shapes
 from qhead.training import TrainingOptions
 
 
@@ -55,6 +55,9 @@ class MLPHead(TorchHead):
     ) -> nn.Module:
         generator = self.initialisation_generator()
         return nn.Sequential(*_mlp(num_features, self.hidden, num_classes, generator))
+
+    def state_shapes(self, num_features: int, num_classes: int) -> dict[str, tuple[int, ...]]:
+        return _mlp_shapes(0, num_features, self.hidden, num_classes)
 
 
 class ReducedMLPHead(TorchHead):
@@ -121,6 +124,13 @@ class ReducedMLPHead(TorchHead):
             directions = directions / np.sqrt(variance) if variance > 0 else directions
         layers = _mlp(self.num_components, hidden, num_classes, generator)
         return nn.Sequential(_Projection(mean, directions), *layers)
+
+    def state_shapes(self, num_features: int, num_classes: int) -> dict[str, tuple[int, ...]]:
+        return {
+            "0.mean": (num_features,),
+            "0.directions": (num_features, self.num_components),
+            **_mlp_shapes(1, self.num_components, self.hidden_width(num_classes), num_classes),
+        }
 
     def hidden_width(self, num_classes: int) -> int:
         """Return the width of the hidden layer, 0 for none, for a number of classes.
@@ -194,6 +204,16 @@ def _mlp(
         return [linear(num_inputs, num_classes, generator)]
     first = linear(num_inputs, hidden, generator)
     return [first, nn.ReLU(), linear(hidden, num_classes, generator)]
+
+
+def _mlp_shapes(
+    first: int, num_inputs: int, hidden: int, num_classes: int
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes in the state of `_mlp`, whose first layer has the index `first`."""
+    if not hidden:
+        return linear_shapes(str(first), num_inputs, num_classes)
+    into = linear_shapes(str(first), num_inputs, hidden)
+    return {**into, **linear_shapes(str(first + 2), hidden, num_classes)}
 
 
 def logistic_regression(C: float = 1.0, *, standardise: bool = False) -> Pipeline:

@@ -21,13 +21,14 @@ from qhead import checks
 from qhead.circuits import (
     check_ansatz,
     data_parameters,
+    num_ansatz_parameters,
     reuploading_circuit,
     weight_parameters,
 )
 from qhead.errors import HeadError
 from qhead.heads.amplitudes import REDUCTIONS, AmplitudeMap, QuantumEncoder
 from qhead.heads.base import HeadSummary, TorchHead
-from qhead.heads.layers import linear
+from qhead.heads.layers import linear, linear_shapes
 from qhead.simulator import (
     AdjointEstimatorGradient,
     AdjointSamplerGradient,
@@ -45,6 +46,12 @@ if TYPE_CHECKING:
 _CHUNK = 4096
 
 READOUTS = ("expectations", "probabilities")
+
+# Bounds of what can be built in seconds and simulated at all, so that a mistaken (or malicious)
+# configuration is refused and does not take all memory.
+_MAX_QUBITS, _MAX_REPEATS = 26, 1000
+_MAX_JOINT, _MAX_FED = 8, 20  # qubits of a read-out of probabilities; that one encoder feeds
+_MAX_GATES, _MAX_WEIGHTS, _MAX_ENCODER_WEIGHTS = 100_000, 10_000, 100_000
 
 
 class QuantumHead(TorchHead):
@@ -141,10 +148,13 @@ class QuantumHead(TorchHead):
             HeadError: One is out of its range.
         """
         super().validate_options()
+        checks.count("num_qubits", self.num_qubits, high=_MAX_QUBITS)
+        checks.count("num_layers", self.num_layers, low=0, high=_MAX_REPEATS)
+        checks.count("connectivity", self.connectivity, high=_MAX_REPEATS)
         check_ansatz(
             self.num_qubits, self.num_layers, self.connectivity, self.topology, self.reading
         )
-        checks.count("num_reuploads", self.num_reuploads)
+        checks.count("num_reuploads", self.num_reuploads, high=_MAX_REPEATS)
         checks.count("num_encoders", self.num_encoders)
         checks.count("num_measured", self.num_measured)
         checks.choice("readout", self.readout, READOUTS)
@@ -153,25 +163,81 @@ class QuantumHead(TorchHead):
         checks.number("angle_scale", self.angle_scale, low=0.0, strict=True)
         checks.number("initial_spread", self.initial_spread, low=0.0)
         if self.encoder_qubits is not None:
-            checks.count("encoder_qubits", self.encoder_qubits)
+            checks.count("encoder_qubits", self.encoder_qubits, high=_MAX_QUBITS)
         if self.encoder_layers is not None:
-            checks.count("encoder_layers", self.encoder_layers, low=0)
+            checks.count("encoder_layers", self.encoder_layers, low=0, high=_MAX_REPEATS)
         if self.num_qubits % self.num_encoders:
             raise HeadError(
                 "Expected num_qubits to be a multiple of num_encoders, so that each encoder feeds "
                 f"as many qubits, got {self.num_qubits} and {self.num_encoders}."
             )
         checks.at_most("num_measured", self.num_measured, self.num_qubits, "num_qubits")
+        if self.readout == "probabilities":
+            what = "for a probability of each of their joint values"
+            checks.at_most("num_measured", self.num_measured, _MAX_JOINT, what)
+        fed = self.num_qubits // self.num_encoders
+        checks.at_most("num_qubits / num_encoders", fed, _MAX_FED, "the qubits of one encoder")
+        self._check_size()
         if self.center and self.bias_amplitude == 0:
             raise HeadError(
                 "Expected a bias_amplitude above 0 with center=True, got 0: a centred embedding "
                 "without a constant beside it has no linear term."
             )
 
+    def _check_size(self) -> None:
+        """Refuse a circuit that would take minutes to build, from its options alone."""
+        size = (self.num_qubits, self.num_layers, self.connectivity)
+        rotations = num_ansatz_parameters(*size, self.reading)
+        bonds = (self.num_qubits - 1) / 2 if self.topology == "full" else 1.0  # CX a rotation
+        gates = int(rotations * (1 + bonds)) * (self.num_reuploads + 1)
+        weights = self._num_weights()
+        if gates > _MAX_GATES or weights > _MAX_WEIGHTS:
+            raise HeadError(
+                f"Expected a circuit of at most {_MAX_GATES:,} gates and {_MAX_WEIGHTS:,} weights, "
+                f"got about {gates:,} and {weights:,}: lower num_layers, connectivity or "
+                "num_reuploads."
+            )
+
+    def _num_weights(self) -> int:
+        """Return the number of weights of PQC1 and PQC2."""
+        size = (self.num_qubits, self.num_layers, self.connectivity)
+        copies = 1 if self.shared else self.num_reuploads
+        return num_ansatz_parameters(*size, self.reading) * (copies + 1)
+
+    def state_shapes(self, num_features: int, num_classes: int) -> dict[str, tuple[int, ...]]:
+        """Return name → shape of everything in `state`, by arithmetic alone.
+
+        Raises:
+            HeadError: The encoders would be too large to build.
+        """
+        extra = 1 if self.bias_amplitude else 0
+        smallest = max(1, (num_features + extra - 1).bit_length())
+        loaded = smallest if self.encoder_qubits is None else self.encoder_qubits
+        room = 2**loaded - extra
+        register = max(loaded, self.num_qubits // self.num_encoders)
+        layers = self.num_layers if self.encoder_layers is None else self.encoder_layers
+        weights = num_ansatz_parameters(register, layers, self.connectivity, self.reading)
+        if weights * self.num_encoders > _MAX_ENCODER_WEIGHTS:
+            raise HeadError(
+                f"Expected encoders of at most {_MAX_ENCODER_WEIGHTS:,} weights, got "
+                f"{weights * self.num_encoders:,}: lower encoder_layers or connectivity."
+            )
+        joint = self.readout == "probabilities"
+        outputs = 2**self.num_measured if joint else self.num_measured
+        return {
+            "amplitudes.mean": (num_features,),
+            **({"amplitudes.projection": (num_features, room)} if num_features > room else {}),
+            "amplitudes.scale": (),
+            **{f"encoders.{index}.weight": (weights,) for index in range(self.num_encoders)},
+            "step.weight": (self._num_weights(),),
+            **linear_shapes("readout", outputs, num_classes),
+        }
+
     def build_module(
         self, num_features: int, num_classes: int, features: NDArray[np.float32] | None
     ) -> QuantumModule:
         """Return the module for embeddings of `num_features` numbers and `num_classes` classes."""
+        self.state_shapes(num_features, num_classes)  # checks the size of the encoders
         return QuantumModule(self, num_features, num_classes, features)
 
     @property

@@ -53,6 +53,21 @@ def test_other_words_for_the_same_circuit(circuit, change):
         lambda text: "",
         lambda text: "nonsense",
         lambda text: text.replace("stdgates.inc", "/etc/hostname"),
+        lambda text: text.replace("OPENQASM 3.0", "OPENQASM 2.0"),
+        lambda text: "\0" + text,
+        # what a full reader would obey: memory, time, a recursion, a gate of another meaning
+        lambda text: text.replace("qubit[2]", "qubit[1000000000]"),
+        lambda text: text.replace("qubit[2]", "qubit[" + "9" * 10_000 + "]"),
+        lambda text: text.replace("q[0]", "q[9]", 1),
+        lambda text: text + "for int i in [0:1000000000] { h q[0]; }\n",
+        lambda text: text.replace("0.25", "9**9**9**9"),
+        lambda text: text.replace("0.25", "1/0"),
+        lambda text: text.replace("0.25", "(" * 100_000 + "0.25" + ")" * 100_000),
+        lambda text: text.replace("0.25", "exit()"),
+        lambda text: text.replace("input", "gate ry(a) q { rx(a) q; }\ninput", 1),
+        lambda text: text + "qubit[2] r;\n",
+        lambda text: "OPENQASM 3.0;" * 1_000_000,
+        lambda text: text[:-2],
     ],
 )
 def test_other_circuits(circuit, change, capsys):
