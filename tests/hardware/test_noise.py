@@ -185,5 +185,5 @@ def test_fakes_are_found_by_any_of_their_names() -> None:
     assert fake_name("FakeManilaV2") == "manila"
     assert {"fez", "torino", "manila", "nighthawk"} <= set(fake_names())
     assert fake_backend("fez") is fake_backend("fez")
-    with pytest.raises(UnknownBackendError, match="Did you mean 'marrakesh'.*`qhead backends`"):
+    with pytest.raises(UnknownBackendError, match=r"'marrakesh'.*`qhead backends`"):
         fake_name("marakesh")
