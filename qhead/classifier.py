@@ -23,10 +23,11 @@ from qhead.errors import DataError, EncoderError, HeadError, InputError, ModelEr
 from qhead.evaluation import Evaluation, check_labels, evaluate_prediction
 from qhead.heads import HEADS, TorchHead
 from qhead.model_folder import StoredModel, read_model, write_model
+from qhead.model_records import check_data, check_versions, read_history, read_metrics
 from qhead.openqasm import says_the_same, to_openqasm
 from qhead.prediction import Prediction, predict_head
 from qhead.targets import resolve_target
-from qhead.training import EpochRecord, ProgressCallback
+from qhead.training import ProgressCallback
 
 _PACKAGES = (
     "qhead", "numpy", "torch", "qiskit", "qiskit-machine-learning", "qiskit-aer",
@@ -49,7 +50,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
         head_: The trained head.
         data_: Number, classes and fingerprint of the sentences that were trained on, and how many
             of those given to `fit` the head held back to choose its weights.
-        metrics_: Scores that the model carries with it when saved; empty until someone fills it.
+        metrics_: Scores that the model carries with it when saved, by the part of the data they
+            are of: `Evaluation.as_dict()`. Empty until someone fills it.
         versions_: Versions of the packages that trained it.
 
     A specification given as `target` draws its shots from the head's seed (0 where it has none),
@@ -215,8 +217,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
         """Write the model into a new folder, whole or not at all (see `qhead.model_folder`).
 
         Raises:
-            ModelError: The destination cannot be used, the disk is full, or the head is
-                scikit-learn's, whose state only a pickle could hold.
+            ModelError: The destination cannot be used, the disk is full, `metrics_` holds no
+                scores, or the head is scikit-learn's, whose state only a pickle could hold.
         """
         check_is_fitted(self, "head_")
         if not isinstance(self.head_, TorchHead):
@@ -225,6 +227,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
                 f"{type(self.head_).__name__}: its state could only be pickled, and nothing here "
                 "is. Train it again where it is needed."
             )
+        read_metrics(self.metrics_)  # or it could not be loaded
         config = {
             "encoder": {"config": self.encoder_.config(), "identity": self.encoder_.identity},
             "head": self.head_.config(),
@@ -272,6 +275,13 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
             EncoderError: The sentence encoder cannot be found.
         """
         stored = read_model(Path(folder))
+        try:
+            history = read_history(stored.history)
+            read_metrics(stored.metrics)
+            check_data(stored.data)
+            check_versions(stored.versions)
+        except ModelError as error:
+            raise ModelError(f"{folder}/{error}") from error
         where = f"{folder}/config.json"
         try:
             recorded = stored.config["encoder"]
@@ -280,7 +290,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
             classes = _classes(stored.config["labels"])
             head = TorchHead.from_config(stored.config["head"])
             head.restore(stored.tensors, classes, stored.config["num_features"])
-            _restore_history(head, stored.history)
+            head.history_, head.best_epoch_ = history.epochs, history.best_epoch
+            head.stopped_, head.training_seconds_ = history.stopped, history.seconds
             if encoder is None:
                 encoder = SentenceEncoder.from_config(recorded["config"], cache=cache)
             identity = dict(recorded["identity"])
@@ -384,13 +395,6 @@ def _classes(labels: Any) -> np.ndarray:
     if not all(type(value) is python_type for value in labels["values"]):
         raise ValueError(f"labels that are not all of type {labels['type']}")
     return np.array(labels["values"], dtype=dtype)
-
-
-def _restore_history(head: TorchHead, history: dict[str, Any]) -> None:
-    head.history_ = tuple(EpochRecord(**record) for record in history.get("epochs", []))
-    head.best_epoch_ = history.get("best_epoch")
-    head.stopped_ = history.get("stopped")
-    head.training_seconds_ = history.get("seconds")
 
 
 def _check_circuit(folder: str | Path, head: TorchHead, stored: str | None) -> None:

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from qhead.classifier import TextClassifier
-from qhead.errors import ModelError
-from qhead.evaluation import Evaluation
 from qhead.heads import TorchHead
+from qhead.model_records import read_metrics
 from qhead.report import figures
 from qhead.report.page import Fact, Page, Row
 
@@ -20,7 +19,7 @@ def model_page(model: TextClassifier, name: str) -> Page:
         ModelError: The scores that the model carries are not of this version.
     """
     head = model.head_
-    evaluations = {part: _evaluation(part, scores) for part, scores in model.metrics_.items()}
+    evaluations = read_metrics(model.metrics_)
     rows = [
         Row(
             f"{head.kind}, {part} set (n = {result.n})",
@@ -122,23 +121,3 @@ def version_facts(versions: Mapping[str, str]) -> list[Fact]:
 
 def _listed(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} = {value}" for key, value in options.items() if value is not None)
-
-
-def _evaluation(part: str, scores: Any) -> Evaluation:
-    """Return the scores of metrics.json as an `Evaluation`."""
-    try:
-        result = Evaluation(**scores)
-        low, high = result.accuracy_interval
-        square = len(result.confusion) == len(result.classes) and all(
-            len(row) == len(result.classes) and all(isinstance(count, int) for count in row)
-            for row in result.confusion
-        )
-        numbers = (result.accuracy, low, high, result.f1, result.calibration_error, result.brier)
-        if not square or not all(isinstance(number, int | float) for number in numbers):
-            raise ValueError("numbers or counts of the wrong shape")
-    except (TypeError, ValueError) as error:
-        raise ModelError(
-            f"metrics.json: expected the scores of the {part} set as this version writes them, "
-            f"got: {error}. Train and save again."
-        ) from error
-    return result

@@ -333,8 +333,87 @@ def test_the_circuit_is_checked_against_the_configuration(saved):
     assert TextClassifier.load(saved)
 
 
-@pytest.mark.parametrize("history", [{"epochs": [{"nonsense": 1}]}, {"epochs": 3}])
-def test_histories_that_are_none(saved, history):
-    replace(saved, "history.json", json.dumps(history).encode())
-    with pytest.raises(ModelError):
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda h: h["epochs"].append({"nonsense": 1}),
+        lambda h: h.update(epochs=3),
+        lambda h: h.update(epochs=["x"]),
+        lambda h: h["epochs"][1].update(train_loss="low"),
+        lambda h: h["epochs"][1].update(train_loss=None),
+        lambda h: h["epochs"][1].update(validation_loss="low"),
+        lambda h: h["epochs"][1].update(validation_accuracy=[1]),
+        lambda h: h["epochs"][1].update(epoch=7),
+        lambda h: h.update(best_epoch="2"),
+        lambda h: h.update(best_epoch=99),
+        lambda h: h.update(stopped="at noon"),
+        lambda h: h.update(stopped=[]),
+        lambda h: h.update(seconds="long"),
+    ],
+)
+def test_histories_that_are_none(saved, change):
+    edit(saved, "history.json", change)
+    with pytest.raises(ModelError, match=r"history\.json: expected"):
+        TextClassifier.load(saved)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.update(test="good"),
+        lambda m: m.update(test={"accuracy": 1}),
+        lambda m: m["test"].update(accuracy="1"),
+        lambda m: m["test"].update(accuracy_interval=[0.5]),
+        lambda m: m["test"].update(accuracy_interval=3),
+        lambda m: m["test"].update(confusion=[[1, 2]]),
+        lambda m: m["test"].update(confusion=[[1, 2], [3, "x"]]),
+        lambda m: m["test"].update(classes=5),
+        lambda m: m["test"].update(classes=[[], {}]),
+        lambda m: m["test"].update(notes="n"),
+        lambda m: m["test"].update(target=3),
+        lambda m: m["test"].update(n="80"),
+        lambda m: m["test"].update(seconds="80"),
+    ],
+)
+def test_scores_that_are_none(fitted, toy_texts, toy_labels, tmp_path, change):
+    scores = {"test": fitted.evaluate(toy_texts, toy_labels).as_dict()}
+    fitted.metrics_ = scores
+    fitted.save(tmp_path / "model")
+    fitted.metrics_ = {}
+    assert TextClassifier.load(tmp_path / "model").metrics_.keys() == {"test"}
+    edit(tmp_path / "model", "metrics.json", change)
+    with pytest.raises(ModelError, match=r"metrics\.json: expected"):
+        TextClassifier.load(tmp_path / "model")
+
+
+def test_scores_that_are_none_are_not_saved(fitted, tmp_path):
+    fitted.metrics_ = {"accuracy": 0.5}
+    with pytest.raises(ModelError, match=r"metrics\.json: expected"):
+        fitted.save(tmp_path / "model")
+    fitted.metrics_ = {}
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("data.json", {"n": "many"}),
+        ("data.json", {"classes": {"a": "x"}}),
+        ("data.json", {"classes": [1]}),
+        ("data.json", {"source": 3}),
+        ("versions.json", {"qhead": 1}),
+    ],
+)
+def test_other_records_that_are_none(saved, name, content):
+    replace(saved, name, json.dumps(content).encode())
+    with pytest.raises(ModelError, match=f"{name}: expected"):
+        TextClassifier.load(saved)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nonsense", "OPENQASM 2.0;\nqreg q[2];", "OPENQASM 3.0;\nqubit[1000000000] q;"]
+)
+def test_circuits_that_are_none(saved, text):
+    replace(saved, "circuit.qasm", text.encode())
+    with pytest.raises(ModelError, match=r"circuit\.qasm: expected"):
         TextClassifier.load(saved)

@@ -11,8 +11,8 @@ from matplotlib import pyplot
 from qhead.circuits import reuploading_circuit
 from qhead.errors import InputError, ModelError
 from qhead.evaluation import Evaluation
+from qhead.model_records import read_metrics
 from qhead.report import figures
-from qhead.report.model_page import _evaluation
 from qhead.report.page import Emulation, Fact, Page, Row, is_report, render, write
 from qhead.training import EpochRecord
 
@@ -194,6 +194,6 @@ def test_writing_and_recognising(tmp_path):
 )
 def test_scores_of_a_model_are_checked(change):
     scores = EVALUATION.as_dict()
-    assert _evaluation("test", scores).accuracy == 0.75
+    assert read_metrics({"test": scores})["test"].accuracy == 0.75
     with pytest.raises(ModelError, match=r"metrics\.json"):
-        _evaluation("test", scores | change)
+        read_metrics({"test": scores | change})
