@@ -12,20 +12,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from qiskit import transpile
-from qiskit.circuit import (
-    AnnotatedOperation,
-    Barrier,
-    ControlFlowOp,
-    Delay,
-    Gate,
-    ParameterExpression,
-    QuantumCircuit,
-)
-from qiskit.circuit import Operation as QiskitOperation
-from qiskit.circuit.library import IGate, get_standard_gate_name_mapping
+from qiskit.circuit import AnnotatedOperation, Gate, ParameterExpression, QuantumCircuit
 from qiskit.exceptions import QiskitError
 from scipy import sparse
 
+from hardware.errors import UnsupportedCircuitError
+from hardware.gates import opened
 from qhead.errors import SimulationError
 from qhead.simulator import kernels as k
 
@@ -49,9 +41,6 @@ _CONTROLLED_ROTATION = {"cry": k.RY, "crx": k.RX, "crz": k.RZ, "cp": k.PHASE}
 _SKIPPED = {"barrier", "id", "delay"}
 #: Gates simulated as they are; any other is decomposed into these.
 NATIVE_GATES = (*_CONSTANT, *_CONTROLLED, *_ROTATION, *_CONTROLLED_ROTATION, "swap", "id")
-
-_STANDARD = get_standard_gate_name_mapping()
-_LIBRARY = {_STANDARD[name].base_class for name in NATIVE_GATES}
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,8 +232,19 @@ def read_operations(circuit: QuantumCircuit) -> Iterator[Operation]:
     Raises:
         SimulationError: Something in the circuit is not a unitary gate.
     """
-    circuit = _opened(circuit)
-    if not all(_is_native(instruction.operation) for instruction in circuit.data):
+    try:
+        circuit = opened(circuit)
+    except UnsupportedCircuitError as error:
+        raise SimulationError(str(error)) from error
+    for instruction in circuit.data:
+        operation = instruction.operation
+        if not isinstance(operation, Gate | AnnotatedOperation) and operation.name not in _SKIPPED:
+            raise SimulationError(
+                f"Expected a circuit of unitary gates, got {operation.name!r}: remove resets, "
+                "mid-circuit measurements and control flow."
+            )
+    # From here on a name says what a gate is.
+    if not {instruction.name for instruction in circuit.data} <= {*NATIVE_GATES, *_SKIPPED}:
         try:
             circuit = transpile(circuit, basis_gates=list(NATIVE_GATES), optimization_level=0)
         except QiskitError as error:
@@ -270,47 +270,3 @@ def read_operations(circuit: QuantumCircuit) -> Iterator[Operation]:
         else:
             kind = _CONTROLLED_ROTATION[name]
             yield Operation(kind, qubits[1], qubits[0], angle=instruction.params[0])
-
-
-def _is_native(operation: QiskitOperation) -> bool:
-    """Whether an operation is one of `NATIVE_GATES`: by its class, for a name proves nothing."""
-    if operation.name in _SKIPPED:
-        return isinstance(operation, Barrier | Delay | IGate)
-    return operation.name in NATIVE_GATES and operation.base_class in _LIBRARY
-
-
-def _is_impostor(operation: QiskitOperation) -> bool:
-    """Whether an operation bears the name of a library gate that it is not."""
-    known = _STANDARD.get(operation.name)
-    if known is None:
-        return operation.name in _SKIPPED and not _is_native(operation)
-    return getattr(operation, "base_class", None) is not known.base_class
-
-
-def _opened(circuit: QuantumCircuit) -> QuantumCircuit:
-    """Return the circuit with all but plain gates opened.
-
-    Opened are composite instructions, and gates that bear a library gate's name without being it,
-    which the transpiler would take for that gate.
-
-    Raises:
-        SimulationError: Something is not a unitary gate.
-    """
-    while True:
-        opened = QuantumCircuit(circuit.qubits, circuit.clbits)
-        for instruction in circuit.data:
-            operation = instruction.operation
-            plain = isinstance(operation, Gate | AnnotatedOperation | Barrier | Delay)
-            if plain and not _is_impostor(operation):
-                opened.append(instruction)
-                continue
-            definition = getattr(operation, "definition", None)
-            if isinstance(operation, ControlFlowOp) or definition is None:
-                raise SimulationError(
-                    f"Expected a circuit of unitary gates, got {operation.name!r}: remove resets, "
-                    "mid-circuit measurements and control flow."
-                )
-            opened.compose(definition, instruction.qubits, instruction.clbits, inplace=True)
-        if opened.data == circuit.data:
-            return circuit
-        circuit = opened
