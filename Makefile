@@ -5,7 +5,7 @@ VENV   := .venv
 STAMP  := $(VENV)/.installed
 TORCH  := $(shell grep '^torch==' constraints.txt)
 
-.PHONY: run test install clean
+.PHONY: run test slow install clean
 
 run: install
 	$(VENV)/bin/qhead demo
@@ -14,7 +14,11 @@ test: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest -q
+	$(VENV)/bin/python -m pytest -q -m "not slow"
+
+# The long soaks and the exhaustive packings; `make test` runs them in a reduced form.
+slow: install
+	$(VENV)/bin/python -m pytest -q -m slow --timeout 1200
 
 install: $(STAMP)
 
