@@ -42,7 +42,8 @@ class ModelNote:
                 f"Expected a model folder at {folder}, got: {error.strerror or error}. If the "
                 "model was moved, name its folder."
             ) from error
-        return cls(str(folder), *(hashlib.sha256(part).hexdigest() for part in parts))
+        found = (hashlib.sha256(part).hexdigest() for part in parts)
+        return cls(str(folder.absolute()), *found)
 
     def check(self, folder: Path) -> None:
         """Raise a `ModelError` unless this very model is in the folder."""
@@ -77,8 +78,10 @@ class TextsNote:
     def of(
         cls, texts: Sequence[str], source: str, split: str | None, text_column: str | None
     ) -> TextsNote:
-        """Return the note of some sentences."""
-        return cls(source, split, text_column, len(texts), fingerprint(texts))
+        """Return the note of some sentences; of files and folders the place is kept in full."""
+        # A run is collected from anywhere, not only from where it was sent.
+        place = str(Path(source).absolute()) if source != "-" and Path(source).exists() else source
+        return cls(place, split, text_column, len(texts), fingerprint(texts))
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,12 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from hardware.ledger import Ledger, Pace
+from hardware.plan import load_plan
 from hardware.policy import Policy
 from qhead import TextClassifier
 from qhead.cli import app
 from qhead.commands import devices
+from qhead.commands.notes import About, TextsNote
 from qhead.commands.rows import row_numbers
 from qhead.commands.run_bar import count_running, run_bar
 
@@ -308,6 +310,30 @@ def test_rows_go_by_numbers_where_the_sentences_changed(model, tmp_path, toy_tex
     assert "others" in refused(home, "collect", run_id, "--data", file)
     file.unlink()
     assert run("collect", run_id).exit_code == 0
+
+
+def test_a_run_is_collected_from_anywhere(model, tmp_path, monkeypatch, toy_texts, home):
+    here, there = tmp_path / "here", tmp_path / "there"
+    there.mkdir()
+    shutil.copytree(model, here / "m")
+    write(here / "new.txt", toy_texts[:4])
+    monkeypatch.chdir(here)
+    again = ["--recalibrate", "new.txt"]
+    told("plan", "m", "new.txt", "--target", FAKE, *again, "--out", "a.plan")
+    made = load_plan((here / "a.plan").read_bytes())
+    noted = About.of(made, "it")
+    assert noted.recalibration.texts.source == noted.data.source == str(here / "new.txt")
+    run_id = submitted("m", "new.txt", "--target", FAKE)
+    monkeypatch.chdir(there)
+    result = run("collect", run_id)
+    assert result.exit_code == 0, result.stderr
+    assert [row["text"] for row in rows_of(result)] == toy_texts[:4]
+    assert run("submit", "--plan", here / "a.plan").exit_code == 0
+
+
+@pytest.mark.parametrize("source", ["-", "demo:sentiment", "owner/data"])
+def test_what_is_no_path_is_noted_as_it_was_said(source):
+    assert TextsNote.of(["a"], source, None, None).source == source
 
 
 def test_another_model_than_the_run_s_is_refused(model, sentences, tmp_path, home):
