@@ -28,10 +28,18 @@ def job_request(plan: JobPlan, idx: int) -> JobRequest:
         primitive="estimator" if estimator else "sampler",
         pubs=pubs,
         shots=None if estimator else plan.shots,
-        precision=1 / math.sqrt(plan.shots) if estimator else None,
+        precision=precision_of(plan.shots) if estimator else None,
         options=options.primitive_options(),
         seed=seed,
     )
+
+
+def precision_of(shots: int) -> float:
+    """Return the precision for which the client takes so many shots, ceil(1/precision²).
+
+    The bare square root is rounded, and for three in ten numbers of shots to one shot more.
+    """
+    return (1 + 1e-12) / math.sqrt(shots)
 
 
 def _sampler_pub(plan: JobPlan, pub: PlannedPub) -> tuple[Any, ...]:

@@ -22,6 +22,7 @@ from hardware.options import JobLimits, Mitigation, PlanOptions
 from hardware.plan import JobPlan, load_plan
 from hardware.planning import plan
 from hardware.policy import Plan
+from hardware.requests import precision_of
 from hardware.unpacking import unpack
 from hardware.workload import Workload
 
@@ -293,6 +294,15 @@ def test_the_overhead_of_mitigation_shows_in_the_cost() -> None:
     values = folded.unpack({0: {"0/evs": evs, "0/stds": evs + 1}})
     np.testing.assert_array_equal(values.values[0::2], evs[:2].T)  # even rows ran on tile 0
     np.testing.assert_array_equal(values.std_errors[1::2], evs[2:].T + 1)
+
+
+def test_the_estimator_takes_the_shots_that_were_planned() -> None:
+    numbers = [*range(1, 10_001), *np.random.default_rng(1).integers(1, 10**9 + 1, 2000).tolist()]
+    for shots in (*numbers, 10**7, 10**9):
+        assert math.ceil(1.0 / precision_of(shots) ** 2) == shots  # as the client counts them
+        assert math.ceil((1.0 / precision_of(shots)) ** 2) == shots
+    options = PlanOptions(shots=1000, tiles=2, mitigation=Mitigation(resilience=True))
+    assert math.ceil(1.0 / made(8, options).request(0).precision ** 2) == 1000
 
 
 def test_time_and_payload_limit_jobs_too() -> None:
