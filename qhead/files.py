@@ -31,7 +31,7 @@ def atomic_file(path: Path) -> Iterator[IO[str]]:
     if path.is_dir():
         raise InputError(f"Expected a file to write, got the folder {path}. Choose another name.")
     check_parent(path)
-    partial = path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
+    partial = _partial(path)
     try:
         with new_parents(path.parent):
             try:
@@ -68,7 +68,7 @@ def new_parents(parent: Path) -> Iterator[None]:
 @contextmanager
 def partial_folder(folder: Path) -> Iterator[Path]:
     """Yield a new sibling folder that is gone afterwards unless it was renamed away."""
-    partial = folder.with_name(f".{folder.name}.partial-{secrets.token_hex(4)}")
+    partial = _partial(folder)
     partial.mkdir()
     try:
         yield partial
@@ -78,13 +78,40 @@ def partial_folder(folder: Path) -> Iterator[Path]:
 
 
 def check_parent(path: Path) -> None:
-    """Raise an `InputError` where the nearest existing parent is no folder to write to."""
-    parent = next(parent for parent in path.absolute().parents if parent.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+    """Raise an `InputError` where the nearest existing parent is no folder to write to.
+
+    A folder is made there for a moment: the permissions alone do not tell of file systems that are
+    read-only or of another kind, nor of names that are too long.
+    """
+    parent = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    try:
+        partial = _partial(parent / path.name)
+        partial.mkdir()
+        partial.rmdir()
+    except OSError as error:
         raise InputError(
-            f"Expected a folder that can be written to for {path}, got {parent}. "
-            "Choose another place."
+            f"Expected a folder that can be written to for {path}, got {parent}: "
+            f"{error.strerror or error}. Choose another place."
+        ) from error
+
+
+def _partial(path: Path) -> Path:
+    """Return a name beside `path` for what is not complete yet."""
+    return path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
+
+
+def check_new(path: Path | None, *, force: bool) -> None:
+    """Raise an `InputError` unless `path` can be written; worth a call before any work."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise InputError(f"Expected a file to write, got the folder {path}. Choose another name.")
+    if os.path.lexists(path) and not force:
+        raise InputError(
+            f"Expected a new file, got {path}, which exists. Choose another name, or replace it "
+            "with --force."
         )
+    check_parent(path)
 
 
 def write_synced(path: Path, content: bytes) -> None:

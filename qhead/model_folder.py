@@ -102,9 +102,13 @@ def check_destination(folder: Path, *, overwrite: bool = False) -> None:
     An absent or empty folder is fine; a model is, with `overwrite`, where it holds nothing that is
     not the model's own.
     """
-    if not os.path.lexists(folder):
-        check_parent(folder)
-        return
+    if os.path.lexists(folder):
+        _check_replaceable(folder, overwrite=overwrite)
+    check_parent(folder)
+
+
+def _check_replaceable(folder: Path, *, overwrite: bool) -> None:
+    """Raise a `ModelError` unless what is there may give way to a model."""
     if folder.is_symlink() or not folder.is_dir():
         raise ModelError(
             f"Expected a new folder for the model, got {folder}, which is "
@@ -127,7 +131,7 @@ def check_destination(folder: Path, *, overwrite: bool = False) -> None:
     if not overwrite:
         raise ModelError(
             f"Expected a new folder, got {folder}, which holds a model already. Choose another "
-            "name, or replace it with overwrite=True (--force on the command line)."
+            "name, or replace it with overwrite=True."
         )
 
 

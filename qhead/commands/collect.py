@@ -18,13 +18,12 @@ from qhead.commands.common import open_model, print_json
 from qhead.commands.devices import device_of, existing_ledger, naming_the_run
 from qhead.commands.guard import complain
 from qhead.commands.notes import About
-from qhead.commands.plan_files import check_new
 from qhead.commands.planned import texts_of
 from qhead.commands.results import FIELDS, explain_missing, predict_rows
 from qhead.commands.rows import check_format, write_rows
 from qhead.commands.run_bar import count_running, run_bar, watched
 from qhead.commands.runs import status_dict
-from qhead.files import atomic_file
+from qhead.files import atomic_file, check_new
 
 
 def run(

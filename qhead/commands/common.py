@@ -78,13 +78,14 @@ def align_labels(data: LabelledTexts, classes: np.ndarray) -> LabelledTexts:
     """
     known = {str(label): label for label in classes.tolist()}
     spelled = [str(label) for label in data.labels.tolist()]
-    unseen = sorted({label for label in spelled if label not in known})
+    unseen = sorted({label for label in data.labels.tolist() if str(label) not in known})
     if unseen:
         first = next(index for index, label in enumerate(spelled) if label not in known)
         raise DataError(
-            f"{data.place(first)}: expected one of the labels seen in training ({shown(known)}), "
-            f"got {len(unseen)} other(s): {shown(unseen)}.{did_you_mean(spelled[first], known)} "
-            "Remove or rename these rows, or train on data that has them."
+            f"{data.place(first)}: expected one of the labels seen in training "
+            f"({shown(known.values())}), got {len(unseen)} other(s): {shown(unseen)}."
+            f"{did_you_mean(spelled[first], known)} Remove or rename these rows, or train on data "
+            "that has them."
         )
     labels = np.array([known[label] for label in spelled], dtype=classes.dtype)
     return LabelledTexts(data.texts, labels, data.source, data.positions)
@@ -127,8 +128,22 @@ def interval(bounds: tuple[float, float]) -> str:
 
 
 def console() -> Console:
-    """Return the console for results; labels are data, never markup.
+    """Return the console for results; labels are data, never markup."""
+    if sys.stdout.isatty():
+        return Console(markup=False, highlight=False)
+    return _Pipe(markup=False, highlight=False, width=140)
 
-    In a pipe a table keeps its natural width: 80 columns would cut it.
+
+class _Pipe(Console):
+    """A console for a pipe or a file: no blanks at the ends of lines, and text is not wrapped.
+
+    A table keeps its natural width: 80 columns would cut it.
     """
-    return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 140)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print without what only a screen needs."""
+        whole = all(isinstance(item, str) for item in objects)
+        with self.capture() as captured:
+            super().print(*objects, **{"soft_wrap": whole, **options})
+        lines = captured.get().split("\n")
+        sys.stdout.write("\n".join(line.rstrip(" ") for line in lines))

@@ -32,14 +32,17 @@ def run(out: Path, *, seed: int, json: bool, cache: bool) -> None:
         )
     check_destination(folder, overwrite=True)
     result = demonstrate(seed=seed, cache=cache, say=_say)
-    result.model.save(folder, overwrite=True)
-    write(demonstration_page(result), page)
+    # The numbers first: what goes wrong with a file must not cost them.
+    screen = console()
     if json:
         print_json(_as_dict(result, page, folder))
-        return
-    screen = console()
-    screen.print(_table(result))
-    screen.print(f"report: {page}\nmodel:  {folder}")
+    else:
+        screen.print(_table(result))
+    sys.stdout.flush()
+    result.model.save(folder, overwrite=True)
+    write(demonstration_page(result), page)
+    if not json:
+        screen.print(f"report: {page}\nmodel:  {folder}")
 
 
 def _table(result: Demonstration) -> Table:

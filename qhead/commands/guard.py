@@ -14,6 +14,7 @@ import typer
 from hardware.errors import HardwareError
 from qhead.errors import QheadError
 
+FAILED = 1
 INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 + the signal's number, as shells have it
 
 P = ParamSpec("P")
@@ -25,21 +26,25 @@ def exit_codes(verb: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(verb)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = functools.partial(_show_warning, verb)
             try:
                 verb(*args, **kwargs)
                 sys.stdout.flush()
             except (QheadError, HardwareError) as error:
-                complain("Error", str(error))
+                _complain_to_user("Error", str(error), verb)
                 raise typer.Exit(error.exit_code) from None
             except KeyboardInterrupt:
                 print("Interrupted.", file=sys.stderr)
                 raise typer.Exit(INTERRUPTED) from None
             except BrokenPipeError:
-                # The reader has gone (``| head``). The interpreter's own flush at its end must not
-                # meet the broken pipe again.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                _give_up_stdout()  # the reader has gone (``| head``)
                 raise typer.Exit(BROKEN_PIPE) from None
+            except (OSError, MemoryError, ImportError, RuntimeError) as error:
+                if not (sentence := _sentence(error)):
+                    raise
+                complain("Error", sentence)
+                _give_up_stdout()
+                raise typer.Exit(FAILED) from None
 
     return guarded
 
@@ -49,7 +54,40 @@ def complain(kind: str, message: str) -> None:
     print(f"{kind}: {message}", file=sys.stderr)
 
 
+def _complain_to_user(kind: str, message: str, verb: Callable[..., None]) -> None:
+    from qhead.commands.wording import in_options, option_names
+
+    complain(kind, in_options(message, option_names(verb)))
+
+
+def _sentence(error: Exception) -> str:
+    """Return what a failure of the machine is, in a sentence; "" for what is a fault of ours."""
+    if isinstance(error, MemoryError) or "not enough memory" in str(error):  # torch's: RuntimeError
+        return (
+            "Expected enough memory, got too little. Take a smaller head or fewer sentences at "
+            "once, or a larger machine."
+        )
+    if isinstance(error, ImportError) and (name := error.name):
+        return (
+            f"Expected the package {name!r}, got: {error}. Install it, or install qhead again with "
+            "all it depends on."
+        )
+    if isinstance(error, OSError):
+        named = "" if error.filename is None else f" with {error.filename}"
+        return f"Expected the system to work{named}, got: {error.strerror or error}."
+    return ""
+
+
+def _give_up_stdout() -> None:
+    """Where standard output takes no more, keep the interpreter's own flush from meeting that."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _show_warning(
+    verb: Callable[..., None],
     message: Warning | str,
     category: type[Warning],
     filename: str,
@@ -59,4 +97,4 @@ def _show_warning(
 ) -> None:
     """Show our own warnings as sentences; those of libraries are for their developers."""
     if category.__module__.split(".")[0] in ("qhead", "hardware"):
-        complain("Warning", str(message))
+        _complain_to_user("Warning", str(message), verb)

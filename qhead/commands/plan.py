@@ -17,7 +17,7 @@ from qhead.commands.common import console, print_json
 from qhead.commands.costs import cost_table, plan_dict, tile_table
 from qhead.commands.devices import remaining_seconds
 from qhead.commands.notes import About, TextsNote
-from qhead.commands.plan_files import check_new, write_bytes
+from qhead.commands.plan_files import write_bytes
 from qhead.commands.planned import (
     PlanRequest,
     Sentences,
@@ -28,6 +28,7 @@ from qhead.commands.planned import (
 )
 from qhead.commands.specs import parse_device
 from qhead.errors import InputError
+from qhead.files import check_new
 
 #: Formats of a picture of the chip.
 PICTURES = ("png", "svg")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from hardware.ibm import PlatformDevice
 from hardware.plan import JobPlan, load_plan
 from qhead.commands.guard import complain
 from qhead.errors import InputError
-from qhead.files import check_parent, new_parents, sync_folder, write_synced
+from qhead.files import new_parents, sync_folder, write_synced
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -36,20 +35,6 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise InputError(
             f"Expected to write {path}, got: {error.strerror or error}. Nothing was changed."
         ) from error
-
-
-def check_new(path: Path | None, *, force: bool) -> None:
-    """Raise an `InputError` unless `path` can be written; worth a call before any work."""
-    if path is None:
-        return
-    if path.is_dir():
-        raise InputError(f"Expected a file to write, got the folder {path}. Choose another name.")
-    if os.path.lexists(path) and not force:
-        raise InputError(
-            f"Expected a new file, got {path}, which exists. Choose another name, or replace it "
-            "with --force."
-        )
-    check_parent(path)
 
 
 def read_plan(path: Path) -> JobPlan:

@@ -15,8 +15,7 @@ from qhead.commands.rows import check_format, write_rows
 from qhead.commands.short_form import ShortForm
 from qhead.commands.specs import is_device
 from qhead.data import load_unlabelled
-from qhead.errors import InputError
-from qhead.files import atomic_file
+from qhead.files import atomic_file, check_new
 from qhead.prediction import Prediction, predict_head
 from qhead.progress import counting_bar
 from qhead.targets import resolve_target
@@ -43,11 +42,7 @@ def run(
 ) -> None:
     """Predict every sentence of a source; all of it is read and checked before the first row."""
     check_format(format)
-    if out is not None and out.exists() and not force:
-        raise InputError(
-            f"Expected a new file, got {out}, which exists. Choose another name, or replace it "
-            "with --force."
-        )
+    check_new(out, force=force)
     short.check(target)
     where = None if is_device(target) else resolve_target(target, seed=seed)
     texts = load_unlabelled(source, text_column=text_column)

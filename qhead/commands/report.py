@@ -8,7 +8,7 @@ import matplotlib
 
 from qhead.classifier import TextClassifier
 from qhead.commands.common import console, print_json
-from qhead.errors import InputError
+from qhead.files import check_new
 from qhead.report.model_page import model_page
 from qhead.report.page import write
 
@@ -17,11 +17,7 @@ def run(folder: Path, out: Path | None, *, force: bool, json: bool) -> None:
     """Write the page beside the model's folder, or where `out` says."""
     matplotlib.use("agg")  # no window, wherever this runs
     page = out or folder.absolute().with_name(f"{folder.absolute().name}.html")
-    if page.exists() and not force:
-        raise InputError(
-            f"Expected a new file, got {page}, which exists. Choose another name with --out, or "
-            "replace it with --force."
-        )
+    check_new(page, force=force)
     write(model_page(TextClassifier.load(folder), folder.absolute().name), page)
     if json:
         print_json({"report": str(page)})

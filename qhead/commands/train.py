@@ -16,6 +16,7 @@ from qhead.commands.common import console, interval, percent, print_json
 from qhead.commands.guard import INTERRUPTED, complain
 from qhead.data import (
     LabelledTexts,
+    Split,
     duplicates_across,
     few_shot_split,
     holdout_split,
@@ -128,31 +129,43 @@ def split(request: TrainRequest) -> Parts:
     for part in (validation, test):
         if part is not None:
             part.check_labels(train.classes.tolist())
+    try:
+        rows = _held_out_rows(request, train, validation, test)
+    except DataError as error:
+        raise DataError(f"{train.source}: {error}") from error
+    return Parts(
+        train.rows(rows.train),
+        validation if validation is not None else _rows(train, rows.validation),
+        test if test is not None else _rows(train, rows.test),
+    )
+
+
+def _held_out_rows(
+    request: TrainRequest,
+    train: LabelledTexts,
+    validation: LabelledTexts | None,
+    test: LabelledTexts | None,
+) -> Split:
+    """Choose the rows to hold out, where the data has no such splits of its own."""
     if request.per_class is not None:
         if validation is not None or test is not None or request.test_fraction:
             raise DataError(
-                f"{request.data}: expected a single file for --per-class, which makes the test "
+                "Expected a single file for --per-class, which makes the test "
                 "set of all other rows, got a data set with splits or --test-fraction."
             )
-        rows = few_shot_split(
+        return few_shot_split(
             train.labels,
             per_class=request.per_class,
             validation_fraction=request.validation_fraction,
             seed=request.seed,
         )
-    else:
-        if test is not None and request.test_fraction:
-            raise DataError(f"{request.data} has a test split already: leave --test-fraction out.")
-        rows = holdout_split(
-            train.labels,
-            validation_fraction=0.0 if validation is not None else request.validation_fraction,
-            test_fraction=request.test_fraction,
-            seed=request.seed,
-        )
-    return Parts(
-        train.rows(rows.train),
-        validation if validation is not None else _rows(train, rows.validation),
-        test if test is not None else _rows(train, rows.test),
+    if test is not None and request.test_fraction:
+        raise DataError("The data set has a test split already: leave --test-fraction out.")
+    return holdout_split(
+        train.labels,
+        validation_fraction=0.0 if validation is not None else request.validation_fraction,
+        test_fraction=request.test_fraction,
+        seed=request.seed,
     )
 
 

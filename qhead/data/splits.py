@@ -156,8 +156,9 @@ def _check_room(groups: list[tuple[Any, np.ndarray]], sizes: list[int], taken: l
     for (label, _), size, count in zip(groups, sizes, taken, strict=True):
         if count >= size:
             raise DataError(
-                f"Class {label!r} has {size} rows, of which {count} would be held out: too few to "
-                "train on. Bring more rows of that class, or hold out a smaller share."
+                f"Expected more rows of each class than are held out, got {size} of {label!r}, of "
+                f"which {count} would be: nothing is left to train on. Bring more rows of that "
+                "class, or hold out less (validation_fraction, test_fraction; 0 is none)."
             )
 
 

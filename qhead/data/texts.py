@@ -156,8 +156,8 @@ def check_text(text: object, place: str, *, max_characters: int) -> str:
     if len(text) > max_characters:
         raise DataError(
             f"{place}: expected at most {max_characters:,} characters in a text, got "
-            f"{len(text):,} (it begins {text[:40]!r}). Split it into sentences, look for a missing "
-            "quote, or raise the limit (max_characters)."
+            f"{len(text):,} (it begins {text[:40]!r}). Split it into sentences, or look for a "
+            "missing quote."
         )
     if "\0" in text:
         raise DataError(f"{place}: the text holds a NUL character. Remove it.")
@@ -203,12 +203,20 @@ def parse_labels(spelled: Sequence[str]) -> np.ndarray:
 
 
 def shown(names: Iterable[object], limit: int = 8) -> str:
-    """Return names for a message: the first `limit`, each cut to 40 characters."""
-    listed = [str(name) for name in names]
-    text = ", ".join(
-        repr(name if len(name) <= 40 else name[:37] + "...") for name in listed[:limit]
-    )
+    """Return names for a message: the first `limit`, each cut to 40 characters.
+
+    Integers stand without quotes: "2" is another label than 2.
+    """
+    listed = list(names)
+    text = ", ".join(_quoted(name) for name in listed[:limit])
     return text + (f" and {len(listed) - limit} more" if len(listed) > limit else "")
+
+
+def _quoted(name: object) -> str:
+    if isinstance(name, int):
+        return str(name)
+    text = str(name)
+    return repr(text if len(text) <= 40 else text[:37] + "...")
 
 
 def _label_array(labels: object, source: str) -> np.ndarray:

@@ -96,7 +96,7 @@ def make_head(kind: str, **options: Any) -> TorchHead:
     for name in options:
         if name not in known:
             raise HeadError(
-                f"Expected options of the head {kind!r} among {', '.join(known)}, got {name!r}."
+                f"Expected options of the head {kind!r} among {', '.join(known)}, got {name}."
                 f"{did_you_mean(name, known)}"
             )
     head = head_class(**options)

@@ -19,7 +19,8 @@ ROOMS = (
     "errors", "checks", "files", "checkpoints", "training", "progress",
     "demo", "hub", "data", "sentence_models", "transformer", "cache_file", "embedding_cache",
     "embeddings", "circuits", "simulator", "heads", "openqasm", "targets", "prediction",
-    "evaluation", "model_folder", "classifier", "report", "demonstration", "commands", "cli",
+    "evaluation", "model_folder", "model_records", "classifier", "report", "demonstration",
+    "commands", "cli",
 )  # fmt: skip
 
 PUBLIC = {

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -184,6 +185,7 @@ def test_evaluate_prints_a_table(data, model):
     assert result.exit_code == 0
     assert "shots:64" in result.stdout
     assert "true label" in result.stdout
+    assert not [line for line in result.stdout.splitlines() if line != line.rstrip()]
 
 
 def test_labels_that_read_as_numbers_keep_their_spelling(data, toy_model, tmp_path):
@@ -269,6 +271,108 @@ def test_help_and_version():
     assert run("train").exit_code == 2
 
 
+# Failures of the machine -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "enough memory"),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), "enough memory"),
+        (OSError(errno.EIO, "Input/output error", "/some/file"), "/some/file, got: Input/output"),
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
+        (ImportError("No module named 'pyarrow'", name="pyarrow"), "the package 'pyarrow'"),
+    ],
+    ids=str,
+)
+def test_failures_of_the_machine_are_sentences(data, tmp_path, monkeypatch, error, message):
+    def failing(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("qhead.commands.train.load_splits", failing)
+    result = run("train", data, "--out", tmp_path / "m")
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert result.stderr.startswith("Error: Expected ")
+    assert "Traceback" not in result.stderr
+
+
+def test_a_fault_of_ours_is_not_dressed_up(data, tmp_path, monkeypatch):
+    def failing(*arguments, **options):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("qhead.commands.train.load_splits", failing)
+    result = run("train", data, "--out", tmp_path / "m")
+    assert isinstance(result.exception, RuntimeError)
+
+
+def test_a_full_standard_output(model, data):
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.run(
+            [sys.executable, "-m", "qhead.cli", "evaluate", model, data],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=100, check=False,
+        )  # fmt: skip
+    assert process.returncode == 1
+    assert process.stderr == "Error: Expected the system to work, got: No space left on device.\n"
+
+
+# Messages in the words of the command line -------------------------------------------------------
+
+
+def test_messages_name_options(data, model, toy_model, tmp_path):
+    out = ["--out", tmp_path / "m", "--encoder", toy_model]
+    assert "--num-qubits to be an integer" in refused(
+        tmp_path, "train", data, *out, "--num-qubits", "0"
+    )
+    assert "use --encoder-qubits 4" in refused(
+        tmp_path, "train", data, *out, "--encoder-qubits", "3", "--connectivity", "1"
+    )
+    assert "replace it with --force." in refused(tmp_path, "train", data, "--out", model)
+    (tmp_path / "x.csv").write_text("words,label\na,b\n")
+    stderr = refused(tmp_path, "train", tmp_path / "x.csv", *out)
+    assert "Name the column (--text-column)" in stderr
+    (tmp_path / "x.csv").write_text(f"text,label\na,x\n{'good ' * 9000},y\n")
+    assert "max_characters" not in refused(tmp_path, "train", tmp_path / "x.csv", *out)
+
+
+def test_too_few_rows_name_file_and_option(toy_model, tmp_path):
+    path = tmp_path / "tiny.csv"
+    path.write_text("text,label\na,0\nb,0\nc,1\n")
+    for option in ([], ["--per-class", "1"]):
+        stderr = refused(
+            tmp_path, "train", path, "--out", tmp_path / "m", "--encoder", toy_model, *option
+        )
+        assert stderr.startswith(f"Error: {path}: ")
+        assert "--validation-fraction" in stderr
+
+
+def test_labels_that_are_integers_have_no_quotes(toy_model, toy_texts, toy_labels, tmp_path):
+    lines = [f"{t},{int(k == 'plus')}" for t, k in zip(toy_texts, toy_labels, strict=True)]
+    (tmp_path / "d.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    given = ["--out", tmp_path / "m", "--encoder", toy_model, "--head", "mlp", "--max-epochs", "1"]
+    assert run("train", tmp_path / "d.csv", *given).exit_code == 0
+    (tmp_path / "e.csv").write_text("text,label\na,9\nb,0\n")
+    stderr = refused(tmp_path, "evaluate", tmp_path / "m", tmp_path / "e.csv")
+    assert "(0, 1), got 1 other(s): 9." in stderr
+    (tmp_path / "e.csv").write_text("text,label\na,many\nb,0\n")
+    stderr = refused(tmp_path, "evaluate", tmp_path / "m", tmp_path / "e.csv")
+    assert "(0, 1), got 1 other(s): 'many'." in stderr
+
+
+@pytest.mark.parametrize("out", ["/proc/xx", "/proc/xx/yy", "/dev/null/m", "long"])
+def test_a_place_that_takes_no_model_is_refused_first(data, toy_model, tmp_path, monkeypatch, out):
+    def read(*arguments, **options):
+        raise AssertionError("the data was read")
+
+    monkeypatch.setattr("qhead.commands.train.load_splits", read)
+    place = tmp_path / ("m" * 250) if out == "long" else out
+    assert "can be written to" in refused(
+        tmp_path, "train", data, "--out", place, "--encoder", toy_model
+    )
+    monkeypatch.setattr("qhead.commands.predict.load_unlabelled", read)
+    refused(tmp_path, "predict", tmp_path, "x.txt", "--out", place)
+
+
 # Bad data ----------------------------------------------------------------------------------------
 
 LONG = "good " * 20_000
@@ -333,16 +437,16 @@ def test_bad_sentences_from_a_pipe(model, tmp_path):
     ("options", "message"),
     [
         (["--encoder-qubits", "3", "--bias-amplitude", "0.5"], "reduction"),
-        (["--num-qubits", "0"], "num_qubits"),
-        (["--num-qubits", "3", "--num-encoders", "2"], "multiple of num_encoders"),
+        (["--num-qubits", "0"], "--num-qubits"),
+        (["--num-qubits", "3", "--num-encoders", "2"], "multiple of --num-encoders"),
         (["--topology", "rng"], "Did you mean 'ring'"),
         (["--head", "quantm"], "Did you mean 'quantum'"),
-        (["--head", "mlp"], "got 'num_qubits'"),
-        (["--learning-rate", "-1"], "learning_rate"),
-        (["--max-epochs", "0"], "max_epochs"),
+        (["--head", "mlp"], "got --num-qubits"),
+        (["--learning-rate", "-1"], "--learning-rate"),
+        (["--max-epochs", "0"], "--max-epochs"),
         (["--class-weight", "balance"], "Did you mean 'balanced'"),
-        (["--validation-fraction", "1.5"], "validation_fraction"),
-        (["--test-fraction", "0.9"], "test_fraction"),
+        (["--validation-fraction", "1.5"], "--validation-fraction"),
+        (["--test-fraction", "0.9"], "--test-fraction"),
         (["--per-class", "41"], "at least 41"),
         (["--per-class", "20", "--test-fraction", "0.1"], "--per-class"),
         (["--text-column", "txt"], "Did you mean 'text'"),

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from qhead.cli import app
 from qhead.demonstration import TARGETS, controls, quantum_head
+from qhead.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,28 @@ def test_every_head_beats_chance(demo):
     assert told["chance"] == 0.5
     # Six standard errors of a coin over 156 throws are 0.24.
     assert all(row["accuracy"] > 0.7 for row in told["rows"])
+
+
+def test_the_numbers_come_before_the_files(tmp_path, monkeypatch):
+    def failing(page, path):
+        raise InputError("Expected space, got none.")
+
+    class Found:
+        """What the demonstration of another test would have found."""
+
+        model = None
+
+    monkeypatch.setattr("qhead.commands.demo.demonstrate", lambda **options: Found)
+    monkeypatch.setattr("qhead.commands.demo._as_dict", lambda *given: {"rows": [1]})
+    monkeypatch.setattr("qhead.commands.demo._table", lambda result: "the table")
+    monkeypatch.setattr("qhead.commands.demo.demonstration_page", lambda result: None)
+    monkeypatch.setattr("qhead.commands.demo.write", failing)
+    Found.model = type("Saved", (), {"save": staticmethod(lambda *given, **options: None)})
+    for option, expected in (([], "the table\n"), (["--json"], '{\n  "rows": [\n    1\n  ]\n}\n')):
+        result = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "out"), *option])
+        assert result.exit_code == 2
+        assert result.stdout == expected
+        assert result.stderr == "Error: Expected space, got none.\n"
 
 
 def test_emulations_say_what_acted(demo):

@@ -214,7 +214,7 @@ def test_what_is_no_model(tmp_path):
 
 
 def test_a_model_is_replaced_only_on_request(folder):
-    with pytest.raises(ModelError, match="--force"):
+    with pytest.raises(ModelError, match="overwrite=True"):
         write_model(folder, model(2.0))
     assert read_model(folder).tensors["weight"][0, 0] == 1
     write_model(folder, model(2.0), overwrite=True)

@@ -1,0 +1,56 @@
+"""Messages in the words of the command line.
+
+Everything below the command line speaks Python (``text_column``, ``encoder_qubits=9``), for it is a
+library too. At its door the names of a verb's own options are spelled as that verb takes them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, get_args, get_type_hints
+
+#: What Python says otherwise than by an option's name.
+_PHRASES = {"overwrite=True": "--force"}
+
+# Quoted words are the user's own: columns, labels, sentences.
+_QUOTED = r"""(?<!\w)'[^'\n]*'|(?<!\w)"[^"\n]*\""""
+_NAME = (
+    r"""(?<![\w'"/.~-])(?P<name>[a-z]+(?:_[a-z]+)*)"""
+    r"""(?:=(?P<value>'[^'\n]*'|[\w.+-]*\w))?(?![\w/'"-]|\.\w)"""
+)
+_WORDS = re.compile(f"{_QUOTED}|{_NAME}")
+
+
+def option_names(verb: Callable[..., Any]) -> dict[str, str]:
+    """Return parameter → option of a verb: ``{"text_column": "--text-column"}``."""
+    found = {}
+    for name, hint in get_type_hints(verb, include_extras=True).items():
+        for declared in get_args(hint)[1:]:
+            # Within Annotated, Typer's first argument is no default but the first of the names.
+            named = (
+                getattr(declared, "default", None),
+                *(getattr(declared, "param_decls", ()) or ()),
+            )
+            options = [o for o in named if isinstance(o, str) and o.startswith("--")]
+            if options:
+                found[name] = options[0].partition("/")[0]
+    return found
+
+
+def in_options(message: str, options: dict[str, str]) -> str:
+    """Return a message with the parameters of a verb spelled as its options.
+
+    Translated are names of several words (``text_column``), and a name of any kind with a value
+    (``reduction='pca'`` becomes ``--reduction pca``). Words in quotes are left alone.
+    """
+
+    def spelled(found: re.Match[str]) -> str:
+        name, value = found["name"], found["value"]
+        if found[0] in _PHRASES:
+            return _PHRASES[found[0]]
+        if name not in options or (value is None and "_" not in name) or value == "None":
+            return found[0]
+        return options[name] if value is None else f"{options[name]} {value.strip(chr(39))}"
+
+    return _WORDS.sub(spelled, message)
