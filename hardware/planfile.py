@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from qiskit import qpy
 from qiskit.circuit import QuantumCircuit
-from qiskit.qpy import QpyError
+from qiskit.exceptions import QiskitError
 from qiskit.quantum_info import SparsePauliOp
 
 from hardware.errors import InvalidInputError, PlanError
 from hardware.hashing import QPY_VERSION, digest
 from hardware.options import PlanOptions
 from hardware.plan import JobPlan, PlannedJob, PlannedPub, Tile
+from hardware.plan_check import check_plan
 
 FORMAT = 1
 _DOCUMENT, _KEY = "plan.json", "key"
@@ -38,6 +39,9 @@ _UNREADABLE = (
     NotImplementedError,  # an unknown compression
     RuntimeError,  # an entry marked as encrypted
 )
+#: What a document of another form may raise on its way to a plan; Qiskit's reader of circuits
+#: raises these on bytes that are none, beside its own errors.
+_MALFORMED = (*_UNREADABLE, AttributeError, IndexError, OverflowError, QiskitError)
 
 
 def plan_key(plan: JobPlan) -> str:
@@ -62,7 +66,8 @@ def parse_plan(data: bytes) -> JobPlan:
     """Return the plan that `dump_plan` wrote.
 
     Raises:
-        PlanError: The bytes are no plan, one from a newer version, or one that was changed.
+        PlanError: The bytes are no plan, one from a newer version, one that was changed, or one
+            whose parts and costs do not belong together.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -84,8 +89,9 @@ def parse_plan(data: bytes) -> JobPlan:
         )
     try:
         plan = _plan(document, entries)
-    except (KeyError, ValueError, TypeError, QpyError, InvalidInputError) as error:
+    except (*_MALFORMED, InvalidInputError) as error:
         raise PlanError(f"Expected a readable plan, got one with {error!r}; plan again.") from error
+    check_plan(plan)
     plan.__dict__["key"] = key  # as written: another version of Qiskit may write other QPY
     return plan
 

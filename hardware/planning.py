@@ -13,11 +13,12 @@ from qiskit.transpiler import Target
 
 from hardware.backends import calibration_id, calibration_snapshot, working_target
 from hardware.composition import compose, readout_circuit, tile_parameter
-from hardware.cost import circuit_payload, qpu_seconds, twirled_shots, values_payload
+from hardware.cost import circuit_payload, qpu_seconds, values_payload
 from hardware.errors import PlanError
 from hardware.observables import Measurement, Setting
 from hardware.options import PlanOptions
 from hardware.plan import JobPlan, PlannedJob, PlannedPub, PubKind
+from hardware.plan_check import READOUT, executions_per_job
 from hardware.tiling import Tiling, tile
 from hardware.transpile import light_cone, restrict_to_active
 from hardware.workload import Workload
@@ -205,12 +206,9 @@ class _Builder:
 
     def _one_set(self) -> tuple[int, int, int, int]:
         """Return executions of one set, and what every job has: executions, bytes, PUBs."""
-        mitigation, shots = self.options.mitigation, self.options.shots
-        one = len(self.settings) * twirled_shots(shots, mitigation)
-        one *= max(1, len(mitigation.zne_factors))
-        readout = 2 * len(self.settings) if mitigation.readout_inversion else 0
-        pubs = len(self._measured()) + readout
-        return one, readout * twirled_shots(shots, mitigation), sum(self.payloads), pubs
+        one, fixed = executions_per_job(len(self.settings), self.options)
+        readout = 2 * len(self.settings) if self.options.mitigation.readout_inversion else 0
+        return one, fixed, sum(self.payloads), len(self._measured()) + readout
 
     def _job(self, rows: np.ndarray, padded: np.ndarray) -> PlannedJob:
         one, fixed, payload, num_pubs = self._one_set()
@@ -221,7 +219,7 @@ class _Builder:
             pubs += [
                 self._readout(index, kind, first + 2 * index + bit)
                 for index in range(len(self.settings))
-                for bit, kind in enumerate(_READOUT)
+                for bit, kind in enumerate(READOUT)
             ]
         executions = fixed + one * len(rows)
         return PlannedJob(
@@ -245,6 +243,3 @@ class _Builder:
         return PlannedPub(
             kind, setting, circuit, (), np.zeros((1, 0)), nothing, nothing.astype(bool)
         )
-
-
-_READOUT: tuple[PubKind, PubKind] = ("readout 0", "readout 1")

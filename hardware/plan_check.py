@@ -1,0 +1,183 @@
+"""Whether a plan that was read from bytes is one that the planner could have made.
+
+A hash refuses edits by hand, but anybody can compute it anew: what a plan says is checked too,
+above all the cost that a budget is compared with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from hardware.composition import tile_register
+from hardware.cost import twirled_shots
+from hardware.errors import PlanError
+from hardware.observables import Measurement, Setting
+from hardware.options import PlanOptions
+from hardware.plan import JobPlan, PlannedJob, PlannedPub, PubKind
+
+READOUT: tuple[PubKind, PubKind] = ("readout 0", "readout 1")
+
+
+def executions_per_job(num_settings: int, options: PlanOptions) -> tuple[int, int]:
+    """Return the executions of each set of rows, and those that every job has besides."""
+    mitigation = options.mitigation
+    each = twirled_shots(options.shots, mitigation)
+    one = num_settings * each * max(1, len(mitigation.zne_factors))
+    return one, 2 * num_settings * each if mitigation.readout_inversion else 0
+
+
+def check_plan(plan: JobPlan) -> None:
+    """Refuse a plan whose parts do not belong together.
+
+    Raises:
+        PlanError: An index, a shape or a cost is not what the options and observables ask for.
+    """
+    texts = (plan.target, plan.backend, plan.calibration_id, plan.workload_hash, *plan.notes)
+    _expect(all(isinstance(text, str) for text in texts), "names and notes as text", texts[:4])
+    good = isinstance(plan.about, Mapping) and isinstance(plan.calibration, Mapping)
+    _expect(good, "objects for calibration and the caller's notes", "others")
+    widths = {observable.num_qubits for observable in plan.observables}
+    _expect(len(widths) == 1, "observables of one width", sorted(widths))
+    _expect(bool(plan.tiles) and bool(plan.jobs), "tiles and jobs", "none")
+    _expect(_whole(plan.num_rows) and plan.num_rows >= 1, "rows", plan.num_rows)
+    settings = Measurement.of(plan.observables).settings
+    _expect(bool(settings), "observables to measure", "the identity only")
+    _check_circuits(plan, settings)
+    _check_tiles(plan, widths.pop(), settings)
+    for job in plan.jobs:
+        _check_job(plan, job, len(settings))
+    _check_rows(plan)
+    _check_costs(plan, len(settings))
+
+
+def _check_circuits(plan: JobPlan, settings: tuple[Setting, ...]) -> None:
+    """Check the number of circuits, their width and the registers that results are read from."""
+    layout = _layout(plan, len(settings))
+    _expect(len(plan.circuits) == len(layout), f"{len(layout)} circuits", len(plan.circuits))
+    widths = {circuit.num_qubits for circuit in plan.circuits}
+    _expect(len(widths) == 1, "circuits of one width", sorted(widths))
+    for (_, setting, number), circuit in zip(layout, plan.circuits, strict=True):
+        size = len(settings[setting].qubits)
+        expected = {}
+        if not plan.options.mitigation.estimator:
+            expected = {tile_register(tile): size for tile in range(len(plan.tiles))}
+        found = {register.name: register.size for register in circuit.cregs}
+        _expect(found == expected, f"registers {expected} in circuit {number}", found)
+
+
+def _check_tiles(plan: JobPlan, width: int, settings: tuple[Setting, ...]) -> None:
+    """Check that tiles are disjoint regions of the chip that hold every measured qubit."""
+    size = plan.circuits[0].num_qubits
+    measured = {qubit for setting in settings for qubit in setting.qubits}
+    seen: set[int] = set()
+    for number, tile in enumerate(plan.tiles):
+        inside = set(tile.qubits)
+        good = all(_whole(q) and 0 <= q < size for q in tile.qubits)
+        _expect(good, f"qubits of a chip of {size} in tile {number}", tile.qubits)
+        _expect(len(inside) == len(tile.qubits), "a qubit once in each tile", tile.qubits)
+        _expect(not seen & inside, "disjoint tiles", sorted(seen & inside))
+        seen |= inside
+        good = (
+            len(tile.ends) == width
+            and all(_whole(end) and (end == -1 or end in inside) for end in tile.ends)
+            and all(tile.ends[qubit] != -1 for qubit in measured)
+            and len(held := [end for end in tile.ends if end != -1]) == len(set(held))
+        )
+        _expect(good, f"ends of {width} qubits inside tile {number}", tile.ends)
+        error = tile.expected_error
+        _expect(_number(error) and 0 <= error <= 1, "an expected error from 0 to 1", error)
+
+
+def _layout(plan: JobPlan, num_settings: int) -> list[tuple[PubKind, int, int]]:
+    """Return kind, setting and circuit of the PUBs of every job."""
+    mitigation = plan.options.mitigation
+    count = 1 if mitigation.estimator else num_settings
+    layout: list[tuple[PubKind, int, int]] = [("samples", index, index) for index in range(count)]
+    if mitigation.readout_inversion:
+        layout += [
+            (kind, index, num_settings + 2 * index + bit)
+            for index in range(num_settings)
+            for bit, kind in enumerate(READOUT)
+        ]
+    return layout
+
+
+def _check_job(plan: JobPlan, job: PlannedJob, num_settings: int) -> None:
+    layout = _layout(plan, num_settings)
+    found = [(pub.kind, pub.setting, pub.circuit) for pub in job.pubs]
+    _expect(found == layout, f"PUBs {layout}", found)
+    _expect(_whole(job.payload_bytes) and job.payload_bytes > 0, "a payload", job.payload_bytes)
+    for pub in job.pubs:
+        good = _whole(pub.setting) and _whole(pub.circuit)
+        _expect(good, "whole numbers of a setting and a circuit", (pub.setting, pub.circuit))
+        _check_pub(plan, pub)
+        if pub.kind == "samples":
+            same = np.array_equal(pub.rows, job.pubs[0].rows)
+            same = same and np.array_equal(pub.padded, job.pubs[0].padded)
+            _expect(same, "the same rows in all settings of a job", "others")
+
+
+def _check_pub(plan: JobPlan, pub: PlannedPub) -> None:
+    names = sorted(parameter.name for parameter in plan.circuits[pub.circuit].parameters)
+    _expect(sorted(pub.parameters) == names, f"parameters {names[:4]}…", pub.parameters[:4])
+    sets = len(pub.rows) if pub.kind == "samples" and pub.rows.ndim else 1
+    slots = (sets, len(plan.tiles) if pub.kind == "samples" else 0)
+    for name, shape, kinds in (
+        ("values", (sets, len(names)), "f"),
+        ("rows", slots, "iu"),
+        ("padded", slots, "b"),
+    ):
+        array: np.ndarray = getattr(pub, name)
+        good = array.shape == shape and array.dtype.kind in kinds and sets >= 1
+        _expect(good, f"{name} of shape {shape}", f"{array.shape} of {array.dtype}")
+    _expect(bool(np.isfinite(pub.values).all()), "finite values", "others")
+
+
+def _check_rows(plan: JobPlan) -> None:
+    """Check that every row runs once, and that padding repeats rows that there are."""
+    first = [job.pubs[0] for job in plan.jobs]
+    every = np.concatenate([pub.rows.ravel() for pub in first])
+    good = bool((every >= 0).all() and (every < plan.num_rows).all())
+    _expect(good, f"rows from 0 to {plan.num_rows - 1}", f"{every.min()} to {every.max()}")
+    kept = np.sort(np.concatenate([pub.rows[~pub.padded] for pub in first]))
+    good = len(kept) == plan.num_rows and np.array_equal(kept, np.arange(plan.num_rows))
+    _expect(good, f"each of {plan.num_rows} rows once", f"{len(kept)} rows")
+
+
+def _check_costs(plan: JobPlan, num_settings: int) -> None:
+    """Compare the costs with those of the options.
+
+    The duration of a circuit is the calibration's, which a plan does not hold: it is what is left
+    of a job's seconds, the same in all jobs and never below zero.
+    """
+    one, fixed = executions_per_job(num_settings, plan.options)
+    model = plan.options.cost
+    durations = []
+    for number, job in enumerate(plan.jobs):
+        executions = fixed + one * len(job.pubs[0].rows)
+        good = _whole(job.executions) and job.executions == executions
+        _expect(good, f"{executions} executions in job {number}", job.executions)
+        least = len(job.pubs) * model.sub_job + executions * model.rep_delay
+        good = _number(job.qpu_seconds) and job.qpu_seconds >= least * (1 - 1e-12)
+        _expect(good, f"at least {least:g} QPU seconds in job {number}", job.qpu_seconds)
+        durations.append((job.qpu_seconds - least) / executions)
+    # Rounding of the seconds, seen from one execution.
+    slack = max(1e-12 * job.qpu_seconds / job.executions for job in plan.jobs)
+    good = max(durations) - min(durations) <= slack + 1e-9 * max(durations)
+    _expect(good, "circuits of one duration in all jobs", durations[:4])
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _expect(good: bool, expected: str, found: object) -> None:
+    if not good:
+        raise PlanError(f"Expected a plan with {expected}, got {found}: plan again.")
