@@ -22,7 +22,7 @@ from qhead.commands.devices import (
     remaining_seconds,
 )
 from qhead.commands.guard import complain
-from qhead.commands.notes import About, fingerprint
+from qhead.commands.notes import About, TextsNote, fingerprint
 from qhead.commands.plan import DeviceOptions, request_of
 from qhead.commands.plan_files import check_calibration, read_plan
 from qhead.commands.planned import make_plan, read_sentences
@@ -131,6 +131,8 @@ def _planned(
                 f"Expected the sentences that {path} was made for, got others in {source}: plan "
                 "again."
             )
+    else:
+        _warn_of_changes(path, about.data)
     if spec.local:
         device: Device = local_device(made.backend)
     else:
@@ -142,3 +144,20 @@ def _planned(
             f"Expected a plan for {device.name}, got one for {made.backend}: plan again."
         )
     return made, device
+
+
+def _warn_of_changes(path: Path, note: TextsNote) -> None:
+    """Warn where the file or folder that a plan was made for holds other sentences by now."""
+    if note.source == "-" or not Path(note.source).exists():
+        return  # standard input is gone, and nobody is asked for a data set of the Hub
+    try:
+        texts = read_sentences(note.source, note.split, (note.text_column, None)).texts
+        now = "" if fingerprint(texts) == note.fingerprint else "others, or in another order"
+    except DataError as error:
+        now = f"what cannot be read: {error}"
+    if now:
+        complain(
+            "Warning",
+            f"Expected the {note.num_rows} sentences that {path} was made for in {note.source}, "
+            f"got {now}. Those of the plan are sent; plan again to send today's.",
+        )

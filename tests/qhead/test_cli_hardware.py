@@ -280,6 +280,23 @@ def test_a_plan_file_is_refused_where_anything_changed(model, sentences, tmp_pat
     assert "no such file" in refused(home, "submit", "--plan", tmp_path / "none.plan").lower()
 
 
+def test_a_plan_file_warns_where_the_sentences_changed(model, tmp_path, toy_texts, home):
+    file, kept = write(tmp_path / "new.txt", toy_texts[:4]), tmp_path / "four.plan"
+    told("plan", model, file, "--target", FAKE, "--out", kept)
+    assert "Warning" not in run("submit", "--plan", kept).stderr
+    write(file, toy_texts[1:5])
+    result = run("submit", "--plan", kept)
+    assert result.exit_code == 0
+    warning, cost, _ = result.stderr.splitlines()  # before anything is sent
+    assert warning.startswith("Warning: Expected the 4 sentences")
+    assert "plan again" in warning
+    assert cost.startswith("Cost:")
+    file.write_bytes(b"")
+    assert "cannot be read" in run("submit", "--plan", kept).stderr
+    file.unlink()
+    assert "Warning" not in run("submit", "--plan", kept).stderr
+
+
 def write(path, texts):
     path.write_text("\n".join(texts) + "\n")
     return path
