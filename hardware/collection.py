@@ -11,6 +11,9 @@ from hardware.progress import OnProgress, RunStatus, run_status
 from hardware.records import JobRecord
 from hardware.submission import Sender
 
+#: States in which a job on the platform gives nothing any more.
+_USELESS = ("ERROR", "CANCELLED", "VANISHED")
+
 
 class Collector:
     """Collects the jobs of one run, beside the sender that sends them."""
@@ -87,30 +90,56 @@ class Collector:
         if seconds is not None:
             self._ledger.charge(remote_id, seconds, status)
 
-    def sweep(self) -> None:
-        """Find jobs that the platform took and listed so late that another was sent meanwhile.
+    def sweep(self, cancelled_too: bool = False) -> int:
+        """Find jobs that the platform took without anybody learning of it in time.
 
-        They are noted, so that their charge counts, and cancelled if that is still possible.
+        One counts for a job that is planned or failed. Any other is noted, so that its charge
+        counts, and cancelled if that is still possible.
+
+        Args:
+            cancelled_too: Whether cancelled jobs are to have their results too.
+
+        Returns:
+            How many count now.
+
+        Raises:
+            AccountError, ServiceError: The platform cannot be asked.
         """
         if self._device.local:
-            return
-        try:
-            found = self._device.find(self._ledger.run(self._run).tag)
-            known, owners = self._ledger.remote_ids(self._run), self._ledger.owners(self._run)
-            for stray in found:
-                tag = next((tag for tag in stray.tags if tag in owners), None)
-                if stray.id in known or tag is None:
-                    continue
-                job = self._ledger.job(self._run, owners[tag])
-                if job.state not in ("planned", "submitting"):  # their sender looks for it itself
-                    self._ledger.note_duplicate(job, stray.id, stray.status, tag)
-                    self._sender.drop_duplicate(job, stray.id)
-        except ServiceError:
-            return  # the next look at the run sweeps again
+            return 0
+        without = ("planned", "failed", *(("cancelled",) if cancelled_too else ()))
+        found = self._device.find(self._ledger.run(self._run).tag)
+        known, owners = self._ledger.remote_states(self._run), self._ledger.owners(self._run)
+        adopted = 0
+        for stray in found:
+            tag = next((tag for tag in stray.tags if tag in owners), None)
+            if tag is None or known.get(stray.id) in _USELESS:
+                continue
+            job = self._ledger.job(self._run, owners[tag])
+            if job.remote_id == stray.id or job.state == "submitting":
+                continue  # it is no stray, or its sender looks for it itself
+            if job.state in without and self._sender.adopt_stray(job, stray.id, tag):
+                adopted += 1
+            elif stray.id not in known:
+                self._ledger.note_duplicate(job, stray.id, stray.status, tag)
+                self._sender.drop_duplicate(job, stray.id)
+        return adopted
 
-    def tidy(self) -> None:
-        """Cancel duplicates that still are under way and learn charges that are not known yet."""
-        self.sweep()
+    def tidy(self) -> int:
+        """Look for jobs that nobody knew of and learn charges that are not known yet.
+
+        Returns:
+            How many jobs were found on the platform that nobody knew of and that count now.
+        """
+        try:
+            adopted = self.sweep()
+        except ServiceError:
+            adopted = 0  # the next look at the run sweeps again
+        self.learn_charges()
+        return adopted
+
+    def learn_charges(self) -> None:
+        """Ask for charges that are not known yet; cancel duplicates that still are under way."""
         under_way = {
             job.remote_id: job for job in self._ledger.jobs(self._run, "submitting", "submitted")
         }

@@ -98,6 +98,32 @@ class Ledger(Claims):
                 self._note(db, job.run_id, job.idx, f"adopted {remote_id} for {job.remote_id}")
             return bool(changed)
 
+    def adopt_stray(self, job: JobRecord, remote_id: str, status: str, tag: str) -> bool:
+        """Let a job on the platform count for one that is planned or ended without a result.
+
+        Args:
+            tag: The tag that it carries, that of the job's present attempt or of an earlier one.
+
+        Returns:
+            False if the job has moved meanwhile.
+        """
+        if job.state not in ("planned", "failed", "cancelled"):
+            return False
+        with self.writing() as db:
+            changed = db.execute(
+                "UPDATE jobs SET state = 'submitted', remote_id = ?, verified = 1, reason = NULL, "
+                "reserved_seconds = NULL, claimant = NULL, lease_until = NULL, updated_at = ? "
+                "WHERE run_id = ? AND idx = ? AND state = ? AND attempt = ?",
+                (remote_id, iso(self._now()), job.run_id, job.idx, job.state, job.attempt),
+            ).rowcount
+            if changed:
+                self._remote(db, remote_id, tag, "adopted", status)
+                self._note(db, job.run_id, job.idx, f"{job.state} → submitted: found {remote_id}")
+                run = self.run(job.run_id)
+                if run.state in ("planned", "failed") or run.state == job.state == "cancelled":
+                    self.move_run(db, run.id, "submitted")
+            return bool(changed)
+
     def mark_verified(self, job: JobRecord, verified: bool = True) -> None:
         """Note whether a job was looked for under its tag and stands alone there."""
         with self.writing() as db:
@@ -120,13 +146,14 @@ class Ledger(Claims):
         rows = self._rows("SELECT tag, idx FROM tags WHERE run_id = ?", run_id)
         return {row["tag"]: row["idx"] for row in rows}
 
-    def remote_ids(self, run_id: str) -> set[str]:
-        """Return the platform's ids of all jobs that are known to belong to a run."""
+    def remote_states(self, run_id: str) -> dict[str, str]:
+        """Return the jobs on the platform that are known to belong to a run, as last seen."""
         rows = self._rows(
-            "SELECT r.remote_id FROM remote_jobs r JOIN tags t ON t.tag = r.tag WHERE t.run_id = ?",
+            "SELECT r.remote_id, r.status FROM remote_jobs r JOIN tags t ON t.tag = r.tag "
+            "WHERE t.run_id = ?",
             run_id,
         )
-        return {row["remote_id"] for row in rows}
+        return {row["remote_id"]: row["status"] for row in rows}
 
     def uncharged(self, run_id: str) -> list[tuple[str, str, str]]:
         """Return (remote id, tag, role) of the run's jobs of which no charge is known yet."""

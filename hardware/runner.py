@@ -200,7 +200,8 @@ def collect(
         collector = Collector(sender)
         rounds = Rounds(sender, collector, timeout, on_progress)
         status = rounds.run()
-        collector.tidy()
+        if collector.tidy() and status.finished:
+            status = rounds.run()
         _close_batch(sender, status)
     return run_status(ledger, run.id, {**rounds.problems, **collector.problems})
 
@@ -248,7 +249,8 @@ def resume(
         ledger.check_resumable(run.id, resubmit_cancelled)
         sender.recover()
         collector = Collector(sender)
-        collector.tidy()
+        collector.sweep(resubmit_cancelled)  # nothing is sent again that the platform has
+        collector.learn_charges()
         ledger.reopen(run.id, cancelled_too=resubmit_cancelled, budget_seconds=budget_seconds)
         problems = {}
         try:

@@ -22,7 +22,7 @@ from hardware.errors import (
     HardwareError,
     RefusedError,
     ServiceError,
-    UnclearError,
+    VanishedError,
 )
 from hardware.ledger import Claim, Ledger
 from hardware.policy import Clock, Policy
@@ -60,6 +60,7 @@ class Sender:
         self.clock = clock
         self.claimant = new_claimant()
         self._failures: Counter[int] = Counter()
+        self._answered = 0.0  # when the platform last refused or failed a submission
 
     # --- sending --------------------------------------------------------------------------------
 
@@ -85,8 +86,8 @@ class Sender:
             try:
                 self._send(claim.job)
             except BusyError as error:
-                self.ledger.release(claim.job, str(error))
                 wait = self.policy.busy if error.retry_after is None else error.retry_after
+                wait = max(0.0, self._answered + wait - self.clock.now())
                 if self.clock.now() + wait > until:
                     return Claim(blocked=str(error), wait_seconds=wait)
                 self.clock.sleep(wait)
@@ -102,16 +103,12 @@ class Sender:
             raise
         try:
             remote_id = self.device.send(request, tags, cap, batch)
-        except BatchClosedError as error:
-            self.ledger.release(job, str(error))
-            self.ledger.set_batch(self.run_id, None, batch)
-            self._count_failure(job, error)
-        except (AccountError, BudgetError) as error:
-            self.ledger.release(job, str(error))
-            raise
-        except RefusedError as error:
-            self.ledger.refuse(job, str(error))
-        except UnclearError as error:
+        except HardwareError as error:
+            # Whatever it says: the client repeats requests, and this may be the answer to a second
+            # one, while the first was taken.
+            self._answered = self.clock.now()
+            if isinstance(error, BatchClosedError):
+                self.ledger.set_batch(self.run_id, None, batch)
             self._resolve(job, error)
         else:
             self._accepted(job, remote_id)
@@ -121,7 +118,7 @@ class Sender:
             return None
         return max(math.ceil(job.estimate_seconds), math.floor(job.reserved_seconds), 1)
 
-    def _count_failure(self, job: JobRecord, error: ServiceError) -> None:
+    def _count_failure(self, job: JobRecord, error: HardwareError) -> None:
         self._failures[job.idx] += 1
         if self._failures[job.idx] >= self.policy.tries:
             raise error
@@ -173,20 +170,39 @@ class Sender:
                 except ServiceError:
                     continue  # nothing depends on it now; the next look tries again
 
-    def _resolve(self, job: JobRecord, error: ServiceError | None) -> None:
-        """Adopt the job if the platform has it, else plan it again."""
-        if not self.device.local and job.sent_at is not None:
-            sent = datetime.fromisoformat(job.sent_at).timestamp()
-            self.clock.sleep(max(0.0, sent + self.policy.settle - self.clock.now()))
-        found = self.device.find(job.tag)
+    def _resolve(self, job: JobRecord, error: HardwareError | None) -> None:
+        """Adopt the job if the platform has it, else do what its refusal or failure asks for.
+
+        Where the platform cannot be asked, the job stays ``submitting``: `recover` asks later.
+        """
+        try:
+            found = self._listed(job)
+        except (AccountError, ServiceError) as failure:
+            if isinstance(error, (AccountError, BudgetError)):
+                raise error from failure  # the reason for both
+            raise
         if found:
             self._adopt(job, found)
         elif self.ledger.run(self.run_id).state == "cancelled":
             self.ledger.drop(job, "cancelled before the platform took it")
+        elif error is None:
+            self.ledger.release(job, "its sender ended")
+        elif isinstance(error, RefusedError):
+            self.ledger.refuse(job, str(error))
         else:
-            self.ledger.release(job, f"not taken: {error}" if error else "its sender ended")
-            if error is not None:
-                self._count_failure(job, error)
+            self.ledger.release(job, f"not taken: {error}")
+            if isinstance(error, BusyError) or not isinstance(error, ServiceError):
+                raise error
+            self._count_failure(job, error)
+
+    def _listed(self, job: JobRecord) -> list[RemoteJob]:
+        """Return what the platform has under a job's tag, once it has had time to list it."""
+        if not self.device.local and job.sent_at is not None:
+            sent = datetime.fromisoformat(job.sent_at).timestamp()
+            rest = sent + self.policy.settle - self.clock.now()
+            if rest > 0:
+                self.clock.sleep(rest)
+        return self.device.find(job.tag)
 
     def _adopt(self, job: JobRecord, found: list[RemoteJob]) -> None:
         best = found[0]
@@ -223,10 +239,26 @@ class Sender:
         seen = self.device.look(duplicate)
         if seen.status != "DONE" or job.state != "submitted" or job.remote_id is None:
             return
-        if not self.device.look(job.remote_id).final and self.ledger.adopt_instead(
-            job, duplicate, seen.status
-        ):
+        try:
+            own = self.device.look(job.remote_id)
+        except VanishedError:
+            own = RemoteJob(job.remote_id, (), "", "ERROR")
+        if own.status == "DONE" or not self.ledger.adopt_instead(job, duplicate, seen.status):
+            return
+        if not own.final:
             self.device.cancel(job.remote_id)
+
+    def adopt_stray(self, job: JobRecord, stray: str, tag: str) -> bool:
+        """Let a job on the platform count that a job which is to be sent, or failed, left there.
+
+        Returns:
+            Whether it counts now: it has ended well, or is under way in a run that is.
+        """
+        seen = self.device.look(stray)
+        closed = self.ledger.run(self.run_id).state == "cancelled" and job.state != "cancelled"
+        if seen.status != "DONE" and (seen.final or closed):
+            return False
+        return self.ledger.adopt_stray(job, stray, seen.status, tag)
 
     # --- cancelling -----------------------------------------------------------------------------
 

@@ -249,6 +249,93 @@ def test_a_duplicate_that_was_quicker_is_the_one_that_counts(tmp_path, expected)
         assert_paid_once(bench, 1)
 
 
+REFUSAL = Reply(400, '{"errors": [{"code": 1002, "message": "not valid for this backend"}]}')
+
+
+@pytest.mark.parametrize(
+    "last", [Reply(429), Reply(401), REFUSAL, Reply(403), Reply(404), CLOSED_BATCH]
+)
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_answer_to_a_repeated_request_says_nothing_of_the_first(tmp_path, expected, last, jobs):
+    faults = FaultPlan({("submit", 1): Reply(502, after=True), ("submit", 2): last})
+    with Bench(tmp_path, faults=faults) as bench:
+        run = bench.submit(plan(jobs))
+        bench.cloud.wait_idle()
+        bench.collect(run)
+        bench.resume(run)
+        assert bench.collect(run).state == "done"
+        assert len(bench.cloud.jobs) == jobs
+        assert_equal(bench.results(run), {i: expected[i] for i in range(jobs)})
+        assert_paid_once(bench, jobs)
+
+
+def test_a_job_that_cannot_be_looked_for_without_a_login_is_looked_for_after_it(tmp_path, expected):
+    faults = FaultPlan(
+        {("submit", 1): Reply(502, after=True), ("submit", 2): Reply(401)}, {"jobs": Reply(401)}
+    )
+    with Bench(tmp_path, faults=faults) as bench:
+        with pytest.raises(AccountError) as caught:
+            bench.submit(plan())
+        run = caught.value.run_id
+        assert bench.states(run) == ["submitting", "planned"]
+        bench.faults.always.clear()
+        bench.login()
+        assert bench.collect(run).state == "done"
+        assert len(bench.cloud.jobs) == 2
+        assert_equal(bench.results(run), expected)
+        assert_paid_once(bench)
+
+
+@pytest.mark.parametrize("verb", ["collect", "resume"])
+@pytest.mark.parametrize("late", [False, True])
+def test_a_job_that_is_found_after_it_failed_counts(tmp_path, expected, verb, late):
+    """Its request was refused at the second try, and the first was listed too late."""
+    faults = FaultPlan({("submit", 1): Reply(502, after=True), ("submit", 2): REFUSAL})
+    with Bench(tmp_path, Cloud(listing_seconds=0.4), faults) as bench:
+        if late:
+            bench.cloud.hold()
+        run = bench.submit(plan())
+        assert bench.states(run) == ["failed", "submitted"]
+        time.sleep(0.5)
+        if not late:
+            bench.cloud.wait_idle()
+        bench.verb(verb, run, **({"timeout": 0.0} if verb == "collect" else {}))
+        bench.cloud.release()
+        assert bench.collect(run).state == "done"
+        assert len(bench.cloud.jobs) == 2
+        assert_equal(bench.results(run), expected)
+        assert_paid_once(bench)
+
+
+def test_nothing_is_sent_again_while_it_cannot_be_looked_for(tmp_path):
+    with Bench(tmp_path, faults=FaultPlan({("submit", 1): EndJob("Failed")})) as bench:
+        run = bench.submit(plan(1))
+        assert bench.collect(run).state == "failed"
+        bench.faults.always["jobs"] = Reply(500)
+        with pytest.raises(ServiceError):
+            bench.resume(run)
+        assert bench.states(run) == ["failed"]
+        assert len(bench.cloud.jobs) == 1
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_finished_stray_of_a_cancelled_job_counts_only_when_asked_for(tmp_path, again):
+    with Bench(tmp_path, faults=FaultPlan({("submit", 1): EndJob("Cancelled")})) as bench:
+        run = bench.submit(plan(1))
+        assert bench.collect(run).state == "cancelled"
+        first = next(iter(bench.cloud.jobs.values()))
+        bench.cloud.accept(
+            {"backend": "ibm_manila", "tags": first.tags, "params": first.params}, None
+        )
+        bench.cloud.wait_idle()
+        assert bench.collect(run).state == "cancelled"
+        if again:
+            bench.resume(run, resubmit_cancelled=True)
+            assert bench.collect(run).state == "done"
+        assert len(bench.cloud.jobs) == 2
+        assert (bench.results(run) != {}) == again
+
+
 def test_an_orphan_is_recovered_by_its_tag(tmp_path, expected):
     faults = FaultPlan({("submit", 1): Drop(after=True)})
     with Bench(tmp_path, faults=faults) as bench:
@@ -319,12 +406,17 @@ def test_a_request_that_had_no_effect_is_sent_again(tmp_path, expected, fault):
 
 @pytest.mark.parametrize("headers", [(), (("Retry-After", "1"),)])
 def test_too_many_requests_are_waited_for(tmp_path, expected, headers):
-    naps = []
-    clock = Clock(sleep=naps.append)
+    began, slept = time.time(), []
+    clock = Clock(now=lambda: began + sum(slept), sleep=slept.append)
     faults = FaultPlan({("submit", 1): Reply(429, headers=headers)})
-    with Bench(tmp_path, faults=faults) as bench:
+    policy = dataclasses.replace(QUICK, busy=0.5, settle=0.1)
+    with Bench(tmp_path, faults=faults, policy=policy) as bench:
+        bench.ledger.close()
+        bench.ledger = Ledger(tmp_path / "ledger.sqlite", now=clock.now)
         run = bench.submit(plan(), clock=clock)
-        assert naps == [1.0 if headers else QUICK.busy]
+        # looking for it under its tag takes no longer than the wait that is asked for
+        assert sum(slept) == pytest.approx(1.0 if headers else 0.5, abs=1e-3)
+        assert bench.faults.seen["jobs"] == 3  # twice to verify what was sent, once for the doubt
         assert bench.collect(run).state == "done"
         assert_equal(bench.results(run), expected)
 
