@@ -186,7 +186,10 @@ def demonstration_page(result: Demonstration) -> Page:
     accuracy = Fact(
         "accuracy, exact",
         f"{100 * exact.accuracy:.1f} %",
-        f"{100 * low:.1f} – {100 * high:.1f} % at 95 %, n = {exact.n}",
+        # It breaks at the comma alone.
+        f"{100 * low:.1f} – {100 * high:.1f} % at 95 %, n = {exact.n}".replace(
+            " ", "\u00a0"
+        ).replace(",\u00a0", ", "),
     )
     return Page(
         title="qhead demo",

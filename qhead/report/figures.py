@@ -31,6 +31,9 @@ ACCENT, OTHERS = "#7a5cff", ("#0f9d8a", "#d9822b", "#c2477f", "#4a86d8", "#8a8f9
 #: Gates of a circuit that are drawn; a longer one is cut, and says so.
 MAX_DRAWN_GATES = 1200
 
+#: Columns of a circuit in one line: at the page's width the names of the angles can be read.
+FOLD = 15
+
 _STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -179,7 +182,7 @@ def circuit(quantum_circuit: QuantumCircuit) -> Drawing:
         "displaycolor": {"ry": (ACCENT, "#ffffff"), "cx": (OTHERS[0], "#ffffff")},
     }
     with matplotlib.rc_context({"svg.fonttype": "none", "savefig.facecolor": "none"}):
-        figure = shown.draw("mpl", style=style, fold=30, scale=0.55, idle_wires=True)
+        figure = shown.draw("mpl", style=style, fold=FOLD, scale=0.55, idle_wires=True)
         svg = _svg(figure, "circuit", bbox_inches="tight", pad_inches=0.05)
         # The drawer registers its figure with pyplot, which would keep it for ever.
         pyplot.close(figure)

@@ -76,6 +76,7 @@ def test_the_report_and_the_model_are_there(demo):
     for target in TARGETS:
         assert target in html
     assert html.count("<svg") == 3
+    assert "at\u00a095\u00a0%, n\u00a0=\u00a0156" in html  # no line ends within
     assert told["model"] == str(out / "model")
     runner = CliRunner()
     sentences = "What a wonderful evening, we loved it.\nAwful service, rude and slow.\n"

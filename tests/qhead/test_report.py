@@ -197,3 +197,16 @@ def test_scores_of_a_model_are_checked(change):
     assert read_metrics({"test": scores})["test"].accuracy == 0.75
     with pytest.raises(ModelError, match=r"metrics\.json"):
         read_metrics({"test": scores | change})
+
+
+def test_the_names_of_a_circuit_s_angles_can_be_read():
+    svg = figures.circuit(reuploading_circuit(4, 1, 3, 3)).svg
+    _, _, width, _ = map(float, re.search(r'viewBox="([^"]*)"', svg)[1].split())
+    sizes = re.findall(r"size: ([\d.]+)px[^>]*>u\[1\]<", svg)
+    shown = min(map(float, sizes)) * 1020 / width  # CSS pixels at the page's full width
+    assert shown >= 10
+
+
+def test_matrices_have_their_names_above():
+    style = render(Page(title="t", summary="s"))
+    assert re.search(r"\.matrices caption \{ caption-side: top", style)
