@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
+from numbers import Integral, Real
 from typing import Any, Literal
 
 from hardware.errors import InvalidInputError, PlanError
 
 #: Most shots of a run. Counts would hold far more; nothing that takes more is finished.
 MAX_SHOTS = 10**9
+
+
+def is_whole(value: object) -> bool:
+    """Return whether a value is an integer of Python or NumPy; truth values are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    """Return whether a value is a finite real number."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_shots(
@@ -23,8 +35,10 @@ def check_shots(
         error: What is raised.
 
     Raises:
-        InvalidInputError: It is not.
+        InvalidInputError: It is not, or no whole number.
     """
+    if not is_whole(shots):
+        raise error(f"Expected at least one shot, a whole number, got {shots!r}{where}.")
     if not shots >= 1:
         raise error(f"Expected at least one shot, got {shots}{where}.")
     if shots > MAX_SHOTS:
@@ -47,6 +61,11 @@ class JobLimits:
     payload_bytes: int = 40 << 20
 
     def __post_init__(self) -> None:
+        whole = is_whole(self.executions) and is_whole(self.payload_bytes)
+        if not whole or not _is_number(self.seconds):
+            raise PlanError(
+                f"Expected whole numbers of executions and bytes and finite seconds, got {self}."
+            )
         if min(self.executions, self.seconds, self.payload_bytes) <= 0:
             raise PlanError(f"Expected limits above zero, got {self}.")
 
@@ -62,6 +81,10 @@ class CostModel:
 
     sub_job: float = 2.0
     rep_delay: float = 250e-6
+
+    def __post_init__(self) -> None:
+        if not all(_is_number(value) and value >= 0 for value in (self.sub_job, self.rep_delay)):
+            raise PlanError(f"Expected finite times of zero or more seconds, got {self}.")
 
 
 @dataclass(frozen=True)
@@ -93,12 +116,19 @@ class Mitigation:
                 "Expected a decoupling sequence XX, XpXm or XY4, got "
                 f"{self.dynamical_decoupling!r}."
             )
-        if self.zne_factors and (len(self.zne_factors) < 2 or min(self.zne_factors) < 1):
+        good = all(_is_number(factor) and factor >= 1 for factor in self.zne_factors)
+        if self.zne_factors and (len(self.zne_factors) < 2 or not good):
             raise PlanError(
                 f"Expected at least two noise factors of one or more, got {self.zne_factors}."
             )
-        if self.num_randomizations is not None and self.num_randomizations < 1:
-            raise PlanError(f"Expected a randomisation or more, got {self.num_randomizations}.")
+        circuits = self.num_randomizations
+        if circuits is not None and (not is_whole(circuits) or circuits < 1):
+            raise PlanError(f"Expected a randomisation or more, got {circuits}.")
+        if circuits is not None and not (self.twirl_gates or self.twirl_measure or self.resilience):
+            raise PlanError(
+                f"Expected twirling with {circuits} randomizations, the random circuits that it "
+                "takes, got none: add twirl_gates or twirl_measure, or leave their number out."
+            )
         if self.readout_inversion and self.estimator:
             raise PlanError(
                 "Expected read-out inversion or the estimator's path (ZNE, resilience), got both: "
@@ -146,18 +176,30 @@ class PlanOptions:
 
     def __post_init__(self) -> None:
         check_shots(self.shots, error=PlanError)
-        if self.tiles is not None and self.tiles < 1:
-            raise PlanError(f"Expected at least one tile, got {self.tiles}.")
-        if self.spare_qubits < 0:
+        if self.tiles is not None and (not is_whole(self.tiles) or self.tiles < 1):
+            raise PlanError(f"Expected at least one tile, a whole number, got {self.tiles}.")
+        if not is_whole(self.spare_qubits) or self.spare_qubits < 0:
             raise PlanError(f"Expected zero or more spare qubits, got {self.spare_qubits}.")
+        if self.seed is not None and (not is_whole(self.seed) or self.seed < 0):
+            raise PlanError(f"Expected a seed of zero or more, a whole number, got {self.seed}.")
+        if not self.solver_seconds >= 0:
+            raise PlanError(f"Expected zero or more solver seconds, got {self.solver_seconds}.")
+        for name, kind in (("mitigation", Mitigation), ("limits", JobLimits), ("cost", CostModel)):
+            if not isinstance(given := getattr(self, name), kind):
+                raise PlanError(f"Expected {name} as {kind.__name__}, got {given!r}.")
         if not self.max_error_ratio >= 1:
             raise PlanError(f"Expected an error ratio of one or more, got {self.max_error_ratio}.")
-        if self.optimization_level not in (0, 1, 2, 3):
+        if not is_whole(self.optimization_level) or self.optimization_level not in range(4):
             raise PlanError(f"Expected a level of 0 to 3, got {self.optimization_level}.")
 
     def canonical_json(self) -> str:
         """Return the options as text that is equal for equal options."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return json.dumps(
+            asdict(self),
+            sort_keys=True,
+            separators=(",", ":"),
+            default=lambda scalar: scalar.item(),
+        )
 
     @classmethod
     def from_json(cls, text: str) -> PlanOptions:

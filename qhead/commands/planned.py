@@ -10,7 +10,7 @@ from typing import Any
 from hardware.devices import LocalDevice
 from hardware.errors import InvalidInputError
 from hardware.ibm import PlatformDevice
-from hardware.options import PlanOptions
+from hardware.options import PlanOptions, check_shots
 from hardware.plan import JobPlan
 from hardware.planning import plan
 from hardware.workload import Workload
@@ -177,8 +177,11 @@ def options_from(spec: DeviceSpec, shots: int | None, options: Mapping[str, Any]
     """Return plan options with the shots of the specification or of the option.
 
     Raises:
-        InvalidInputError: Both are given and differ.
+        InvalidInputError: Shots below one, or both are given and differ.
     """
+    for given_shots, where in ((shots, " in --shots"), (spec.shots, " in the target")):
+        if given_shots is not None:
+            check_shots(given_shots, where=where)
     if shots is not None and spec.shots is not None and shots != spec.shots:
         raise InvalidInputError(
             f"Expected shots once, got {spec.shots} in the target and {shots} in --shots."

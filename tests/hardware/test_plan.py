@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from qiskit.quantum_info import SparsePauliOp, Statevector
 from hardware.backends import fake_backend
 from hardware.composition import check_isa
 from hardware.errors import PlanError
-from hardware.options import JobLimits, Mitigation, PlanOptions
+from hardware.options import CostModel, JobLimits, Mitigation, PlanOptions
 from hardware.plan import JobPlan, load_plan
 from hardware.planning import plan
 from hardware.policy import Plan
@@ -357,6 +358,51 @@ def test_what_cannot_be_planned_is_refused() -> None:
     ):
         with pytest.raises(PlanError, match="Expected"):
             bad()
+
+
+NAN, INF = math.nan, math.inf
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: PlanOptions(shots=1.5), "at least one shot, a whole number, got 1.5"),
+        (lambda: PlanOptions(shots=NAN), "at least one shot, a whole number, got nan"),
+        (lambda: PlanOptions(shots=True), "at least one shot, a whole number, got True"),
+        (lambda: PlanOptions(shots="10"), "at least one shot, a whole number, got '10'"),
+        (lambda: PlanOptions(tiles=1.5), "tile, a whole number, got 1.5"),
+        (lambda: PlanOptions(tiles=True), "tile, a whole number"),
+        (lambda: PlanOptions(spare_qubits=0.5), "spare qubits, got 0.5"),
+        (lambda: PlanOptions(seed=-1), "seed of zero or more, a whole number, got -1"),
+        (lambda: PlanOptions(seed=0.5), "seed of zero or more"),
+        (lambda: PlanOptions(solver_seconds=-1), "solver seconds, got -1"),
+        (lambda: PlanOptions(solver_seconds=NAN), "solver seconds, got nan"),
+        (lambda: PlanOptions(max_error_ratio=NAN), "error ratio"),
+        (lambda: PlanOptions(optimization_level=True), "level of 0 to 3"),
+        (lambda: PlanOptions(limits=None), "limits as JobLimits, got None"),
+        (lambda: PlanOptions(cost=None), "cost as CostModel, got None"),
+        (lambda: PlanOptions(mitigation=None), "mitigation as Mitigation, got None"),
+        (lambda: JobLimits(seconds=NAN), "finite seconds"),
+        (lambda: JobLimits(seconds=INF), "finite seconds"),
+        (lambda: JobLimits(executions=NAN), "whole numbers of executions"),
+        (lambda: JobLimits(payload_bytes=-1), "above zero"),
+        (lambda: CostModel(sub_job=NAN), "finite times"),
+        (lambda: CostModel(rep_delay=INF), "finite times"),
+        (lambda: CostModel(rep_delay=-1e-6), "finite times"),
+        (lambda: Mitigation(zne_factors=(1, NAN)), "noise factors"),
+        (lambda: Mitigation(zne_factors=(1, INF)), "noise factors"),
+        (lambda: Mitigation(num_randomizations=8), "Expected twirling with 8 randomizations"),
+        (lambda: Mitigation(num_randomizations=1.5, twirl_gates=True), "randomisation or more"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(PlanError, match=message):
+        make()
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    given = PlanOptions(shots=np.int64(10), tiles=np.int32(2), seed=np.int64(0))
+    assert given.canonical_json() == PlanOptions(shots=10, tiles=2, seed=0).canonical_json()
 
 
 def test_qubits_outside_the_light_cone_take_no_room() -> None:

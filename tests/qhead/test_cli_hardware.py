@@ -194,6 +194,8 @@ def test_the_picture_of_the_chip(model, sentences, tmp_path, kind):
         (["--target", "fake:manila:many"], "whole number of shots"),
         (["--target", "fake:manila:0"], "at least one shot"),
         (["--target", FAKE, "--shots", "7"], "shots once"),
+        (["--target", FAKE, "--shots", "0"], "at least one shot, got 0 in --shots"),
+        (["--target", FAKE, "--randomizations", "8"], "add --twirl-gates"),
         (["--target", "fake:armonk"], "at most the device's 1 qubits"),
         (["--target", FAKE, "--tiles", "9"], "room for 9 tiles"),
         (["--target", FAKE, "--tiles", "some"], "'auto' or a number"),
