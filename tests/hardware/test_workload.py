@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit, Qubit
+from qiskit.circuit import Gate, Parameter, ParameterVector, QuantumCircuit, Qubit
+from qiskit.circuit.library import PauliEvolutionGate
 from qiskit.quantum_info import SparsePauliOp
 
 from hardware.errors import InvalidWorkloadError
@@ -108,6 +109,60 @@ def test_automatic_names_of_sub_circuits_do_not_count() -> None:
         return whole
 
     assert circuit_digest(build_nested()) == circuit_digest(build_nested())
+
+
+def block(name: str = "layer", angle: float = 0.3) -> Gate:
+    part = QuantumCircuit(2, name=name)
+    part.h(0)
+    part.cx(0, 1)
+    part.rz(angle, 1)
+    return part.to_gate()
+
+
+BLOCKS: dict[str, Callable[[], Gate]] = {
+    "block": block,
+    "controlled": lambda: block().control(1),
+    "inverse": lambda: block().inverse(),
+    "power": lambda: block().power(2),
+    "twice controlled": lambda: block().control(2, ctrl_state=1),
+    "evolution": lambda: PauliEvolutionGate(SparsePauliOp(["XX", "ZI"], [0.5, 0.25]), 0.4),
+    "controlled evolution": lambda: PauliEvolutionGate(SparsePauliOp("XX"), 0.4).control(1),
+}
+
+
+def with_blocks(make: Callable[[], Gate]) -> Workload:
+    circuit = QuantumCircuit(4)
+    circuit.ry(Parameter("x"), 0)
+    for _ in range(2):
+        gate = make()
+        circuit.append(gate, range(gate.num_qubits))
+    return Workload(circuit, ("x",), np.array([[0.1]]), (SparsePauliOp("IIIZ"),))
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_two_builds_of_a_callers_block_have_one_hash(kind: str) -> None:
+    assert with_blocks(BLOCKS[kind]).content_hash() == with_blocks(BLOCKS[kind]).content_hash()
+
+
+def test_blocks_of_one_name_and_other_contents_have_other_hashes() -> None:
+    makers = (
+        *BLOCKS.values(),
+        lambda: block(angle=0.4),
+        lambda: block(angle=0.4).control(1),
+        lambda: block().control(1, ctrl_state=0),
+    )
+    assert len({with_blocks(make).content_hash() for make in makers}) == len(makers)
+    assert with_blocks(block).content_hash() == with_blocks(lambda: block("other")).content_hash()
+
+
+def test_another_process_hashes_blocks_alike() -> None:
+    code = (
+        "import sys; sys.path.insert(0, 'tests/hardware')\n"
+        "from test_workload import BLOCKS, with_blocks\n"
+        "print(*(with_blocks(make).content_hash() for make in BLOCKS.values()))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split() == [with_blocks(make).content_hash() for make in BLOCKS.values()]
 
 
 def test_another_process_computes_the_same_hash() -> None:
