@@ -31,14 +31,12 @@ class Listed:
         num_qubits: Qubits of the chip.
         rank: What a model's circuit would suffer; None without a model.
         queue: Jobs that wait there; None for fakes, or where the account does not tell.
-        notes: What the backend warns of itself.
     """
 
     target: str
     num_qubits: int
     rank: RankedBackend | None = None
     queue: int | None = None
-    notes: tuple[str, ...] = ()
 
 
 def run(folder: Path | None, *, fakes_only: bool, json: bool) -> None:
@@ -62,8 +60,6 @@ def run(folder: Path | None, *, fakes_only: bool, json: bool) -> None:
         return
     screen = console()
     screen.print(_table(listed))
-    for note in dict.fromkeys(note for each in listed for note in each.notes):
-        screen.print(f"· {note}")
     if workload is None:
         screen.print("With a model they are ranked: qhead backends MODEL")
     if left is not None:
@@ -91,19 +87,12 @@ def _devices(workload: Workload | None) -> tuple[list[Listed], float | None]:
 
 
 def _fakes(workload: Workload | None) -> list[Listed]:
-    backends, notes = [], {}
-    for name in fake_names():
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            backends.append(fake_backend(name))
-        notes[str(backends[-1].name)] = tuple(str(warning.message) for warning in caught)
+    with warnings.catch_warnings():
+        # Said of a chip whose fake is there to try its shape: no warning of ours to the user.
+        warnings.filterwarnings("ignore", "Properties of .* are not intended", UserWarning)
+        backends = [fake_backend(name) for name in fake_names()]
     return [
-        Listed(
-            f"fake:{str(backend.name).removeprefix('fake_')}",
-            backend.num_qubits,
-            ranked,
-            notes=notes[str(backend.name)],
-        )
+        Listed(f"fake:{str(backend.name).removeprefix('fake_')}", backend.num_qubits, ranked)
         for backend, ranked in _ranked(backends, workload, "fakes")
     ]
 
@@ -155,7 +144,6 @@ def _as_dict(place: int, each: Listed) -> dict[str, Any]:
         "target": each.target,
         "num_qubits": each.num_qubits,
         "queue": each.queue,
-        "notes": list(each.notes),
     }
     if (r := each.rank) is not None:
         told |= {

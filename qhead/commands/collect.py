@@ -93,7 +93,11 @@ def bring_in(
     known = status.finished and (status.run.local or not ledger.uncharged(run_id))
     if offline or known:
         return status
-    return wait_for(ledger, status.run.id, made, device_of(status.run), wait=wait)
+    try:
+        return wait_for(ledger, status.run.id, made, device_of(status.run), wait=wait)
+    except KeyboardInterrupt:
+        complain("Note", f"run {status.run.id} goes on: qhead collect {status.run.id}")
+        raise
 
 
 def wait_for(

@@ -139,7 +139,8 @@ def _show(status: RunStatus, *, missing: int | None = None, rows: int | None = N
         "QPU seconds charged": _charged(status),
     }
     if not run.local:
-        told["under way, to come"] = f"{spent.in_flight:.1f}, {spent.to_come:.1f}"
+        told["QPU seconds reserved, jobs under way"] = f"{spent.in_flight:.1f}"
+        told["QPU seconds reserved, jobs to come"] = f"{spent.to_come:.1f}"
     if run.budget_seconds is not None:
         told["budget"] = f"{run.budget_seconds:g}"
     for name, value in told.items():

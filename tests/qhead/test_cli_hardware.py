@@ -18,6 +18,7 @@ from qiskit_ibm_runtime import QiskitRuntimeService
 from rich.console import Console
 from typer.testing import CliRunner
 
+from hardware.backends import fake_backend
 from hardware.ledger import Ledger, Pace
 from hardware.plan import load_plan
 from hardware.policy import Policy
@@ -563,6 +564,20 @@ def test_an_interrupted_wait_leaves_the_run_to_be_collected(model, sentences, mo
     assert len(rows_of(run("collect", listed["run"]))) == 12
 
 
+def test_an_interrupted_collect_says_how_to_carry_on(model, sentences, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    run_id = submitted(model, sentences, "--target", FAKE)
+    with monkeypatch.context() as patch:
+        patch.setattr("hardware.runner.collect", interrupted)
+        result = run("collect", run_id[:12], "--wait", "inf")
+    assert result.exit_code == 130
+    assert result.stdout == ""
+    assert f"run {run_id} goes on: qhead collect {run_id}\n" in result.stderr
+    assert len(rows_of(run("collect", run_id))) == 12
+
+
 # the platform ------------------------------------------------------------------------------------
 
 
@@ -671,6 +686,9 @@ def test_a_run_is_cancelled_in_the_queue(model, sentences):
         run_id = submitted(model, sentences, "--target", IBM, "--budget", "60")
         waiting = told("collect", run_id)
         assert (waiting["state"], len(waiting["missing"])) == ("submitted", 12)
+        shown = run("status", run_id).stdout
+        assert "QPU seconds reserved, jobs under way" in shown
+        assert "QPU seconds reserved, jobs to come" in shown
         assert told("cancel", run_id)["state"] == "cancelled"
         double.cloud.release()
         assert double.cloud.consumed == 0
@@ -711,12 +729,14 @@ def test_the_shortest_queue_is_chosen():
 
 
 def test_without_an_account_there_are_fakes(model):
+    fake_backend.cache_clear()  # a backend warns when it is read
     result = run("backends")
     assert result.exit_code == 0
     assert result.stderr.startswith("Note: fakes only.")
     assert len(result.stderr.splitlines()) == 1
     assert "fake:fez" in result.stdout
     assert "save_account" in result.stderr
+    assert "not intended" not in result.stdout + result.stderr  # what a fake says of itself
 
 
 def test_an_unknown_device_and_a_revoked_account(model, sentences, home):
