@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hardware.books import Books, spending
@@ -11,7 +12,7 @@ from hardware.records import JobRecord, RunRecord, is_gone, iso, run_record
 
 _MINUTE = 60.0
 #: Floating-point slack of a sum of seconds against a budget.
-_SLACK = 1e-6
+SLACK = 1e-6
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,28 @@ class Claim:
     job: JobRecord | None = None
     blocked: str | None = None  # None: nothing is left to send
     wait_seconds: float | None = None
+    others: tuple[str, ...] = ()  # runs whose pending jobs hold it back
 
 
 class Claims(Books):
     """Claims on jobs, under the account's pace and the run's budget."""
 
-    def claim_next(self, run_id: str, claimant: str, lease_seconds: float, pace: Pace) -> Claim:
+    def claim_next(
+        self,
+        run_id: str,
+        claimant: str,
+        lease_seconds: float,
+        pace: Pace,
+        elsewhere: Mapping[str, int] | None = None,
+    ) -> Claim:
         """Take the run's next planned job for sending, if pace and budget allow one.
 
         The job becomes ``submitting`` and its tag is stamped before this returns; no other process
         can take it until the lease ends or this process does.
+
+        Args:
+            elsewhere: How many jobs of other runs are pending, where the platform was asked: the
+                ledger takes them for pending until somebody collects them.
 
         Raises:
             BudgetError: The job's estimate exceeds what the budget leaves.
@@ -68,7 +81,7 @@ class Claims(Books):
             ).fetchone()
             if row is None:
                 return Claim()
-            if not run.local and (held := self._held_back(db, pace, now)):
+            if not run.local and (held := self._held_back(db, run_id, pace, now, elsewhere or {})):
                 return held
             reserved = self._share(db, run, row["idx"], row["estimate_seconds"])
             db.execute(
@@ -89,14 +102,25 @@ class Claims(Books):
         run = run_record(db.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone())
         return run if run.state in ("planned", "submitted") else None
 
-    def _held_back(self, db: sqlite3.Connection, pace: Pace, now: float) -> Claim | None:
+    def _held_back(
+        self,
+        db: sqlite3.Connection,
+        run_id: str,
+        pace: Pace,
+        now: float,
+        elsewhere: Mapping[str, int],
+    ) -> Claim | None:
         if pace.max_pending is not None:
-            pending = db.execute(
-                "SELECT count(*) FROM jobs j JOIN runs r ON r.id = j.run_id "
-                "WHERE NOT r.local AND j.state IN ('submitting', 'submitted')"
-            ).fetchone()[0]
-            if pending >= pace.max_pending:
-                return Claim(blocked=f"{pending} jobs are pending, {pace.max_pending} may be")
+            pending = _pending(db, now, elsewhere)
+            total = sum(pending.values())
+            if total >= pace.max_pending:
+                others = tuple(one for one in pending if one != run_id)
+                named = "".join(
+                    f"; run {one} has {pending[one]} jobs not collected: qhead collect {one}"
+                    for one in others
+                )
+                blocked = f"{total} jobs are pending, {pace.max_pending} may be{named}"
+                return Claim(blocked=blocked, others=others)
         if pace.per_minute is not None:
             recent = db.execute(
                 "SELECT t.sent_at FROM tags t JOIN runs r ON r.id = t.run_id "
@@ -123,7 +147,7 @@ class Claims(Books):
             return None
         spent = spending(db, run.id)
         used = spent.charged + spent.in_flight
-        if used + seconds > run.budget_seconds + _SLACK:
+        if used + seconds > run.budget_seconds + SLACK:
             raise BudgetError(
                 f"Expected job {idx} of run {run.id} to fit in its budget of "
                 f"{run.budget_seconds:g} s: {spent.charged:g} s are charged, {spent.in_flight:g} s "
@@ -171,3 +195,20 @@ class Claims(Books):
                     (batch_id, iso(self._now()), run_id, instead_of),
                 ).rowcount
             )
+
+
+def _pending(db: sqlite3.Connection, now: float, elsewhere: Mapping[str, int]) -> dict[str, int]:
+    """Return how many jobs of each run wait, run or are being sent, runs without any left out."""
+    rows = db.execute(
+        "SELECT j.run_id, count(*) AS jobs, "
+        "sum(j.state = 'submitting' AND coalesce(j.lease_until, '') > ?) AS sending "
+        "FROM jobs j JOIN runs r ON r.id = j.run_id "
+        "WHERE NOT r.local AND j.state IN ('submitting', 'submitted') "
+        "GROUP BY j.run_id ORDER BY r.created_at, j.run_id",
+        (iso(now),),
+    ).fetchall()
+    found = {}
+    for row in rows:
+        known = elsewhere.get(row["run_id"])
+        found[row["run_id"]] = row["jobs"] if known is None else known + row["sending"]
+    return {run_id: jobs for run_id, jobs in found.items() if jobs}

@@ -222,6 +222,8 @@ class Rounds:
                 claim = self._sender.advance()
                 wait = claim.wait_seconds
                 self._blocked = claim.blocked is not None and wait is None
+                if claim.blocked is not None and claim.others:
+                    self.problems[-1] = claim.blocked
             self._failures = 0
         except BudgetError as error:
             self._budget = error  # what has been sent is still worth waiting for

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from hardware import storage
-from hardware.claims import Claim, Claims, Pace
-from hardware.errors import RunStateError
+from hardware.claims import SLACK, Claim, Claims, Pace
+from hardware.errors import BudgetError, RunStateError
 from hardware.records import JobRecord, JobState, RunRecord, RunState, iso, run_record
 
 __all__ = ["Claim", "Ledger", "Pace"]
@@ -204,8 +204,15 @@ class Ledger(Claims):
 
         Cancelled ones stay cancelled unless `cancelled_too` asks for them.
 
+        Args:
+            cancelled_too: Whether to plan cancelled jobs again as well.
+            budget_seconds: A new budget; without meaning for a local run.
+
         Raises:
             RunStateError: The run was cancelled and `cancelled_too` is not given.
+            BudgetError: The budget does not cover what was charged, what is under way and the next
+                job. One that is not new need not where jobs are under way, which may use less than
+                their share. Nothing was written.
         """
         with self.writing() as db:
             run = self.check_resumable(run_id, cancelled_too)
@@ -227,7 +234,23 @@ class Ledger(Claims):
                 self._new_tag(db, run_id, job.idx, job.attempt + 1)
             if run.state in ("failed", "cancelled") and again:
                 self.move_run(db, run_id, "submitted")
+            if budget_seconds is not None or not self.jobs(run_id, "submitting", "submitted"):
+                self._check_budget(db, run_id, budget_seconds is not None)
         return len(again)
+
+    def _check_budget(self, db: sqlite3.Connection, run_id: str, new: bool) -> None:
+        run = self.run(run_id)
+        planned = self.jobs(run_id, "planned")
+        if planned:
+            self._share(db, run, planned[0].idx, planned[0].estimate_seconds)
+        elif new and run.budget_seconds is not None:
+            spent = self.spending(run_id)
+            if spent.charged + spent.in_flight > run.budget_seconds + SLACK:
+                raise BudgetError(
+                    f"Expected a budget of run {run_id} of at least what it uses, got "
+                    f"{run.budget_seconds:g} s: {spent.charged:g} s are charged and "
+                    f"{spent.in_flight:g} s under way."
+                )
 
     def check_resumable(self, run_id: str, cancelled_too: bool) -> RunRecord:
         """Return a run that may be carried on.

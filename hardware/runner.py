@@ -254,7 +254,9 @@ def resume(
         ledger.reopen(run.id, cancelled_too=resubmit_cancelled, budget_seconds=budget_seconds)
         problems = {}
         try:
-            sender.advance(sender.policy.patience)
+            claim = sender.advance(sender.policy.patience)
+            if claim.blocked is not None and claim.others:
+                problems[-1] = claim.blocked
         except BudgetError as error:
             if not ledger.jobs(run.id, "submitted"):
                 raise

@@ -78,9 +78,7 @@ class Sender:
         """
         until = self.clock.now() + patience
         while True:
-            claim = self.ledger.claim_next(
-                self.run_id, self.claimant, self.policy.lease, self.policy.pace
-            )
+            claim = self._claim()
             if claim.job is None:
                 return claim
             try:
@@ -91,6 +89,23 @@ class Sender:
                 if self.clock.now() + wait > until:
                     return Claim(blocked=str(error), wait_seconds=wait)
                 self.clock.sleep(wait)
+
+    def _claim(self) -> Claim:
+        """Claim the next job; where other runs hold it back, ask whether they still do."""
+        policy = self.policy
+        claim = self.ledger.claim_next(self.run_id, self.claimant, policy.lease, policy.pace)
+        if not claim.others:
+            return claim
+        try:
+            elsewhere = {
+                run_id: len(self.device.pending(self.ledger.run(run_id).tag))
+                for run_id in claim.others
+            }
+        except ServiceError:
+            return claim  # the next try asks again
+        return self.ledger.claim_next(
+            self.run_id, self.claimant, policy.lease, policy.pace, elsewhere
+        )
 
     def _send(self, job: JobRecord) -> None:
         try:

@@ -839,6 +839,65 @@ def test_a_budget_that_is_held_by_jobs_under_way_is_waited_for(tmp_path, expecte
         assert_equal(bench.results(run), expected)
 
 
+def test_another_run_that_nobody_collected_holds_nothing_back(tmp_path):
+    policy = dataclasses.replace(QUICK, pace=Pace(max_pending=3))
+    with Bench(tmp_path, policy=policy) as bench:
+        first = bench.submit(plan(3))
+        second = bench.submit(TinyPlan(jobs=1, rows=3))
+        bench.cloud.wait_idle()
+        assert bench.states(first) == ["submitted"] * 3
+        assert bench.collect(second).state == "done"
+        assert bench.states(first) == ["submitted"] * 3
+        assert bench.collect(first).state == "done"
+
+
+def test_another_run_that_does_hold_a_run_back_is_named(tmp_path):
+    policy = dataclasses.replace(QUICK, pace=Pace(max_pending=3))
+    with Bench(tmp_path, policy=policy) as bench:
+        bench.cloud.hold()
+        first = bench.submit(plan(3))
+        second = bench.submit(TinyPlan(jobs=1, rows=3))
+        for status in (bench.collect(second, timeout=0.2), bench.resume(second)):
+            assert f"run {first} has 3 jobs not collected" in status.problems[-1]
+            assert f"qhead collect {first}" in status.problems[-1]
+        assert len(bench.cloud.jobs) == 3
+        bench.cloud.release()
+        status = bench.collect(second)
+        assert (status.state, status.problems) == ("done", {})
+
+
+def test_jobs_whose_sender_died_hold_no_other_run_back(tmp_path):
+    policy = dataclasses.replace(QUICK, pace=Pace(max_pending=1))
+    faults = FaultPlan({("submit", 1): Drop()}, {"jobs": Reply(500)})
+    with Bench(tmp_path, faults=faults, policy=policy) as bench:
+        with pytest.raises(ServiceError) as caught:
+            bench.submit(plan(1))
+        assert bench.states(caught.value.run_id) == ["submitting"]
+        bench.faults.always.clear()
+        assert bench.collect(bench.submit(TinyPlan(jobs=1, rows=3))).state == "done"
+
+
+def test_a_resume_that_its_budget_refuses_changes_nothing(tmp_path):
+    faults = FaultPlan({("submit", 1): EndJob("Failed", "broken", paid=1.5)})
+    with Bench(tmp_path, faults=faults) as bench:
+        run = bench.submit(plan(), budget=4.1)
+        assert bench.collect(run).state == "failed"
+        before = (bench.ledger.run(run), bench.ledger.jobs(run), bench.ledger.events(run))
+        for budget in (None, 0.5, 3.0, 5.0):
+            with pytest.raises(BudgetError, match="budget"):
+                bench.resume(run, budget_seconds=budget)
+            assert before == (
+                bench.ledger.run(run),
+                bench.ledger.jobs(run),
+                bench.ledger.events(run),
+            )
+        bench.resume(run, budget_seconds=6.0)
+        assert bench.collect(run).state == "done"
+        with pytest.raises(BudgetError, match="at least what it uses"):
+            bench.resume(run, budget_seconds=1.0)
+        assert bench.ledger.run(run).budget_seconds == 6.0
+
+
 def test_collecting_ends_where_only_trouble_is_left(tmp_path):
     policy = dataclasses.replace(QUICK, pace=Pace(max_pending=1))
     with Bench(tmp_path, faults=FaultPlan(always={"result": Garble()}), policy=policy) as bench:
