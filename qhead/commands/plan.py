@@ -32,6 +32,8 @@ from qhead.files import check_new
 
 #: Formats of a picture of the chip.
 PICTURES = ("png", "svg")
+#: Digits of a number of tiles.
+MAX_DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,9 @@ def parse_tiles(text: str) -> int | None:
     """
     if text == "auto":
         return None
-    if not text.isdecimal() or int(text) < 1:
-        raise PlanError(f"Expected --tiles 'auto' or a number of one or more, got {text!r}.")
+    # No chip has room for more; and Python reads no number of thousands of digits.
+    if not text.isdecimal() or len(text) > MAX_DIGITS or int(text) < 1:
+        raise PlanError(f"Expected --tiles 'auto' or a number of one or more, got {text[:40]!r}.")
     return int(text)
 
 

@@ -16,6 +16,7 @@ from hardware.errors import (
     UnknownTargetError,
     did_you_mean,
 )
+from hardware.options import MAX_SHOTS, check_shots
 
 #: Specifications of devices, by kind.
 DEVICES = {"fake": "fake:NAME[:SHOTS]", "ibm": "ibm:NAME[:SHOTS]"}
@@ -56,7 +57,7 @@ def parse_device(target: str) -> DeviceSpec:
     Raises:
         UnknownTargetError: It names no device.
         UnknownBackendError: No fake backend has the name.
-        InvalidInputError: Shots below one.
+        InvalidInputError: Shots below one, or too many.
     """
     kind, _, rest = target.strip().partition(":")
     fields = rest.split(":")
@@ -72,8 +73,12 @@ def parse_device(target: str) -> DeviceSpec:
             raise UnknownTargetError(
                 f"Expected a whole number of shots, got {fields[1]!r} in {target!r}."
             )
-        if (shots := int(fields[1])) < 1:
-            raise InvalidInputError(f"Expected at least one shot, got {shots} in {target!r}.")
+        # Python reads no number of thousands of digits; none of them would be a number of shots.
+        if len(digits := fields[1].lstrip("0")) > len(str(MAX_SHOTS)):
+            raise InvalidInputError(
+                f"Expected at most {MAX_SHOTS:,} shots, got a number of {len(digits)} digits."
+            )
+        shots = check_shots(int(digits or "0"), where=f" in {target!r}")
     if kind == "fake":
         return DeviceSpec("fake", fake_name(fields[0]), shots)
     return DeviceSpec("ibm", fields[0], shots)
