@@ -48,7 +48,9 @@ def twirled_shots(shots: int, mitigation: Mitigation) -> int:
 
     Twirling divides them over random circuits, at least 64 on each by default, and rounds up.
     """
-    if not (mitigation.twirl_gates or mitigation.twirl_measure):
+    # The estimator's own read-out mitigation twirls measurements as well. The calibration runs
+    # that it adds by itself are not counted: the client decides on them.
+    if not (mitigation.twirl_gates or mitigation.twirl_measure or mitigation.resilience):
         return shots
     if mitigation.num_randomizations is not None:
         circuits = mitigation.num_randomizations

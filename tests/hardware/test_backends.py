@@ -91,6 +91,8 @@ def test_twirling_rounds_shots_as_the_client_does(
     mitigation = Mitigation(twirl_gates=True, num_randomizations=randomizations)
     circuits, each = calculate_twirling_shots(shots, randomizations or "auto", "auto")
     assert twirled_shots(shots, mitigation) == circuits * each == expected
+    resilient = Mitigation(resilience=True, num_randomizations=randomizations)
+    assert twirled_shots(shots, resilient) == expected
     assert twirled_shots(shots, Mitigation()) == shots
 
 
