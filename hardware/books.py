@@ -17,7 +17,13 @@ from typing import Self
 import numpy as np
 
 from hardware import storage
-from hardware.errors import LedgerError, RunStateError, UnknownRunError, did_you_mean
+from hardware.errors import (
+    DamagedResultError,
+    LedgerError,
+    RunStateError,
+    UnknownRunError,
+    did_you_mean,
+)
 from hardware.records import (
     JOB_MOVES,
     RUN_MOVES,
@@ -215,13 +221,24 @@ class Books:
         """Return a job's arrays by name, or None where there is no result yet.
 
         Raises:
-            LedgerError: The stored bytes are damaged.
+            DamagedResultError: The stored bytes are not those that were stored.
         """
         rows = self._rows("SELECT * FROM results WHERE run_id = ? AND idx = ?", run_id, idx)
         if not rows:
             return None
         where = f"the result of job {idx} of run {run_id}"
         return storage.unpack_arrays(rows[0]["arrays"], rows[0]["checksum"], where)
+
+    def damaged(self, run_id: str) -> list[JobRecord]:
+        """Return the jobs of a run that are ``done`` without a result that can be read."""
+        found = []
+        for job in self.jobs(run_id, "done"):
+            try:
+                if self.result(run_id, job.idx) is None:
+                    found.append(job)
+            except DamagedResultError:
+                found.append(job)
+        return found
 
     # --- changes that the other parts of the ledger build on ------------------------------------
 

@@ -138,6 +138,24 @@ class Collector:
         self.learn_charges()
         return adopted
 
+    def mend(self) -> None:
+        """Fetch results again that were stored and cannot be read any more.
+
+        Raises:
+            AccountError: The login is no longer accepted.
+        """
+        for job in self._ledger.damaged(self._run):
+            if job.remote_id is None:
+                continue
+            try:
+                arrays = self._device.fetch(job.remote_id, self._sender.request(job.idx))
+            except ServiceError as error:
+                self.problems[job.idx] = (
+                    f"its stored result is damaged and cannot be fetched again: {error}"
+                )
+            else:
+                self._ledger.store_again(job, arrays)
+
     def learn_charges(self) -> None:
         """Ask for charges that are not known yet; cancel duplicates that still are under way."""
         under_way = {

@@ -13,6 +13,7 @@ HardwareError                   anything this package raises on purpose
 │   ├── NoiseNotAppliedError    a noise model that touched no instruction
 │   └── UnsupportedCircuitError a circuit outside what the emulation covers
 ├── LedgerError                 a ledger that cannot be read or written; it is as it was
+│   └── DamagedResultError      a stored result that has changed; it can be fetched again
 └── RunError                    a run on a device, real or local, that did not finish
     ├── AccountError            no login, or one that is no longer accepted; resumable
     └── ServiceError            the platform did not answer as it should; resumable
@@ -85,6 +86,10 @@ class LedgerError(HardwareError):
     """The ledger cannot be read or written. It is as it was."""
 
     exit_code = 2
+
+
+class DamagedResultError(LedgerError):
+    """A stored result is not what was stored. Collecting its run fetches it again."""
 
 
 class UnsupportedCircuitError(EmulationError):

@@ -175,22 +175,32 @@ class Ledger(Claims):
         with self.writing() as db:
             if not self.move_job(db, job, "done"):
                 return False
-            db.execute(
-                "INSERT INTO results VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    job.run_id,
-                    job.idx,
-                    job.remote_id,
-                    blob,
-                    storage.digest(blob),
-                    iso(self._now()),
-                ),
-            )
+            self._store(db, job, blob)
             db.execute(
                 "UPDATE remote_jobs SET status = 'DONE', updated_at = ? WHERE remote_id = ?",
                 (iso(self._now()), job.remote_id),
             )
             return True
+
+    def _store(self, db: sqlite3.Connection, job: JobRecord, blob: bytes) -> None:
+        db.execute(
+            "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                job.run_id,
+                job.idx,
+                job.remote_id,
+                blob,
+                storage.digest(blob),
+                iso(self._now()),
+            ),
+        )
+
+    def store_again(self, job: JobRecord, arrays: Mapping[str, np.ndarray]) -> None:
+        """Replace the damaged result of a job that is ``done``."""
+        blob = storage.pack_arrays(arrays)
+        with self.writing() as db:
+            self._store(db, job, blob)
+            self._note(db, job.run_id, job.idx, "damaged result replaced")
 
     def end(self, job: JobRecord, state: JobState, reason: str) -> bool:
         """Note that a job ended ``failed`` or ``cancelled``."""

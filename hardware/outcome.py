@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from hardware.errors import DamagedResultError
 from hardware.ledger import Ledger
 from hardware.plan import load_plan
 from hardware.policy import Plan
@@ -29,11 +32,18 @@ def finished_run(plan: Plan, *, ledger: Ledger) -> str | None:
 
 
 def results(run_id: str, *, ledger: Ledger) -> dict[int, dict[str, np.ndarray]]:
-    """Return the stored arrays of a run by job; jobs without a result are missing."""
+    """Return the stored arrays of a run by job.
+
+    Jobs without a result are missing, and so are those with a damaged one: `Ledger.damaged` lists
+    them, and collecting the run fetches theirs again.
+    """
     run = ledger.run(run_id)
     found = {}
     for job in ledger.jobs(run.id, "done"):
-        arrays = ledger.result(run.id, job.idx)
+        try:
+            arrays = ledger.result(run.id, job.idx)
+        except DamagedResultError:
+            continue
         if arrays is not None:
             found[job.idx] = arrays
     return found
@@ -42,7 +52,13 @@ def results(run_id: str, *, ledger: Ledger) -> dict[int, dict[str, np.ndarray]]:
 def expectations(run_id: str, *, ledger: Ledger) -> Expectations:
     """Return the rows of a run's workload as far as there are results.
 
-    Rows of jobs without a result are NaN; `Expectations.missing` lists them.
+    Rows of jobs without a result are NaN; `Expectations.missing` lists them. Jobs whose stored
+    result is damaged are in the notes.
     """
     run = ledger.run(run_id)
-    return load_plan(ledger.plan_body(run.id)).unpack(results(run.id, ledger=ledger))
+    found = load_plan(ledger.plan_body(run.id)).unpack(results(run.id, ledger=ledger))
+    damaged = tuple(
+        f"The stored result of job {job.idx} is damaged: collect run {run.id} to fetch it again."
+        for job in ledger.damaged(run.id)
+    )
+    return replace(found, notes=(*found.notes, *damaged)) if damaged else found

@@ -181,6 +181,7 @@ def collect(
     """Send what is left of a run, wait for its jobs and store their results.
 
     Failed jobs stay failed until `resume`; of a cancelled run, what has ended is brought in.
+    Results that are stored but damaged are fetched again.
 
     Args:
         run_id: The run, or the unique beginning of its id.
@@ -202,6 +203,7 @@ def collect(
         status = rounds.run()
         if collector.tidy() and status.finished:
             status = rounds.run()
+        collector.mend()
         _close_batch(sender, status)
     return run_status(ledger, run.id, {**rounds.problems, **collector.problems})
 

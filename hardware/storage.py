@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hardware.errors import LedgerError
+from hardware.errors import DamagedResultError, LedgerError
 
 #: Marks a database as ours ("qhld"), so that another program's file is not taken for a ledger.
 APPLICATION_ID = 0x71686C64
@@ -228,10 +228,10 @@ def unpack_arrays(blob: bytes, checksum: str, where: str) -> dict[str, np.ndarra
     """Return the arrays of `pack_arrays`.
 
     Raises:
-        LedgerError: The bytes are not those that were stored.
+        DamagedResultError: The bytes are not those that were stored.
     """
     if digest(blob) != checksum:
-        raise LedgerError(
+        raise DamagedResultError(
             f"Expected {where} as it was stored, got other bytes: the ledger's file is damaged; "
             "restore a copy, or collect the run again."
         )
@@ -239,7 +239,9 @@ def unpack_arrays(blob: bytes, checksum: str, where: str) -> dict[str, np.ndarra
         with np.load(io.BytesIO(blob), allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise LedgerError(f"Expected arrays in {where}, got {error}.") from error
+        raise DamagedResultError(
+            f"Expected arrays in {where}, got {error}: collect the run again."
+        ) from error
 
 
 def digest(blob: bytes) -> str:

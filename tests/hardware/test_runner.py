@@ -898,6 +898,24 @@ def test_a_resume_that_its_budget_refuses_changes_nothing(tmp_path):
         assert bench.ledger.run(run).budget_seconds == 6.0
 
 
+def test_a_damaged_result_keeps_no_other_back_and_is_fetched_again(tmp_path, expected):
+    with Bench(tmp_path) as bench:
+        run = bench.submit(plan())
+        assert bench.collect(run).state == "done"
+        with bench.ledger.writing() as db:
+            db.execute("UPDATE results SET arrays = substr(arrays, 2) WHERE idx = 0")
+        assert_equal(bench.results(run), {1: expected[1]})
+        bench.faults.always["result"] = Reply(500)
+        status = bench.collect(run)
+        assert "stored result is damaged" in status.problems[0]
+        assert_equal(bench.results(run), {1: expected[1]})
+        bench.faults.always.clear()
+        status = bench.collect(run)
+        assert (status.state, status.problems) == ("done", {})
+        assert_equal(bench.results(run), expected)
+        assert_paid_once(bench)
+
+
 def test_collecting_ends_where_only_trouble_is_left(tmp_path):
     policy = dataclasses.replace(QUICK, pace=Pace(max_pending=1))
     with Bench(tmp_path, faults=FaultPlan(always={"result": Garble()}), policy=policy) as bench:

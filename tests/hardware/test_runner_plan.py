@@ -94,6 +94,11 @@ def test_rows_of_a_failed_job_are_missing_and_the_others_can_be_used(ledger):
         whole = runner.expectations(run, ledger=ledger)
         assert whole.missing == ()
         np.testing.assert_array_equal(whole.values[there], found.values[there])
+    with ledger.writing() as db:
+        db.execute("UPDATE results SET arrays = substr(arrays, 2) WHERE idx = 1")
+    damaged = runner.expectations(run, ledger=ledger)
+    assert damaged.missing == found.missing
+    assert f"job 1 is damaged: collect run {run}" in damaged.notes[-1]
 
 
 @pytest.mark.parametrize(
