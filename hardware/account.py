@@ -50,6 +50,7 @@ _TIMED_OUT = 408
 _CODE = re.compile(r"\"code\"\s*:\s*(\d+)|Error code:? (\d+)")
 _STATUS = re.compile(r"\b(\d{3}) (?:Client|Server) Error\b")
 _PENDING = re.compile(r"(?:pending|concurrent) jobs", re.IGNORECASE)
+_ESCAPED = re.compile(r"\\+(?=['\"])")
 _CLOSED = re.compile(r"session (?:is|has been) closed", re.IGNORECASE)
 
 #: What the client is known to raise, ill-formed answers included.
@@ -153,7 +154,7 @@ def translate(error: BaseException) -> HardwareError:
         UnclearError: Anything else, in particular all lost connections and server errors.
     """
     chain = _chain(error)
-    text = scrub(" ".join(dict.fromkeys(str(link) for link in chain)))[:600]
+    text = scrub(_together(chain))[:600]
     if any(_RAW_KEY in str(link) for link in chain):
         return AccountError(
             "Expected an access token from the account service, which does not answer; nothing was "
@@ -174,6 +175,19 @@ def translate(error: BaseException) -> HardwareError:
             "Save a valid account and try again; a run that has begun can be resumed."
         )
     return _by_status(chain, text)
+
+
+def _together(chain: list[BaseException]) -> str:
+    """Return what a chain of exceptions says, each thing once: the client wraps its own words."""
+    said: dict[str, str] = {}
+    for link in chain:
+        text = _ESCAPED.sub("", str(link))  # the client quotes what it wraps, again and again
+        said.setdefault(text.strip(" .'\""), text)
+    return " ".join(
+        text
+        for bare, text in said.items()
+        if not any(bare in other for other in said if other != bare)
+    )
 
 
 def _by_status(chain: list[BaseException], text: str) -> HardwareError:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import sqlite3
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -107,6 +108,11 @@ CREATE INDEX events_by_run ON events (run_id, id);
 MIGRATIONS: tuple[str, ...] = (_V1,)
 SCHEMA_VERSION = len(MIGRATIONS)
 
+#: What SQLite and its module say of a file that was changed by others.
+_DAMAGE = ("not a database", "malformed", "Could not decode to UTF-8")
+#: How long the first opening of a new ledger may take, in seconds.
+_BIRTH_SECONDS = 3.0
+
 
 def default_path() -> Path:
     """Return ``$QHEAD_LEDGER``, or ``qhead/ledger.sqlite`` in the user's data folder."""
@@ -128,7 +134,10 @@ def guard(path: Path) -> Iterator[None]:
 
 def _explain(path: Path, error: Exception) -> str:
     text = str(error)
-    if "readonly" in text or "read-only" in text.lower() or isinstance(error, PermissionError):
+    read_only = "readonly" in text or "read-only" in text.lower()
+    # SQLite cannot open its files beside the ledger's on a read-only file system, and says so.
+    shut = "unable to open" in text and path.exists() and not os.access(path.parent, os.W_OK)
+    if read_only or shut or isinstance(error, PermissionError):
         remedy = "make it and its folder writable, or name another with QHEAD_LEDGER"
         return f"Expected a writable ledger at {path}, got a read-only one: {remedy}."
     if "full" in text or "No space left" in text:
@@ -137,7 +146,7 @@ def _explain(path: Path, error: Exception) -> str:
         return f"Expected the ledger at {path} to be free, but another process holds it: try again."
     if "unable to open" in text:
         return f"Expected a ledger file at {path}, which cannot be opened: check the folder."
-    if "not a database" in text or "malformed" in text:
+    if any(sign in text for sign in _DAMAGE):
         return (
             f"Expected a ledger at {path}, got a damaged file ({text}): restore a copy, or move it "
             "away and name the runs' jobs by their tags on the platform."
@@ -153,6 +162,7 @@ def connect(path: Path) -> sqlite3.Connection:
     """
     with guard(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _check_size(path)
         db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
     try:
         with guard(path):
@@ -165,6 +175,18 @@ def connect(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _check_size(path: Path) -> None:
+    """Refuse an empty file: what was in it is lost, and a new ledger would hide that."""
+    until = time.monotonic() + _BIRTH_SECONDS
+    while path.is_file() and not path.stat().st_size:
+        if time.monotonic() > until:  # else another process may be about to write it
+            raise LedgerError(
+                f"Expected a ledger at {path}, got an empty file: restore a copy, or remove the "
+                "file if there never was anything in it."
+            )
+        time.sleep(0.05)
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:

@@ -326,6 +326,33 @@ def test_a_damaged_ledger_is_left_alone(closed):
     refused(closed, "damaged")
 
 
+def test_a_ledger_with_damaged_text_says_so(closed):
+    with sqlite3.connect(closed) as db:
+        db.execute("UPDATE runs SET target = CAST(x'ff41' AS TEXT)")
+    db.close()
+    with Ledger(closed) as ledger, pytest.raises(LedgerError, match="damaged"):
+        ledger.runs()
+
+
+def test_an_empty_file_is_not_made_a_ledger(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "_BIRTH_SECONDS", 0.1)
+    path = tmp_path / "ledger.sqlite"
+    path.touch()
+    refused(path, "empty file")
+    path.unlink()
+    Ledger(path).close()
+
+
+def test_a_folder_in_which_nothing_can_be_written_is_called_read_only(tmp_path, monkeypatch):
+    error = sqlite3.OperationalError("unable to open database file")
+    path = tmp_path / "ledger.sqlite"
+    path.touch()
+    assert "cannot be opened" in storage._explain(path, error)
+    # as on a read-only file system, where it holds for root too
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert "writable" in storage._explain(path, error)
+
+
 def test_another_programs_database_is_left_alone(tmp_path):
     path = tmp_path / "other.sqlite"
     with sqlite3.connect(path) as db:

@@ -112,6 +112,12 @@ def test_secrets_are_cut_out_of_messages():
     assert "abc.def" not in text
 
 
+def test_messages_say_each_thing_once():
+    text = str(translate(failed(400, '{"errors": [{"code": 1, "message": "not valid"}]}')))
+    assert text.count("400 Client Error") == 1
+    assert text.count("not valid") == 1
+
+
 def test_an_answer_that_does_not_come_is_not_waited_for():
     begun = time.monotonic()
     with pytest.raises(UnclearError, match=r"0\.1 s"):
