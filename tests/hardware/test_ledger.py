@@ -450,7 +450,9 @@ with Ledger(path) as ledger:
     while (job := ledger.claim_next(run, me, 60, Pace()).job) is not None:
         print(job.idx, flush=True)
         assert ledger.accept(job, "remote-" + job.tag)
-        assert ledger.finish(ledger.job(run, job.idx), {"idx": np.array(job.idx)})
+        # The other process, just started, may have found the job submitted and finished it.
+        finished = ledger.finish(ledger.job(run, job.idx), {"idx": np.array(job.idx)})
+        assert finished or ledger.job(run, job.idx).state == "done"
     ledger.settle(run)
 """
 
