@@ -31,14 +31,24 @@ def atomic_file(path: Path) -> Iterator[IO[str]]:
     if path.is_dir():
         raise InputError(f"Expected a file to write, got the folder {path}. Choose another name.")
     check_parent(path)
+    with replacing(path) as partial, partial.open("x", encoding="utf-8", newline="") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a partial file's name; that file becomes `path`, an absolute one, after the block.
+
+    Raises:
+        InputError: The disk refuses; `path` is as it was before.
+    """
     partial = _partial(path)
     try:
         with new_parents(path.parent):
             try:
-                with partial.open("x", encoding="utf-8", newline="") as file:
-                    yield file
-                    file.flush()
-                    os.fsync(file.fileno())
+                yield partial
                 partial.replace(path)
                 sync_folder(path.parent)
             finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 
 from hardware.backends import calibration_id, working_target
@@ -12,7 +11,7 @@ from hardware.ibm import PlatformDevice
 from hardware.plan import JobPlan, load_plan
 from qhead.commands.guard import complain
 from qhead.errors import InputError
-from qhead.files import new_parents, sync_folder, write_synced
+from qhead.files import replacing, write_synced
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -21,20 +20,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         InputError: The disk refuses; nothing was changed.
     """
-    path = path.absolute()
-    partial = path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
-    try:
-        with new_parents(path.parent):
-            try:
-                write_synced(partial, content)
-                partial.replace(path)
-                sync_folder(path.parent)
-            finally:
-                partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"Expected to write {path}, got: {error.strerror or error}. Nothing was changed."
-        ) from error
+    with replacing(path.absolute()) as partial:
+        write_synced(partial, content)
 
 
 def read_plan(path: Path) -> JobPlan:
