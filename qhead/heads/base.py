@@ -235,21 +235,15 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
         check_is_fitted(self, "module_")
         features = self._validated(X, reset=False)
         if target is not None and target.spec != "exact":
-            return self._logits_on(features, target)
+            raise HeadError(
+                f"Expected no target, or 'exact', for the head {self.kind!r}, which has no quantum "
+                f"step; got {target.spec!r}."
+            )
         module = self.module_
         if self.inference_dtype != torch.float32:
             module = copy.deepcopy(module).to(self.inference_dtype)
         logits = compute_logits(module, torch.tensor(features, dtype=self.inference_dtype))
         return logits.numpy().astype(np.float64)
-
-    def _logits_on(
-        self, features: NDArray[np.float32], target: ExecutionTarget
-    ) -> NDArray[np.float64]:
-        """Return logits (n, K) with the quantum step run on `target`; quantum heads write it."""
-        raise HeadError(
-            f"Expected no target, or 'exact', for the head {self.kind!r}, which has no quantum "
-            f"step; got {target.spec!r}."
-        )
 
     def decision_function(
         self, X: ArrayLike, *, target: ExecutionTarget | None = None
