@@ -16,7 +16,8 @@ from safetensors.torch import save
 from qhead.errors import CheckpointError
 from qhead.files import sync_folder, write_synced
 
-FORMAT = "qhead-checkpoint-1"
+#: Version 2 records what the training was begun with, name by name.
+FORMAT = "qhead-checkpoint-2"
 
 
 def digest(tensors: Mapping[str, torch.Tensor], text: str = "") -> str:
@@ -27,6 +28,39 @@ def digest(tensors: Mapping[str, torch.Tensor], text: str = "") -> str:
         hasher.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         hasher.update(tensor.numpy().tobytes())
     return hasher.hexdigest()
+
+
+def flatten(value: Any, name: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, their keys joined by dots."""
+    if not isinstance(value, Mapping):
+        return {name: value}
+    parts = [flatten(item, f"{name}.{key}" if name else str(key)) for key, item in value.items()]
+    return {key: item for part in parts for key, item in part.items()}
+
+
+def check_same(path: Path, begun: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Check that the training of a checkpoint was begun with what is wanted now.
+
+    Args:
+        path: The checkpoint, for the message.
+        begun: What its record says: options, seed, versions and hashes of tensors, by name.
+        wanted: The same of the training that would go on from it, as it is read from JSON.
+
+    Raises:
+        CheckpointError: Something differs; the message names it.
+    """
+    names = [n for n in dict.fromkeys([*begun, *wanted]) if begun.get(n) != wanted.get(n)]
+    if not names:
+        return
+    shown = [
+        name if "sha256" in name else f"{name} ({begun.get(name)} there, {wanted.get(name)} now)"
+        for name in names[:6]
+    ]
+    raise CheckpointError(
+        f"The checkpoint {path} belongs to another training. What differs: {', '.join(shown)}"
+        f"{' …' if len(names) > 6 else ''}. Train with what it was begun with, give another path, "
+        "or remove it to start anew."
+    )
 
 
 def write_checkpoint(
@@ -71,7 +105,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"Expected a training checkpoint of format {FORMAT!r} at {path}, got a safetensors "
-            f"file of format {metadata.get('format')!r}. Give another path."
+            f"file of format {metadata.get('format')!r}. Remove it to start anew, or give another "
+            "path."
         )
     text = metadata.get("record", "")
     if metadata.get("digest") != digest(tensors, text):

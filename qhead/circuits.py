@@ -166,6 +166,18 @@ def reuploading_circuit(
     return circuit
 
 
+def gate_list(circuit: QuantumCircuit) -> list[tuple[str, list[int], list[str]]]:
+    """Return name, qubits and parameters of every gate, in order, JSON-able."""
+    return [
+        (
+            item.operation.name,
+            [circuit.find_bit(qubit).index for qubit in item.qubits],
+            [str(parameter) for parameter in item.operation.params],
+        )
+        for item in circuit.data
+    ]
+
+
 def data_parameters(circuit: QuantumCircuit) -> list[Parameter]:
     """Return the parameters ``x[i]`` in the order of i."""
     return [p for p in _by_index(circuit) if p.name.startswith("x[")]

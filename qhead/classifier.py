@@ -19,7 +19,14 @@ from qhead.data import MAX_CHARACTERS, LabelledTexts
 from qhead.data.texts import check_text
 from qhead.embedding_cache import EmbeddingCache
 from qhead.embeddings import Progress, SentenceEncoder
-from qhead.errors import DataError, EncoderError, HeadError, InputError, ModelError
+from qhead.errors import (
+    DataError,
+    EncoderError,
+    HeadError,
+    InputError,
+    ModelError,
+    TrainingInterrupted,
+)
 from qhead.evaluation import Evaluation, check_labels, evaluate_prediction
 from qhead.heads import HEADS, TorchHead
 from qhead.model_folder import StoredModel, read_model, write_model
@@ -90,6 +97,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
             DataError: Empty or over-long sentences, counts that differ, one class only.
             EncoderError: The encoder cannot be loaded, or gives NaN.
             HeadError: Options that do not fit together or do not fit the embeddings.
+            TrainingInterrupted: Ctrl-C after at least one epoch. The classifier then holds the
+                best weights so far; catch it, or KeyboardInterrupt, to go on with them.
         """
         data = LabelledTexts(tuple(_checked(texts)), np.asarray(labels), "texts")
         data.check_trainable()
@@ -131,13 +140,17 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
         data.check_trainable()
         head = self._make_head()
         if isinstance(head, TorchHead):
-            head.fit(
-                embeddings,
-                data.labels,
-                validation=validation,
-                progress=progress,
-                checkpoint=checkpoint,
-            )
+            try:
+                head.fit(
+                    embeddings,
+                    data.labels,
+                    validation=validation,
+                    progress=progress,
+                    checkpoint=checkpoint,
+                )
+            except TrainingInterrupted:
+                self._adopt(encoder, head, data)
+                raise
         elif checkpoint is not None:
             raise InputError(
                 f"Expected no checkpoint for {type(head).__name__}, got {str(checkpoint)!r}: "
@@ -145,12 +158,15 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
             )
         else:
             head.fit(embeddings, data.labels)
+        self._adopt(encoder, head, data)
+        return self
+
+    def _adopt(self, encoder: SentenceEncoder, head: Any, data: LabelledTexts) -> None:
         self.encoder_, self.head_ = encoder, head
         self.classes_ = head.classes_
         self.data_: dict[str, Any] = _told_of(data, getattr(head, "held_back_", None))
         self.metrics_: dict[str, Any] = {}
         self.versions_ = current_versions()
-        return self
 
     def predict(
         self, texts: Sequence[str], target: ExecutionTarget | str | None = None

@@ -10,6 +10,9 @@ QheadError                      anything this package raises on purpose
     ├── CheckpointError         a training checkpoint that is damaged or of another training
     └── ModelError              a model folder that cannot be read or written
 
+KeyboardInterrupt
+└── TrainingInterrupted         Ctrl-C after the first epoch: the head holds its best weights
+
 `hardware.errors` holds those of the floor below; `did_you_mean` lives there too.
 Every message says what was expected, what came, and what to do.
 """
@@ -38,6 +41,18 @@ class TrainingError(QheadError):
 
     def __init__(self, message: str, result: TrainingResult | None = None) -> None:
         super().__init__(message)
+        self.result = result
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a training, after at least one epoch. The best weights so far are kept.
+
+    Attributes:
+        result: The epochs before.
+    """
+
+    def __init__(self, result: TrainingResult) -> None:
+        super().__init__("The training was interrupted.")
         self.result = result
 
 

@@ -10,6 +10,7 @@ batches once showed 80.8 % where the truth was 76.0 %.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,14 +24,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from hardware.errors import did_you_mean
-from qhead.checkpoints import digest, read_checkpoint, write_checkpoint
+from qhead.checkpoints import check_same, digest, flatten, read_checkpoint, write_checkpoint
 from qhead.checks import choice, count, number
-from qhead.errors import CheckpointError, HeadError, TrainingError
+from qhead.errors import HeadError, TrainingError, TrainingInterrupted
 
 #: Rows that go through a module at once where no gradient is needed.
 EVALUATION_CHUNK = 1024
 
-Stop = Literal["completed", "early", "interrupted"]
+Stop = Literal["completed", "early", "interrupted", "diverged"]
 
 CHOICES: dict[str, tuple[str | None, ...]] = {
     "schedule": ("cosine", "constant"),
@@ -145,6 +146,7 @@ def train(
     num_classes: int,
     progress: ProgressCallback | None = None,
     checkpoint: Path | None = None,
+    identity: Mapping[str, Any] | None = None,
 ) -> TrainingResult:
     """Train a module by cross-entropy; it ends holding the best weights, copied by value.
 
@@ -161,13 +163,14 @@ def train(
         progress: Called after every epoch with its record and the number of epochs planned.
         checkpoint: File written after every epoch. Where it exists, training goes on from it
             and ends with the weights, bit for bit, of a training that was never interrupted.
-
-    Ctrl-C ends the training with the best weights so far and ``stopped="interrupted"``; before
-    the first epoch is complete there is nothing to keep, and KeyboardInterrupt passes on.
+        identity: What the module computes beyond its weights (options of the head, circuits,
+            versions), JSON-able. A checkpoint of a training with another one is refused.
 
     Raises:
         HeadError: Shapes or types do not fit together.
         TrainingError: A loss or weight is not finite (the module then holds the best weights).
+        TrainingInterrupted: Ctrl-C (the module then holds the best weights). Before the first
+            epoch is complete there is nothing to keep, and KeyboardInterrupt itself passes on.
         CheckpointError: `checkpoint` is damaged, not writable or of another training.
     """
     _check_pair(features, targets, num_classes, "training")
@@ -175,28 +178,28 @@ def train(
         _check_pair(*validation, num_classes, "validation")
     weights = class_weights(targets, num_classes, options.class_weight).to(features.dtype)
     run = _Run(module, options, seed)
-    fingerprint = ""
+    begun: dict[str, Any] = {}
     if checkpoint is not None:
-        fingerprint = _fingerprint(module, features, targets, validation, options, seed)
+        begun = _begun_with(module, features, targets, validation, options, seed, identity)
         if checkpoint.exists():
-            run.load(checkpoint, fingerprint)
+            run.load(checkpoint, begun)
     try:
         with _one_thread():
             while run.finished() is None:
                 run.epoch(features, targets, validation, weights)
                 if checkpoint is not None:
-                    write_checkpoint(checkpoint, run.tensors(), run.record(fingerprint))
+                    write_checkpoint(checkpoint, run.tensors(), run.record(begun))
                 if progress is not None:
                     progress(run.history[-1], options.max_epochs)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         run.restore_best()
         if not run.history:
             raise
-        return run.result("interrupted")
+        raise TrainingInterrupted(run.result("interrupted")) from interruption
     except TrainingError as error:
         run.restore_best()
         if run.history:
-            error.result = run.result("interrupted")
+            error.result = run.result("diverged")
         raise
     run.restore_best()
     return run.result(run.finished() or "completed")
@@ -335,18 +338,13 @@ class _Run:
             tensors |= {f"optimizer.{index}.{name}": t for name, t in state.items()}
         return tensors | {"generator": self.generator.get_state()}
 
-    def record(self, fingerprint: str) -> dict[str, Any]:
+    def record(self, begun: Mapping[str, Any]) -> dict[str, Any]:
         history = [asdict(record) for record in self.history]
-        return {"fingerprint": fingerprint, "history": history, "best_epoch": self.best_epoch}
+        return {"begun_with": begun, "history": history, "best_epoch": self.best_epoch}
 
-    def load(self, path: Path, fingerprint: str) -> None:
+    def load(self, path: Path, begun: Mapping[str, Any]) -> None:
         tensors, record = read_checkpoint(path)
-        if record["fingerprint"] != fingerprint:
-            raise CheckpointError(
-                f"The checkpoint {path} belongs to another training: options, seed, data or the "
-                "head differ. Expected the ones it was begun with; give another path, or remove "
-                "it to start anew."
-            )
+        check_same(path, record["begun_with"], begun)
         groups: dict[str, dict[str, Tensor]] = {"module": {}, "best": {}, "optimizer": {}}
         for key, tensor in tensors.items():
             group, _, name = key.partition(".")
@@ -392,20 +390,25 @@ def _diverged(epoch: int, options: TrainingOptions) -> TrainingError:
     )
 
 
-def _fingerprint(
+def _begun_with(
     module: nn.Module,
     features: Tensor,
     targets: Tensor,
     validation: tuple[Tensor, Tensor] | None,
     options: TrainingOptions,
     seed: int,
-) -> str:
-    """Return the hash of all that decides the result, the initial weights included."""
-    tensors = {f"module.{name}": t for name, t in module.state_dict().items()}
-    tensors |= {"features": features, "targets": targets}
-    if validation is not None:
-        tensors |= {"validation_features": validation[0], "validation_targets": validation[1]}
-    return digest(tensors, f"{sorted(options.to_dict().items())} {seed}")
+    identity: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Return all that decides the result, by name, as JSON gives it back."""
+    held = () if validation is None else validation
+    hashes = {
+        "initial_weights_sha256": digest(module.state_dict()),
+        "data_sha256": digest({"features": features, "targets": targets}),
+        "validation_data_sha256": digest({str(i): tensor for i, tensor in enumerate(held)}),
+    }
+    parts = {**(identity or {}), "training": options.to_dict(), "seed": seed, **hashes}
+    begun: dict[str, Any] = json.loads(json.dumps(flatten(parts)))
+    return begun
 
 
 def _check_pair(features: Tensor, targets: Tensor, num_classes: int, role: str) -> None:

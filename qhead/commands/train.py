@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
@@ -23,7 +24,7 @@ from qhead.data import (
     load_splits,
 )
 from qhead.embeddings import DEFAULT_MODEL, SentenceEncoder
-from qhead.errors import DataError
+from qhead.errors import DataError, TrainingInterrupted
 from qhead.evaluation import Evaluation, evaluate_prediction
 from qhead.heads import make_head
 from qhead.model_folder import check_destination
@@ -88,7 +89,11 @@ def run(request: TrainRequest, *, json: bool) -> None:
     pair = None
     if parts.validation is not None:
         pair = (embeddings["validation"], parts.validation.labels)
-    with training_bar(f"training {request.head}") as progress:
+    # What was reached before Ctrl-C is saved below, and said.
+    with (
+        training_bar(f"training {request.head}") as progress,
+        contextlib.suppress(TrainingInterrupted),
+    ):
         model.fit_embedded(
             encoder,
             parts.train,
@@ -109,7 +114,11 @@ def run(request: TrainRequest, *, json: bool) -> None:
     model.save(request.out, overwrite=request.force)
     _tell(request, model, evaluations, time.perf_counter() - start, json=json)
     if model.head_.stopped_ == "interrupted":
-        complain("Interrupted", f"the best weights until then are in {request.out}.")
+        complain(
+            "Interrupted",
+            f"training stopped after epoch {len(model.head_.history_)}. The model with the best "
+            f"weights until then is saved in {request.out}.",
+        )
         raise typer.Exit(INTERRUPTED)
 
 

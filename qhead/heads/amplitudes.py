@@ -153,6 +153,7 @@ class QuantumEncoder(nn.Module):
     ) -> None:
         super().__init__()
         circuit = ansatz(num_qubits, num_layers, connectivity, reading=reading)
+        self.circuit = circuit
         size = num_ansatz_parameters(num_qubits, num_layers, connectivity, reading)
         self.weight = nn.Parameter(torch.randn(size, generator=generator) * initial_spread)
         # Circuit parameters are sorted by name and then index, as one vector's are.

@@ -6,6 +6,7 @@ import abc
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -19,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from qhead import checks
-from qhead.errors import HeadError, ModelError, TrainingError
+from qhead.errors import HeadError, ModelError, TrainingError, TrainingInterrupted
 from qhead.training import (
     EpochRecord,
     ProgressCallback,
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 # Purposes that draw random numbers from a head's one seed, each a stream of its own.
 _INITIALISATION, _SPLIT, _BATCHES = range(3)
+
+# Libraries whose next major version may train other weights from the same seed.
+_VERSIONS = ("torch", "qiskit", "numpy", "scikit-learn")
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
         held_back_: (n,) which of the samples given to `fit` it held back to choose the weights;
             none of them where a validation set was given; None after `restore`.
         best_epoch_: The epoch, from 1, whose weights were kept; None after `restore`.
-        stopped_: ``"completed"``, ``"early"`` or ``"interrupted"``; None after `restore`.
+        stopped_: ``"completed"``, ``"early"`` (patience ran out), ``"interrupted"`` (Ctrl-C) or
+            ``"diverged"``; None after `restore`.
         training_seconds_: Seconds spent in the epochs; None after `restore`.
     """
 
@@ -156,7 +161,9 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
         Raises:
             HeadError: Options, embeddings or labels cannot be used.
             TrainingError: Training diverged. The head then holds the best weights before it.
-            CheckpointError: The checkpoint cannot be used.
+            TrainingInterrupted: Ctrl-C after at least one epoch. The head then holds the best
+                weights so far; catch it, or KeyboardInterrupt, to go on with them.
+            CheckpointError: The checkpoint cannot be used, or is of another head or training.
         """
         self.validate_options()
         options = self.training if self.training is not None else TrainingOptions()
@@ -188,13 +195,26 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
                 num_classes=len(self.classes_),
                 progress=progress,
                 checkpoint=None if checkpoint is None else Path(checkpoint),
+                identity=self.identity(module),
             )
-        except TrainingError as error:
+        except (TrainingError, TrainingInterrupted) as error:
             if error.result is not None:
                 self._adopt(module, error.result)
             raise
         self._adopt(module, result)
         return self
+
+    def identity(self, module: nn.Module) -> dict[str, Any]:
+        """Return what `module` computes beyond its weights, JSON-able, for a checkpoint.
+
+        All options of the head but ``training``, and the versions on which the result may depend.
+        """
+        options = {n: v for n, v in self.config()["options"].items() if n != "training"}
+        versions = {name: version(name).split(".")[0] for name in _VERSIONS}
+        return {
+            "head": {"kind": self.kind, **options},
+            "versions": {"qhead": version("qhead"), **versions},
+        }
 
     def _adopt(self, module: nn.Module, result: TrainingResult) -> None:
         self.module_ = module

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,6 +23,7 @@ from qhead import checks
 from qhead.circuits import (
     check_ansatz,
     data_parameters,
+    gate_list,
     num_ansatz_parameters,
     reuploading_circuit,
     weight_parameters,
@@ -239,6 +242,14 @@ class QuantumHead(TorchHead):
         """Return the module for embeddings of `num_features` numbers and `num_classes` classes."""
         self.state_shapes(num_features, num_classes)  # checks the size of the encoders
         return QuantumModule(self, num_features, num_classes, features)
+
+    def identity(self, module: nn.Module) -> dict[str, Any]:
+        """Return what `module` computes beyond its weights: also the gates of its circuits."""
+        assert isinstance(module, QuantumModule)
+        encoders = [encoder.circuit for encoder in module.encoders]
+        gates = [gate_list(circuit) for circuit in (module.circuit, *encoders)]
+        digest = hashlib.sha256(json.dumps(gates).encode()).hexdigest()
+        return {**super().identity(module), "circuits_sha256": digest}
 
     @property
     def circuit(self) -> QuantumCircuit:

@@ -10,7 +10,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from qhead.checkpoints import read_checkpoint, write_checkpoint
-from qhead.errors import CheckpointError, HeadError, TrainingError
+from qhead.errors import CheckpointError, HeadError, TrainingError, TrainingInterrupted
 from qhead.training import (
     EVALUATION_CHUNK,
     TrainingOptions,
@@ -291,6 +291,7 @@ def test_a_nan_ends_the_training_with_the_best_weights():
         run(module, data(), data(seed=1), TrainingOptions(), progress=spoil)
     result = info.value.result
     assert len(result.history) == 3
+    assert result.stopped == "diverged"
     assert equal(weights(module), seen[result.best_epoch - 1])
 
 
@@ -317,7 +318,9 @@ def test_an_interrupt_keeps_the_best_so_far():
             raise KeyboardInterrupt
 
     options = TrainingOptions(learning_rate=0.1, max_epochs=20)
-    result = run(module, training, validation, options, progress=interrupt)
+    with pytest.raises(TrainingInterrupted) as info:
+        run(module, training, validation, options, progress=interrupt)
+    result = info.value.result
     assert result.stopped == "interrupted"
     assert len(result.history) == 9 > result.best_epoch
     assert equal(weights(module), seen[result.best_epoch - 1])
@@ -342,7 +345,9 @@ def test_an_interrupt_within_an_epoch_undoes_the_epoch():
         run(module, data(), None, options)
     assert equal(weights(module.inner), start)
     module, one = Interrupted(6), linear()
-    assert len(run(module, data(), None, options).history) == 1
+    with pytest.raises(TrainingInterrupted) as info:
+        run(module, data(), None, options)
+    assert len(info.value.result.history) == 1
     run(one, data(), None, replace(options, max_epochs=1))
     assert equal(weights(module.inner), weights(one))
 
@@ -422,6 +427,21 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
             train(module, *pair, held, other, seed=seed, num_classes=2, checkpoint=path)
         assert equal(weights(module), before)
     assert path.read_bytes() == content
+
+
+def test_a_refused_checkpoint_says_what_differs(tmp_path):
+    path, options = tmp_path / "c.safetensors", TrainingOptions(max_epochs=2)
+    built = {"head": {"topology": "ring", "scale": 1.5}}
+    run(linear(), data(), None, options, checkpoint=path, identity=built)
+    run(linear(), data(), None, options, checkpoint=path, identity=built)  # the same: goes on
+    other = {"head": {"topology": "chain", "scale": 1.5}}
+    changed = replace(options, batch_size=8)
+    with pytest.raises(CheckpointError, match=r"head\.topology \(ring there, chain now\)\. T"):
+        run(linear(), data(), None, options, checkpoint=path, identity=other)
+    with pytest.raises(CheckpointError, match=r"training\.batch_size \(32 there, 8 now\)\. T"):
+        run(linear(), data(), None, changed, checkpoint=path, identity=built)
+    with pytest.raises(CheckpointError, match=r"differs: data_sha256\. T"):
+        run(linear(), data(seed=5), None, options, checkpoint=path, identity=built)
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path):
