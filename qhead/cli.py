@@ -27,6 +27,7 @@ from qhead.commands.arguments import (
 )
 from qhead.commands.guard import exit_codes
 from qhead.commands.short_form import ShortForm
+from qhead.commands.terminal import accept_any_character
 
 app = typer.Typer(
     name="qhead",
@@ -291,7 +292,9 @@ def predict(
         ),
     ] = "-",
     target: Target = "exact",
-    format: Annotated[str, typer.Option("--format", help="csv or jsonl.")] = "csv",
+    format: Annotated[
+        str, typer.Option("--format", help="csv, or jsonl: an object a row.")
+    ] = "csv",
     out: Annotated[
         Path | None, typer.Option("--out", help="File to write; default: standard output.")
     ] = None,
@@ -305,7 +308,7 @@ def predict(
     tiles: TilesOnDevice = None,
     recalibrate: Recalibrate = None,
     seed: Seed = 0,
-    json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
+    json: Json = False,
     no_cache: NoCache = False,
 ) -> None:
     """Label sentences: label, probability, standard error, decided or not."""
@@ -315,7 +318,8 @@ def predict(
         model,
         file,
         target=target,
-        format="jsonl" if json else format,
+        format=format,
+        json=json,
         out=out,
         force=force,
         raw=raw,
@@ -352,6 +356,7 @@ def _given(**options: object) -> dict[str, object]:
 
 def main() -> None:
     """Run the command line."""
+    accept_any_character()
     app()
 
 

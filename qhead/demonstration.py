@@ -24,7 +24,7 @@ from qhead.heads import (
     num_trainable_parameters,
 )
 from qhead.prediction import predict_head
-from qhead.progress import counting_bar, training_bar
+from qhead.progress import counting_bar, training_bar, waiting
 from qhead.report import figures
 from qhead.report.model_page import (
     circuit_caption,
@@ -128,7 +128,8 @@ def demonstrate(
         say(f"training {name}")
         options = {"validation": validation} if isinstance(head, TorchHead) else {}
         began = time.perf_counter()
-        heads[name] = head.fit(embeddings[split.train], data.labels[split.train], **options)
+        with waiting(f"training {name}"):
+            heads[name] = head.fit(embeddings[split.train], data.labels[split.train], **options)
         trained = time.perf_counter() - began
         rows.append(dataclasses.replace(scored.on("exact", name, head), training_seconds=trained))
     model.data_["seed"] = seed
@@ -157,7 +158,8 @@ class _Scored:
         """Return the scores of one head on one target."""
         self.say(f"evaluating {name} on {target}")
         start = time.perf_counter()
-        prediction = predict_head(head, self.embeddings, resolve_target(target, seed=self.seed))
+        with waiting(f"{name} on {target}"):
+            prediction = predict_head(head, self.embeddings, resolve_target(target, seed=self.seed))
         seconds = time.perf_counter() - start
         evaluation = evaluate_prediction(prediction, self.labels, head.classes_)
         return Row(

@@ -1,15 +1,39 @@
-"""Progress bars: on a terminal, and never in a pipe or a file."""
+"""Progress: a bar on a terminal, lines through `logging` everywhere else.
+
+Without a terminal (a pipe, a file, a job of a cluster) a background thread logs where the work
+stands, first after `FIRST_LINE` seconds and then every `NEXT_LINE`, whether or not the work
+reports: no wait of more than a few seconds is silent. The command line shows these lines on
+standard error.
+"""
 
 from __future__ import annotations
 
+import logging
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
-from qhead.training import EpochRecord
+if TYPE_CHECKING:
+    from qhead.training import EpochRecord
+
+#: Seconds before the first line, and between lines.
+FIRST_LINE, NEXT_LINE = 5.0, 15.0
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -22,16 +46,9 @@ def training_bar(
         description: Words before the bar.
         console: Where to draw, if it is a terminal; None: standard error.
     """
-    with _progress(console, TextColumn("{task.fields[figures]}")) as progress:
-        if progress is None:
-            yield lambda record, total: None
-            return
-        task = progress.add_task(description, total=None, figures="")
-
-        def advance(record: EpochRecord, total: int) -> None:
-            progress.update(task, completed=record.epoch, total=total, figures=_figures(record))
-
-        yield advance
+    columns = (MofNCompleteColumn(), TextColumn("{task.fields[figures]}"), TimeRemainingColumn())
+    with _shown(description, console, columns, unit="epochs") as update:
+        yield lambda record, total: update(record.epoch, total, _figures(record))
 
 
 @contextmanager
@@ -44,26 +61,111 @@ def counting_bar(
         description: Words before the bar.
         console: Where to draw, if it is a terminal; None: standard error.
     """
-    with _progress(console) as progress:
-        if progress is None:
-            yield lambda done, total: None
-            return
-        task = progress.add_task(description, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    columns = (MofNCompleteColumn(), TimeRemainingColumn())
+    with _shown(description, console, columns) as update:
+        yield lambda done, total: update(done, total, "")
 
 
 @contextmanager
-def _progress(console: Console | None, *columns: TextColumn) -> Iterator[Progress | None]:
-    """Yield a bar, or None where nobody would see it."""
+def waiting(description: str, console: Console | None = None) -> Iterator[None]:
+    """Show that something goes on which cannot say how far it is.
+
+    Args:
+        description: What goes on.
+        console: Where to draw, if it is a terminal; None: standard error.
+    """
+    with _shown(description, console, (TimeElapsedColumn(),)):
+        yield
+
+
+_Update = Callable[[int, int, str], None]
+
+
+@contextmanager
+def _shown(
+    description: str, console: Console | None, columns: tuple[ProgressColumn, ...], unit: str = ""
+) -> Iterator[_Update]:
     # rich takes a pipe for a terminal where the environment forces colour, hence `isatty`.
     if not (sys.stderr.isatty() if console is None else console.is_terminal):
-        yield None
+        lines = _Lines(description, unit)
+        with progress_lines(lines):
+            yield lines.update
         return
-    bar = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
-    with Progress(
-        *bar, *columns, TimeRemainingColumn(), console=console or Console(stderr=True)
-    ) as progress:
-        yield progress
+    bar = (TextColumn("{task.description}"), BarColumn(bar_width=24), *columns)
+    with Progress(*bar, console=console or Console(stderr=True)) as progress:
+        task = progress.add_task(description, total=None, figures="")
+
+        def update(done: int, total: int, figures: str) -> None:
+            progress.update(task, completed=done, total=total, figures=figures)
+
+        yield update
+
+
+class _Lines:
+    """Says in one line where some work stands."""
+
+    def __init__(self, description: str, unit: str = "") -> None:
+        self._description, self._unit = description, unit
+        self._start = time.monotonic()
+        self._state: tuple[int, int, str] | None = None  # done, total, figures
+
+    def update(self, done: int, total: int, figures: str) -> None:
+        """Keep the newest state; the thread that logs reads it."""
+        self._state = (done, total, figures)
+
+    def __call__(self, *, ended: bool = False) -> str:
+        """Return the line of this moment."""
+        seconds = time.monotonic() - self._start
+        words = [self._description + ":"]
+        if self._state is not None:
+            done, total, figures = self._state
+            words.append(f"{done:,} of {total:,}" + (f" {self._unit}" if self._unit else ""))
+            if done and not ended:
+                words[-1] += f", {done / seconds:.3g} a second, "
+                words[-1] += f"about {duration(seconds / done * (total - done))} left"
+            if figures:
+                words[-1] += f", {figures}"
+            words[-1] += ","
+        words.append(duration(seconds) + (" in all" if ended else " so far"))
+        return " ".join(words)
+
+
+@contextmanager
+def progress_lines(line: Callable[..., str]) -> Iterator[None]:
+    """Log what `line` returns every so often while the block runs, and once more at its end.
+
+    Args:
+        line: Called without arguments, and with ``ended=True`` after the block, from a thread.
+    """
+    over = threading.Event()
+    said = threading.Event()
+
+    def run() -> None:
+        pause = FIRST_LINE
+        while not over.wait(pause):
+            _log.info("%s", line())
+            said.set()
+            pause = NEXT_LINE
+
+    thread = threading.Thread(target=run, name="qhead-progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    if said.is_set():
+        _log.info("%s", line(ended=True))
+
+
+def duration(seconds: float) -> str:
+    """Return ``42 s``, ``7:45`` minutes or ``1:02:03`` hours."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02} min"
 
 
 def _figures(record: EpochRecord) -> str:

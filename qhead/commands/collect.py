@@ -107,9 +107,8 @@ def wait_for(
     with naming_the_run(), run_bar(run_id, len(made.jobs)) as bar:
 
         def show(status: RunStatus) -> None:
-            if bar.seen:
-                remote = not status.run.local and not status.finished
-                bar.update(status, count_running(ledger, run_id, device) if remote else 0)
+            remote = bar.drawn and not status.run.local and not status.finished
+            bar.update(status, count_running(ledger, run_id, device) if remote else 0)
 
         return runner.collect(
             run_id,

@@ -4,27 +4,46 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from hardware.errors import did_you_mean
+from qhead.commands.terminal import is_unicode
 from qhead.data import LabelledTexts, load_splits
 from qhead.data.texts import shown
 from qhead.errors import DataError, HeadError
+from qhead.files import atomic_file
 
 if TYPE_CHECKING:
     from qhead.classifier import TextClassifier
     from qhead.evaluation import Evaluation
 
 
-def print_json(value: Mapping[str, Any]) -> None:
-    """Print one JSON object to standard output."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def print_json(value: Mapping[str, Any], file: IO[str] | None = None) -> None:
+    """Print one JSON object to a file; None: standard output."""
+    file = file or sys.stdout
+    plain = not is_unicode(file)  # JSON can spell every character in ASCII
+    file.write(json.dumps(value, indent=2, ensure_ascii=plain, allow_nan=False) + "\n")
+
+
+@contextmanager
+def output(path: Path | None) -> Iterator[IO[str]]:
+    """Yield the file to write results to, whole or not there at all; None: standard output.
+
+    Raises:
+        InputError: The disk refuses.
+    """
+    if path is None:
+        yield sys.stdout
+        return
+    with atomic_file(path) as file:
+        yield file
 
 
 def open_model(folder: Path, *, cache: bool) -> TextClassifier:

@@ -268,7 +268,9 @@ def collect(
         Path | None, typer.Option("--out", help="File to write; default: standard output.")
     ] = None,
     force: Force = False,
-    format: Annotated[str, typer.Option("--format", help="csv or jsonl.")] = "csv",
+    format: Annotated[
+        str, typer.Option("--format", help="csv, or jsonl: an object a row.")
+    ] = "csv",
     raw: Annotated[
         bool,
         typer.Option("--raw", help="CSV: leave cells alone that a spreadsheet would execute."),

@@ -21,7 +21,7 @@ from qhead.commands.specs import is_device
 from qhead.data import LabelledTexts
 from qhead.evaluation import Evaluation, evaluate_prediction
 from qhead.prediction import predict_head
-from qhead.progress import counting_bar
+from qhead.progress import counting_bar, waiting
 from qhead.targets import resolve_target
 
 
@@ -49,7 +49,8 @@ def run(
         with counting_bar("embedding") as bar:
             embeddings = model.embed(data.texts, progress=lambda done, total: bar(done, total))
         start = time.perf_counter()
-        prediction = predict_head(model.head_, embeddings, where)
+        with waiting(f"predicting {len(data):,} sentences on {target}"):
+            prediction = predict_head(model.head_, embeddings, where)
         result = dataclasses.replace(
             evaluate_prediction(prediction, data.labels, model.classes_),
             seconds=time.perf_counter() - start,

@@ -12,6 +12,7 @@ from typing import ParamSpec
 import typer
 
 from hardware.errors import HardwareError
+from qhead.commands.terminal import log_on_stderr
 from qhead.errors import QheadError
 
 FAILED = 1
@@ -25,7 +26,7 @@ def exit_codes(verb: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(verb)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), log_on_stderr():
             warnings.showwarning = functools.partial(_show_warning, verb)
             try:
                 verb(*args, **kwargs)

@@ -23,7 +23,7 @@ from qhead.commands.specs import DeviceSpec
 from qhead.data import load_splits, load_unlabelled
 from qhead.data.texts import shown
 from qhead.errors import DataError
-from qhead.progress import counting_bar
+from qhead.progress import counting_bar, waiting
 from qhead.simulator import ExactTarget
 
 
@@ -107,14 +107,16 @@ def make_plan(
         model = open_model(request.folder, cache=request.cache)
     note = ModelNote.of(request.folder)
     workload, recalibration = _workload(model, request)
-    device = open_device(request.spec, workload)
+    with waiting(f"looking up {request.spec.name}"):
+        device = open_device(request.spec, workload)
     name = request.spec.name if request.spec.local else device.name
-    made = plan(
-        workload,
-        device.backend,
-        request.options,
-        target=request.spec.canonical(name, request.options.shots),
-    )
+    with waiting(f"planning {workload.num_samples:,} rows on {name}"):
+        made = plan(
+            workload,
+            device.backend,
+            request.options,
+            target=request.spec.canonical(name, request.options.shots),
+        )
     about = About(note, request.sentences.note, recalibration)
     return replace(made, about=about.as_dict()), device, model
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,14 @@ from typing import Any
 from hardware.errors import RunError
 from hardware.targets import ExecutionTarget
 from qhead.classifier import TextClassifier
-from qhead.commands.common import open_model
+from qhead.commands.common import open_model, output, print_json
 from qhead.commands.rows import check_format, write_rows
 from qhead.commands.short_form import ShortForm
 from qhead.commands.specs import is_device
 from qhead.data import load_unlabelled
-from qhead.files import atomic_file, check_new
+from qhead.files import check_new
 from qhead.prediction import Prediction, predict_head
-from qhead.progress import counting_bar
+from qhead.progress import counting_bar, waiting
 from qhead.targets import resolve_target
 
 FIELDS = ("text", "label", "probability", "std_error", "decided")
@@ -32,6 +31,7 @@ def run(
     *,
     target: str,
     format: str,
+    json: bool,
     out: Path | None,
     force: bool,
     raw: bool,
@@ -48,6 +48,7 @@ def run(
     texts = load_unlabelled(source, text_column=text_column)
     model = open_model(folder, cache=cache)
     outcome = None
+    notes: list[str] = []
     if is_device(target):
         # The platform's client takes a second to import.
         from qhead.commands.blocking import all_rows, run_now
@@ -57,29 +58,44 @@ def run(
             target=target, columns=(text_column, None), seed=seed, model=model,
         )  # fmt: skip
         rows = all_rows(outcome, texts)
+        notes += outcome.rows.prediction.notes
     else:
-        rows = _rows(model, texts, where)
-    if out is None:
-        write_rows(sys.stdout, rows, fields=FIELDS, format=format, raw=raw)
-    else:
-        with atomic_file(out) as file:
+        rows = _rows(model, texts, where, notes)
+    with output(out) as file:
+        if not json:
             write_rows(file, rows, fields=FIELDS, format=format, raw=raw)
+        else:
+            about = {"model": str(folder), "data": source, "target": target, "seed": seed}
+            run_in_numbers = {} if outcome is None else outcome.told()
+            print_json(about | {"predictions": list(rows), "notes": notes} | run_in_numbers, file)
     if outcome is not None and outcome.rows.missing:
         raise RunError(f"Expected results of all rows, but {outcome.explain_missing()}")
 
 
 def _rows(
-    model: TextClassifier, texts: tuple[str, ...], target: ExecutionTarget | None
+    model: TextClassifier,
+    texts: tuple[str, ...],
+    target: ExecutionTarget | None,
+    notes: list[str],
 ) -> Iterator[dict[str, Any]]:
-    # A target other than exact gets all rows at once: it decides how to batch them, and a seeded
-    # one would draw the same shots again for each chunk.
-    size = CHUNK if target is None else len(texts)
+    """Yield a record a sentence; what the target says of itself is added to `notes`."""
+    if target is not None:
+        # All rows at once: the target decides how to batch them, and a seeded one would draw the
+        # same shots again for each chunk.
+        with counting_bar("embedding") as progress:
+            embeddings = model.embed(texts, progress=lambda done, total: progress(done, total))
+        with waiting(f"predicting {len(texts):,} sentences"):
+            prediction = predict_head(model.head_, embeddings, target)
+        notes += prediction.notes
+        yield from _records(texts, prediction)
+        return
     with counting_bar("predicting") as progress:
-        for start in range(0, len(texts), size):
-            part = texts[start : start + size]
-            prediction = predict_head(model.head_, model.embed(part), target)
-            progress(start + len(part), len(texts))
-            yield from _records(part, prediction)
+        for start in range(0, len(texts), CHUNK):
+            part = texts[start : start + CHUNK]
+            embeddings = model.embed(
+                part, progress=lambda done, _, start=start: progress(start + done, len(texts))
+            )
+            yield from _records(part, predict_head(model.head_, embeddings))
 
 
 def _records(texts: tuple[str, ...], prediction: Prediction) -> Iterator[dict[str, Any]]:

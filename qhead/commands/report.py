@@ -9,6 +9,7 @@ import matplotlib
 from qhead.classifier import TextClassifier
 from qhead.commands.common import console, print_json
 from qhead.files import check_new
+from qhead.progress import waiting
 from qhead.report.model_page import model_page
 from qhead.report.page import write
 
@@ -18,7 +19,8 @@ def run(folder: Path, out: Path | None, *, force: bool, json: bool) -> None:
     matplotlib.use("agg")  # no window, wherever this runs
     page = out or folder.absolute().with_name(f"{folder.absolute().name}.html")
     check_new(page, force=force)
-    write(model_page(TextClassifier.load(folder), folder.absolute().name), page)
+    with waiting("drawing the report"):
+        write(model_page(TextClassifier.load(folder), folder.absolute().name), page)
     if json:
         print_json({"report": str(page)})
     else:

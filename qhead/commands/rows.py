@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from hardware.errors import did_you_mean
 from qhead.commands.guard import complain
+from qhead.commands.terminal import encoding_of, holds, is_unicode
 from qhead.errors import InputError
 
 FORMATS = ("csv", "jsonl")
@@ -44,15 +45,18 @@ def write_rows(
         format: csv or jsonl.
         raw: CSV: leave cells alone that a spreadsheet would execute.
     """
+    plain = not is_unicode(file)
     if format == "jsonl":
         for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+            file.write(json.dumps(row, ensure_ascii=plain, allow_nan=False) + "\n")
         return
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(fields)
-    escaped = 0
+    escaped = spelled = 0
     for row in rows:
         cells = [row[field] for field in fields]
+        if plain:
+            spelled += sum(isinstance(cell, str) and not holds(cell, file) for cell in cells)
         if not raw:
             escaped += sum(_is_formula(cell) for cell in cells)
             cells = ["'" + cell if _is_formula(cell) else cell for cell in cells]
@@ -62,6 +66,12 @@ def write_rows(
             "Note",
             f"{escaped} cell(s) began as a spreadsheet's formula does and have an apostrophe in "
             "front. --raw or --format jsonl leaves them as they are.",
+        )
+    if spelled:
+        complain(
+            "Note",
+            f"{spelled} cell(s) hold characters outside {encoding_of(file)}, which are spelled in "
+            "ASCII. --out FILE and --format jsonl keep them; so does PYTHONIOENCODING=utf-8.",
         )
 
 

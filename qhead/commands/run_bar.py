@@ -1,8 +1,9 @@
-"""The progress of a run: queued, running, done, seconds used; on a terminal only."""
+"""The progress of a run: queued, running, done, seconds used; lines of `logging` off a terminal."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -14,13 +15,14 @@ from hardware.devices import Device, JobRequest, LocalDevice
 from hardware.errors import HardwareError, RunError
 from hardware.ledger import Ledger
 from hardware.progress import RunStatus
+from qhead.progress import duration, progress_lines
 
 
 class RunBar:
     """Shows where a run stands.
 
     Args:
-        progress: Where it is drawn; None where nobody would see it.
+        progress: Where it is drawn; None where it is only logged.
         run_id: The run.
         num_jobs: Its jobs.
     """
@@ -31,12 +33,13 @@ class RunBar:
         self._status: RunStatus | None = None
         self._fetched = 0
         self._num_jobs = num_jobs
+        self._run_id, self._start = run_id, time.monotonic()
         if progress is not None:
             self._task = progress.add_task(f"run {run_id}", total=num_jobs, figures="")
 
     @property
-    def seen(self) -> bool:
-        """Whether anybody sees it."""
+    def drawn(self) -> bool:
+        """Whether there is a bar, which is worth asking the platform what runs at this moment."""
         return self._progress is not None
 
     def update(self, status: RunStatus, running: int = 0) -> None:
@@ -54,20 +57,33 @@ class RunBar:
         self._fetched += 1
         self.running(0)
 
+    def line(self, *, ended: bool = False) -> str:
+        """Return where the run stands, for the log."""
+        figures, _ = self._figures()
+        time_taken = duration(time.monotonic() - self._start)
+        return f"run {self._run_id}: {figures}, {time_taken} {'in all' if ended else 'so far'}"
+
     def _draw(self) -> None:
-        if self._progress is None:
-            return
+        if self._progress is not None:
+            figures, ended = self._figures()
+            self._progress.update(self._task, completed=ended, figures=figures)
+
+    def _figures(self) -> tuple[str, int]:
+        """Return the figures in words and the number of jobs that have ended."""
         jobs: Mapping[str, int] = {} if self._status is None else self._status.jobs
         done = jobs.get("done", 0) + self._fetched
         ended = done + jobs.get("failed", 0) + jobs.get("cancelled", 0)
-        queued = max(0, self._num_jobs - ended - self._running)
-        figures = f"{queued} queued, {self._running} running, {done} done"
+        waiting = max(0, self._num_jobs - ended - self._running)
+        if self.drawn:
+            figures = f"{waiting} queued, {self._running} running, {done} done"
+        else:  # nobody asked which of them run
+            figures = f"{waiting + self._running} under way, {done} done"
         for state in ("failed", "cancelled"):
             if number := jobs.get(state):
                 figures += f", {number} {state}"
         if self._status is not None and not self._status.run.local:
             figures += f", {self._status.spending.charged:.1f} s used"
-        self._progress.update(self._task, completed=ended, figures=figures)
+        return figures, ended
 
 
 @contextmanager
@@ -81,7 +97,9 @@ def run_bar(run_id: str, num_jobs: int, console: Console | None = None) -> Itera
     """
     # rich takes a pipe for a terminal where the environment forces colour, hence `isatty`.
     if not (sys.stderr.isatty() if console is None else console.is_terminal):
-        yield RunBar(None, run_id, num_jobs)
+        bar = RunBar(None, run_id, num_jobs)
+        with progress_lines(bar.line):
+            yield bar
         return
     with Progress(
         TextColumn("{task.description}"),

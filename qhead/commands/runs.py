@@ -16,6 +16,7 @@ from qhead.commands.common import console, print_json
 from qhead.commands.devices import device_of, existing_ledger, naming_the_run
 from qhead.commands.guard import complain
 from qhead.commands.specs import check_seconds
+from qhead.progress import waiting
 
 _STATES = ("planned", "submitting", "submitted", "done", "failed", "cancelled")
 
@@ -72,14 +73,15 @@ def run_resume(run_id: str, *, budget: float | None, resubmit_cancelled: bool, j
     with existing_ledger(run_id) as ledger, naming_the_run():
         run = ledger.run(run_id)
         ledger.check_resumable(run.id, resubmit_cancelled)
-        status = runner.resume(
-            run.id,
-            ledger=ledger,
-            device=device_of(run),
-            budget_seconds=budget,
-            resubmit_cancelled=resubmit_cancelled,
-            policy=devices.POLICY,
-        )
+        with waiting(f"resuming run {run.id}"):
+            status = runner.resume(
+                run.id,
+                ledger=ledger,
+                device=device_of(run),
+                budget_seconds=budget,
+                resubmit_cancelled=resubmit_cancelled,
+                policy=devices.POLICY,
+            )
     _tell(status, json=json)
 
 
@@ -87,7 +89,10 @@ def run_cancel(run_id: str, *, json: bool) -> None:
     """Send nothing more of a run and cancel its jobs that have not ended."""
     with existing_ledger(run_id) as ledger, naming_the_run():
         run = ledger.run(run_id)
-        status = runner.cancel(run.id, ledger=ledger, device=device_of(run), policy=devices.POLICY)
+        with waiting(f"cancelling run {run.id}"):
+            status = runner.cancel(
+                run.id, ledger=ledger, device=device_of(run), policy=devices.POLICY
+            )
     _tell(status, json=json)
 
 

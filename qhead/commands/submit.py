@@ -29,6 +29,7 @@ from qhead.commands.planned import make_plan, read_sentences
 from qhead.commands.runs import status_dict
 from qhead.commands.specs import DeviceSpec, check_budget, parse_device
 from qhead.errors import DataError, InputError
+from qhead.progress import waiting
 
 
 def run(
@@ -87,7 +88,7 @@ def send(made: JobPlan, device: Device, budget: float | None, *, quiet: bool = F
     if not quiet:
         complain("Cost", cost_line(made, remaining_seconds(device), local=device.local))
     check_enough(made, device, budget)
-    with Ledger() as ledger, naming_the_run():
+    with Ledger() as ledger, naming_the_run(), waiting(f"submitting to {device.name}"):
         return runner.submit(
             made,
             ledger=ledger,

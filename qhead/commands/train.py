@@ -29,7 +29,7 @@ from qhead.evaluation import Evaluation, evaluate_prediction
 from qhead.heads import make_head
 from qhead.model_folder import check_destination
 from qhead.prediction import predict_head
-from qhead.progress import counting_bar, training_bar
+from qhead.progress import counting_bar, training_bar, waiting
 from qhead.training import TrainingOptions
 
 
@@ -102,13 +102,14 @@ def run(request: TrainRequest, *, json: bool) -> None:
             progress=progress,
             checkpoint=request.checkpoint,
         )
-    evaluations = {
-        name: evaluate_prediction(
-            predict_head(model.head_, embeddings[name]), part.labels, model.classes_
-        )
-        for name, part in parts.by_name().items()
-        if name != "train"
-    }
+    with waiting("scoring"):
+        evaluations = {
+            name: evaluate_prediction(
+                predict_head(model.head_, embeddings[name]), part.labels, model.classes_
+            )
+            for name, part in parts.by_name().items()
+            if name != "train"
+        }
     model.data_["seed"] = request.seed
     model.metrics_ = {name: result.as_dict() for name, result in evaluations.items()}
     model.save(request.out, overwrite=request.force)

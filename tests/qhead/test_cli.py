@@ -212,9 +212,17 @@ def test_predict_jsonl(model, target):
     assert all(0.5 < row["probability"] <= 1 for row in rows)
     assert all((row["std_error"] > 0) == (target != "exact") for row in rows)
     assert list(rows[0]) == ["text", "label", "probability", "std_error", "decided"]
-    assert run("predict", model, "--json", "--target", target, input=sentences).stdout == (
-        result.stdout
-    )
+    told = json.loads(run("predict", model, "--json", "--target", target, input=sentences).stdout)
+    assert told["predictions"] == rows
+    assert (told["model"], told["data"]) == (str(model), "-")
+    assert (told["target"], told["seed"], bool(told["notes"])) == (target, 0, target != "exact")
+
+
+def test_json_goes_to_a_file_too(model, tmp_path):
+    out = tmp_path / "labels.json"
+    result = run("predict", model, "--json", "--out", out, input="the film was good\n")
+    assert result.stdout == ""
+    assert [row["label"] for row in json.loads(out.read_text())["predictions"]] == ["plus"]
 
 
 def test_predict_csv_in_chunks(model, data, toy_texts, tmp_path, monkeypatch):
@@ -241,7 +249,7 @@ def test_cells_that_a_spreadsheet_would_run(model):
     raw = run("predict", model, "--raw", input=text + "\n")
     assert next(csv.DictReader(io.StringIO(raw.stdout)))["text"] == text
     assert raw.stderr == ""
-    jsonl = run("predict", model, "--json", input=text + "\n")
+    jsonl = run("predict", model, "--format", "jsonl", input=text + "\n")
     assert json.loads(jsonl.stdout)["text"] == text
 
 

@@ -81,7 +81,7 @@ def test_the_report_and_the_model_are_there(demo):
     runner = CliRunner()
     sentences = "What a wonderful evening, we loved it.\nAwful service, rude and slow.\n"
     result = runner.invoke(app, ["predict", str(out / "model"), "--json"], input=sentences)
-    labels = [json.loads(line)["label"] for line in result.stdout.splitlines()]
+    labels = [row["label"] for row in json.loads(result.stdout)["predictions"]]
     assert labels == ["positive", "negative"]
     assert runner.invoke(app, ["report", str(out / "model")]).exit_code == 0
 

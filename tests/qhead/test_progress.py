@@ -1,10 +1,14 @@
 import io
+import re
 import subprocess
 import sys
+import threading
+import time
 
+import pytest
 from rich.console import Console
 
-from qhead.progress import counting_bar, training_bar
+from qhead.progress import counting_bar, duration, training_bar, waiting
 from qhead.training import EpochRecord
 
 
@@ -39,6 +43,79 @@ def test_counting_bar():
     with counting_bar("embedding", console) as progress:
         progress(32, 100)
     assert "32/100" in console.file.getvalue()
+
+
+def lines_of(caplog):
+    return [each.getMessage() for each in caplog.records if each.name == "qhead.progress"]
+
+
+@pytest.fixture
+def impatient(monkeypatch, caplog):
+    """Log at once, and let a test wait for the next line."""
+    monkeypatch.setattr("qhead.progress.FIRST_LINE", 0.01)
+    monkeypatch.setattr("qhead.progress.NEXT_LINE", 0.01)
+    caplog.set_level("INFO", "qhead.progress")
+
+    def wait(words, patience=60.0):
+        end = time.monotonic() + patience
+        while time.monotonic() < end:
+            if any(words in line for line in lines_of(caplog)):
+                return
+            time.sleep(0.005)
+        raise AssertionError((words, lines_of(caplog)))
+
+    return wait
+
+
+def test_without_a_terminal_lines_say_rows_rate_and_time_left(impatient, caplog):
+    with counting_bar("embedding", Console(file=io.StringIO())) as count:
+        impatient("embedding: 0 s so far")
+        count(10_300, 41_200)
+        impatient("10,300 of 41,200")
+    line = next(line for line in lines_of(caplog) if "10,300" in line)
+    assert re.search(
+        r"^embedding: 10,300 of 41,200, \S+ a second, about .* left, \d+ s so far$", line
+    )
+    assert lines_of(caplog)[-1].startswith("embedding: 10,300 of 41,200")
+    assert lines_of(caplog)[-1].endswith("s in all")
+
+
+def test_waits_that_cannot_say_how_far_they_are_are_shown_too(impatient):
+    with waiting("planning 9 rows", Console(file=io.StringIO())):
+        impatient("planning 9 rows: 0 s so far")
+
+
+def test_training_is_logged_with_its_figures(impatient):
+    with training_bar("quantum", Console(file=io.StringIO())) as progress:
+        progress(record(3), 25)
+        impatient("3 of 25 epochs")
+        impatient("loss 0.512")
+
+
+def test_what_is_quick_logs_nothing(caplog):
+    caplog.set_level("INFO", "qhead.progress")
+    with counting_bar("embedding", Console(file=io.StringIO())) as count:
+        count(1, 2)
+    assert lines_of(caplog) == []
+
+
+def test_an_error_ends_the_lines(impatient, caplog):
+    def interrupted():
+        with waiting("x", Console(file=io.StringIO())):
+            impatient("x: ")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not [t for t in threading.enumerate() if t.name == "qhead-progress"]
+    assert not any("in all" in line for line in lines_of(caplog))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.4, "0 s"), (59.4, "59 s"), (465, "7:45 min"), (3723, "1:02:03")]
+)
+def test_durations(seconds, words):
+    assert duration(seconds) == words
 
 
 def test_nothing_is_drawn_where_there_is_no_terminal():
