@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hardware.errors import did_you_mean
 from qhead.errors import HeadError
 
@@ -40,6 +43,29 @@ def at_most(name: str, value: int, high: int, what: str) -> None:
     """Check that `value` is at most `high`, which is `what`."""
     if value > high:
         raise HeadError(f"Expected {name} to be at most {high}, {what}, got {value}.")
+
+
+def sample_weights(values: Any, n: int) -> NDArray[np.float64] | None:
+    """Return weights of n samples, (n,) float64, or None for None.
+
+    Raises:
+        HeadError: They are not n finite numbers of at least 0, or all are 0.
+    """
+    if values is None:
+        return None
+    try:
+        weights = np.array(values, dtype=np.float64)  # a copy: the caller's stay as they are
+    except (TypeError, ValueError) as error:
+        raise HeadError(f"Expected sample_weight to be numbers, got {values!r:.60}.") from error
+    if weights.shape != (n,):
+        raise HeadError(
+            f"Expected sample_weight of shape ({n},), one number a sample, got {weights.shape}."
+        )
+    if not np.isfinite(weights).all() or weights.min() < 0:
+        raise HeadError("Expected sample_weight to be finite numbers of at least 0.")
+    if not weights.any():
+        raise HeadError("Sample weights must contain at least one non-zero number.")
+    return weights
 
 
 def choice(name: str, value: Any, known: Sequence[str | None]) -> None:

@@ -12,9 +12,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.utils.validation import check_is_fitted
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from hardware.targets import ExecutionTarget
+from qhead import checks
 from qhead.data import MAX_CHARACTERS, LabelledTexts
 from qhead.data.texts import check_text
 from qhead.embedding_cache import EmbeddingCache
@@ -75,6 +77,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
         self,
         texts: Sequence[str],
         labels: ArrayLike,
+        sample_weight: ArrayLike | None = None,
         *,
         validation: tuple[Sequence[str], ArrayLike] | None = None,
         progress: ProgressCallback | None = None,
@@ -86,6 +89,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
         Args:
             texts: n sentences.
             labels: n labels, integers or strings, of at least two classes.
+            sample_weight: (n,) weights of the sentences in training, at least 0; None: all equal.
             validation: Sentences and labels that choose the best weights; None lets the head
                 hold some of the n back (`TrainingOptions.validation_fraction`; `data_` says how
                 many). Scikit-learn's classifiers do not use it.
@@ -102,6 +106,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
         """
         data = LabelledTexts(tuple(_checked(texts)), np.asarray(labels), "texts")
         data.check_trainable()
+        weights = checks.sample_weights(sample_weight, len(data))
         encoder = self._make_encoder()
         pair = None
         if validation is not None:
@@ -113,6 +118,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
             encoder,
             data,
             _embed(encoder, data.texts, embedding_progress),
+            sample_weight=weights,
             validation=pair,
             progress=progress,
             checkpoint=checkpoint,
@@ -123,8 +129,9 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
         encoder: SentenceEncoder,
         data: LabelledTexts,
         embeddings: np.ndarray,
+        sample_weight: ArrayLike | None = None,
         *,
-        validation: tuple[np.ndarray, np.ndarray] | None = None,
+        validation: tuple[np.ndarray, ...] | None = None,
         progress: ProgressCallback | None = None,
         checkpoint: str | Path | None = None,
     ) -> Self:
@@ -134,7 +141,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
             encoder: The encoder that made them and will make those of new sentences.
             data: n sentences with labels.
             embeddings: Their embeddings, shape (n, d).
-            validation: Embeddings and labels of the held-out sentences.
+            sample_weight: As for `fit`.
+            validation: Embeddings and labels, and weights if any, of the held-out sentences.
             progress, checkpoint: As for `fit`.
         """
         data.check_trainable()
@@ -144,12 +152,13 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
                 head.fit(
                     embeddings,
                     data.labels,
+                    sample_weight,
                     validation=validation,
                     progress=progress,
                     checkpoint=checkpoint,
                 )
             except TrainingInterrupted:
-                self._adopt(encoder, head, data)
+                self._adopt(encoder, head, data, sample_weight)
                 raise
         elif checkpoint is not None:
             raise InputError(
@@ -157,14 +166,16 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
                 "only heads trained epoch by epoch go on from one."
             )
         else:
-            head.fit(embeddings, data.labels)
-        self._adopt(encoder, head, data)
+            head.fit(embeddings, data.labels, **_weight_options(head, sample_weight))
+        self._adopt(encoder, head, data, sample_weight)
         return self
 
-    def _adopt(self, encoder: SentenceEncoder, head: Any, data: LabelledTexts) -> None:
+    def _adopt(
+        self, encoder: SentenceEncoder, head: Any, data: LabelledTexts, weight: ArrayLike | None
+    ) -> None:
         self.encoder_, self.head_ = encoder, head
         self.classes_ = head.classes_
-        self.data_: dict[str, Any] = _told_of(data, getattr(head, "held_back_", None))
+        self.data_: dict[str, Any] = _told_of(data, getattr(head, "held_back_", None), weight)
         self.metrics_: dict[str, Any] = {}
         self.versions_ = current_versions()
 
@@ -203,14 +214,19 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
         texts: Sequence[str],
         labels: ArrayLike,
         target: ExecutionTarget | str | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> float:
-        """Return the accuracy; a label unseen in training is an error, not a miss."""
+        """Return the accuracy, weighted by sample where weights (n,) are given.
+
+        A label unseen in training is an error, not a miss.
+        """
         check_is_fitted(self, "head_")
         truth = np.asarray(labels)
         if truth.shape != (len(texts),):
             raise DataError(f"Expected {len(texts)} labels, one a sentence, got {truth.shape}.")
         check_labels(truth, self.classes_)
-        return float((self.predict(texts, target) == truth).mean())
+        weights = checks.sample_weights(sample_weight, len(truth))
+        return float(np.average(self.predict(texts, target) == truth, weights=weights))
 
     def evaluate(
         self,
@@ -331,6 +347,17 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
         model.versions_ = stored.versions
         return model
 
+    def set_params(self, **params: Any) -> Self:
+        """Set options by scikit-learn's names, as ``head__training__learning_rate``.
+
+        Options of a head that is None are those of the default head.
+        """
+        nested = any(name.startswith("head__") for name in params)
+        if nested and "head" not in params and self.head is None:
+            self.head = HEADS["quantum"]()
+        super().set_params(**params)
+        return self
+
     def _make_encoder(self) -> SentenceEncoder:
         if self.encoder is None:
             return SentenceEncoder()
@@ -362,10 +389,32 @@ def current_versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 
-def _told_of(data: LabelledTexts, held_back: np.ndarray | None) -> dict[str, Any]:
-    """Return what a model says of its training data, which held-back rows are none of."""
-    number = 0 if held_back is None else int(held_back.sum())
-    trained = data if held_back is None or not number else data.rows(np.flatnonzero(~held_back))
+def _weight_options(head: Any, sample_weight: ArrayLike | None) -> dict[str, Any]:
+    """Return the keyword arguments by which a classifier of scikit-learn takes weights."""
+    if sample_weight is None:
+        return {}
+    steps = head.steps if isinstance(head, Pipeline) else [("", head)]
+    if not has_fit_parameter(steps[-1][1], "sample_weight"):
+        raise HeadError(
+            f"{type(steps[-1][1]).__name__} takes no sample_weight. Leave it out, or choose "
+            "another head."
+        )
+    taking = [name for name, step in steps if has_fit_parameter(step, "sample_weight")]
+    return {f"{name}__sample_weight" if name else "sample_weight": sample_weight for name in taking}
+
+
+def _told_of(
+    data: LabelledTexts, held_back: np.ndarray | None, sample_weight: ArrayLike | None
+) -> dict[str, Any]:
+    """Return what a model says of the sentences that it was trained on."""
+    used = np.ones(len(data), dtype=bool)
+    number = 0
+    if sample_weight is not None:
+        used &= np.asarray(sample_weight) > 0
+    if held_back is not None:
+        used &= ~held_back
+        number = int(held_back.sum())
+    trained = data if used.all() else data.rows(np.flatnonzero(used))
     classes, counts = np.unique(trained.labels, return_counts=True)
     return {
         "source": data.source,

@@ -106,6 +106,14 @@ class SentenceEncoder:
         self._transformer: SentenceTransformer | None = None
         self._cut: set[str] = set()
 
+    def __sklearn_clone__(self) -> SentenceEncoder:
+        """Return itself: it is frozen, and a copy would load, or copy, its weights again."""
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process loads the weights from their folder, if it meets an unknown text.
+        return {**self.__dict__, "_transformer": None}
+
     @property
     def dimension(self) -> int:
         """Length of a vector."""

@@ -13,7 +13,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -147,6 +147,8 @@ def train(
     progress: ProgressCallback | None = None,
     checkpoint: Path | None = None,
     identity: Mapping[str, Any] | None = None,
+    sample_weight: Tensor | None = None,
+    validation_weight: Tensor | None = None,
 ) -> TrainingResult:
     """Train a module by cross-entropy; it ends holding the best weights, copied by value.
 
@@ -165,6 +167,9 @@ def train(
             and ends with the weights, bit for bit, of a training that was never interrupted.
         identity: What the module computes beyond its weights (options of the head, circuits,
             versions), JSON-able. A checkpoint of a training with another one is refused.
+        sample_weight: (n,), above 0; None: all equal. A step of all samples is the step of a
+            training set in which each sample stands as often as its weight says.
+        validation_weight: The same of the validation set, for its loss and its accuracy.
 
     Raises:
         HeadError: Shapes or types do not fit together.
@@ -176,17 +181,23 @@ def train(
     _check_pair(features, targets, num_classes, "training")
     if validation is not None:
         _check_pair(*validation, num_classes, "validation")
-    weights = class_weights(targets, num_classes, options.class_weight).to(features.dtype)
+    if sample_weight is not None:
+        # Of mean 1, so that a batch has the weight of its size on average, as without weights.
+        sample_weight = (sample_weight / sample_weight.mean()).to(features.dtype)
+    weights = class_weights(targets, num_classes, options.class_weight, sample_weight)
+    weights = weights.to(features.dtype)
     run = _Run(module, options, seed)
     begun: dict[str, Any] = {}
     if checkpoint is not None:
-        begun = _begun_with(module, features, targets, validation, options, seed, identity)
+        samples = {"features": features, "targets": targets, "weight": sample_weight}
+        held = (*(validation or (None, None)), validation_weight)
+        begun = _begun_with(module, samples, held, options, seed, identity)
         if checkpoint.exists():
             run.load(checkpoint, begun)
     try:
         with _one_thread():
             while run.finished() is None:
-                run.epoch(features, targets, validation, weights)
+                run.epoch(features, targets, validation, weights, sample_weight, validation_weight)
                 if checkpoint is not None:
                     write_checkpoint(checkpoint, run.tensors(), run.record(begun))
                 if progress is not None:
@@ -205,22 +216,45 @@ def train(
     return run.result(run.finished() or "completed")
 
 
-def class_weights(targets: Tensor, num_classes: int, kind: str | None) -> Tensor:
+def class_weights(
+    targets: Tensor, num_classes: int, kind: str | None, sample_weight: Tensor | None = None
+) -> Tensor:
     """Return one weight per class, (num_classes,) float64, of mean 1 over the samples."""
     if kind is None:
         return torch.ones(num_classes, dtype=torch.float64)
-    counts = torch.bincount(targets, minlength=num_classes)
+    each = torch.ones(len(targets)) if sample_weight is None else sample_weight
+    counts = torch.bincount(targets, weights=each.double(), minlength=num_classes)
     present = int((counts > 0).sum())
-    return torch.where(counts > 0, len(targets) / (present * counts.clamp(min=1).double()), 0.0)
+    return torch.where(counts > 0, counts.sum() / (present * counts), 0.0)
 
 
 def evaluate(
-    module: nn.Module, features: Tensor, targets: Tensor, weights: Tensor
+    module: nn.Module,
+    features: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    sample_weight: Tensor | None = None,
 ) -> tuple[float, float]:
-    """Return class-weighted mean loss (nats) and plain accuracy over all samples at once."""
+    """Return mean loss (nats), weighted by class and sample, and accuracy, weighted by sample."""
     logits = compute_logits(module, features)
-    loss = cross_entropy(logits.double(), targets, weight=weights.double())
-    return float(loss), int((logits.argmax(1) == targets).sum()) / len(targets)
+    correct = logits.argmax(1) == targets
+    if sample_weight is None:
+        loss = cross_entropy(logits.double(), targets, weight=weights.double())
+        return float(loss), int(correct.sum()) / len(targets)
+    each = sample_weight.double()
+    summed = _summed_loss(logits.double(), targets, weights.double(), each)
+    accuracy = (correct * each).sum() / each.sum()
+    return float(summed / (weights[targets] * each).sum()), float(accuracy)
+
+
+def _summed_loss(
+    logits: Tensor, targets: Tensor, weights: Tensor, sample_weight: Tensor | None
+) -> Tensor:
+    """Return the summed loss (nats), weighted by class and, where given, by sample."""
+    if sample_weight is None:
+        return cross_entropy(logits, targets, weight=weights, reduction="sum")
+    losses = cross_entropy(logits, targets, weight=weights, reduction="none")
+    return (losses * sample_weight).sum()
 
 
 def compute_logits(module: nn.Module, features: Tensor, chunk: int = EVALUATION_CHUNK) -> Tensor:
@@ -272,16 +306,18 @@ class _Run:
         targets: Tensor,
         validation: tuple[Tensor, Tensor] | None,
         weights: Tensor,
+        sample_weight: Tensor | None,
+        validation_weight: Tensor | None,
     ) -> None:
         start = time.perf_counter()
         number = len(self.history) + 1
         rate = learning_rate_at(self.options, number)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        train_loss = self._pass(features, targets, weights, number)
+        train_loss = self._pass(features, targets, weights, sample_weight, number)
         loss = accuracy = None
         if validation is not None:
-            loss, accuracy = evaluate(self.module, *validation, weights)
+            loss, accuracy = evaluate(self.module, *validation, weights, validation_weight)
         finite = all(bool(torch.isfinite(p).all()) for p in self.parameters)
         if not finite or (loss is not None and not math.isfinite(loss)):
             raise _diverged(number, self.options)
@@ -293,15 +329,21 @@ class _Run:
             # By value: the module's own tensors move on with the optimiser.
             self.best, self.best_epoch = _copy(self.module), number
 
-    def _pass(self, features: Tensor, targets: Tensor, weights: Tensor, epoch: int) -> float:
+    def _pass(
+        self,
+        features: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        sample_weight: Tensor | None,
+        epoch: int,
+    ) -> float:
         """Take one step per batch; return the weighted mean loss over all samples."""
         self.module.train()
         total = 0.0
         order = torch.randperm(len(targets), generator=self.generator)
         for batch in order.split(self.options.batch_size):
-            summed = cross_entropy(
-                self.module(features[batch]), targets[batch], weight=weights, reduction="sum"
-            )
+            each = None if sample_weight is None else sample_weight[batch]
+            summed = _summed_loss(self.module(features[batch]), targets[batch], weights, each)
             value = summed.item()
             if not math.isfinite(value):
                 raise _diverged(epoch, self.options)
@@ -311,7 +353,8 @@ class _Run:
             (summed / len(batch)).backward()
             self.optimizer.step()
             total += value
-        return total / float(weights[targets].sum())
+        totals = weights[targets] if sample_weight is None else weights[targets] * sample_weight
+        return total / float(totals.sum())
 
     def _best_record(self) -> EpochRecord:
         return self.history[self.best_epoch - 1]
@@ -392,19 +435,18 @@ def _diverged(epoch: int, options: TrainingOptions) -> TrainingError:
 
 def _begun_with(
     module: nn.Module,
-    features: Tensor,
-    targets: Tensor,
-    validation: tuple[Tensor, Tensor] | None,
+    samples: Mapping[str, Tensor | None],
+    held_out: Sequence[Tensor | None],
     options: TrainingOptions,
     seed: int,
     identity: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Return all that decides the result, by name, as JSON gives it back."""
-    held = () if validation is None else validation
+    held = {str(i): tensor for i, tensor in enumerate(held_out) if tensor is not None}
     hashes = {
         "initial_weights_sha256": digest(module.state_dict()),
-        "data_sha256": digest({"features": features, "targets": targets}),
-        "validation_data_sha256": digest({str(i): tensor for i, tensor in enumerate(held)}),
+        "data_sha256": digest({k: t for k, t in samples.items() if t is not None}),
+        "validation_data_sha256": digest(held),
     }
     parts = {**(identity or {}), "training": options.to_dict(), "seed": seed, **hashes}
     begun: dict[str, Any] = json.loads(json.dumps(flatten(parts)))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from qhead.circuits import ansatz, num_ansatz_parameters
 from qhead.errors import HeadError
+from qhead.heads.layers import principal_axes
 from qhead.simulator import engine
 from qhead.simulator.program import Program, compile_circuit
 
@@ -32,6 +33,7 @@ class AmplitudeMap(nn.Module):
         center: Whether the mean is subtracted.
         reduction: None, "pca" or "random" (Gaussian), for embeddings longer than the register.
         generator: Source of the random projection.
+        sample_weight: (n,) weights of the training embeddings; None: all equal.
 
     Raises:
         HeadError: The embedding is longer than the register and `reduction` is None, or too few
@@ -52,6 +54,7 @@ class AmplitudeMap(nn.Module):
         center: bool,
         reduction: str | None,
         generator: torch.Generator,
+        sample_weight: NDArray[np.float64] | None = None,
     ) -> None:
         super().__init__()
         self.bias_amplitude = float(bias_amplitude)
@@ -67,14 +70,22 @@ class AmplitudeMap(nn.Module):
                 "('pca' or 'random')."
             )
         data = np.zeros((1, num_features), np.float32) if features is None else features
-        mean = data.mean(axis=0) if center else np.zeros(num_features, np.float32)
+        mean = np.zeros(num_features, np.float32)
+        if center:
+            mean = np.average(data, axis=0, weights=sample_weight).astype(np.float32)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("projection", None)
         if num_features > room:
-            axes = _projection(data - mean, room, reduction, generator, restoring=features is None)
+            centred = data - mean
+            if sample_weight is not None:
+                centred = np.sqrt(sample_weight)[:, None] * centred
+            axes = _projection(centred, room, reduction, generator, restoring=features is None)
             self.register_buffer("projection", axes)
         with torch.no_grad():
-            square = float(self._reduced(torch.tensor(data)).square().sum(dim=1).mean())
+            squares = self._reduced(torch.tensor(data)).square().sum(dim=1)
+        square = float(squares.mean())
+        if sample_weight is not None:
+            square = float(np.average(squares.numpy(), weights=sample_weight))
         self.register_buffer("scale", torch.tensor(square**0.5 or 1.0))
 
     def _reduced(self, embeddings: Tensor) -> Tensor:
@@ -116,13 +127,13 @@ def _projection(
         return torch.randn(num_features, size, generator=generator) / size**0.5
     if restoring:
         return torch.zeros(num_features, size)
-    axes = np.linalg.svd(centred.astype(np.float64), full_matrices=False)[2]
+    axes = principal_axes(centred, size)
     if len(axes) < size:
         raise HeadError(
             f"Expected at least {size} training embeddings for as many principal components, got "
             f"{len(axes)}: use fewer encoder_qubits or reduction='random'."
         )
-    return torch.tensor(axes[:size].T.copy(), dtype=torch.float32)
+    return torch.tensor(axes.T.copy(), dtype=torch.float32)
 
 
 class QuantumEncoder(nn.Module):

@@ -93,7 +93,11 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
 
     @abc.abstractmethod
     def build_module(
-        self, num_features: int, num_classes: int, features: NDArray[np.float32] | None
+        self,
+        num_features: int,
+        num_classes: int,
+        features: NDArray[np.float32] | None,
+        sample_weight: NDArray[np.float64] | None = None,
     ) -> nn.Module:
         """Return a module that maps (n, num_features) float32 to logits (n, num_classes).
 
@@ -103,6 +107,7 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
             features: (n, d) training embeddings, for fixed parts that depend on them (a mean, a
                 projection), which belong into buffers; None when a state is restored: the
                 buffers then have the right shapes and any finite values.
+            sample_weight: (n,) weights of the training embeddings, above 0; None: all equal.
 
         Random numbers come from `initialisation_generator` alone.
         """
@@ -129,6 +134,31 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
             raise HeadError(f"Expected training to be TrainingOptions, got {self.training!r}.")
         checks.count("seed", self.seed, low=0)
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the options, and if `deep` each training option as ``training__NAME``."""
+        params: dict[str, Any] = super().get_params(deep=deep)
+        if deep:
+            training = self.training
+            if not isinstance(training, TrainingOptions):  # None; `fit` refuses anything else
+                training = TrainingOptions()
+            params |= {f"training__{name}": v for name, v in training.to_dict().items()}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set options; ``training__NAME=value`` replaces one training option.
+
+        Raises:
+            HeadError: A training option is unknown or out of its range.
+        """
+        nested = {n: v for n, v in params.items() if n.startswith("training__")}
+        super().set_params(**{n: v for n, v in params.items() if n not in nested})
+        if nested:
+            training = self.training if self.training is not None else TrainingOptions()
+            changed = {name.removeprefix("training__"): v for name, v in nested.items()}
+            # A new object: the old one may belong to the head that this one was cloned from.
+            self.training = TrainingOptions.from_dict({**training.to_dict(), **changed})
+        return self
+
     def initialisation_generator(self) -> torch.Generator:
         """Return a new generator for the module's random initialisation."""
         return torch.Generator().manual_seed(self._stream(_INITIALISATION))
@@ -142,8 +172,9 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
         self,
         X: ArrayLike,
         y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
         *,
-        validation: tuple[ArrayLike, ArrayLike] | None = None,
+        validation: tuple[ArrayLike, ...] | None = None,
         progress: ProgressCallback | None = None,
         checkpoint: str | Path | None = None,
     ) -> Self:
@@ -152,8 +183,11 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
         Args:
             X: (n, d) embeddings.
             y: (n,) labels, integers or strings, of two classes or more.
-            validation: The same pair for the validation set. None: a stratified share
-                (``training.validation_fraction``) of every class is held back, as far as the
+            sample_weight: (n,) weights of the samples, at least 0; None: all equal. They weight
+                the loss and whatever the head takes from the embeddings (a mean, a projection).
+                A sample of weight 0 is left out.
+            validation: (X, y), or (X, y, sample_weight), of the validation set. None: a stratified
+                share (``training.validation_fraction``) of every class is held back, as far as the
                 class can spare a sample; with none held back, the training loss decides.
             progress: Called after every epoch with its record and the number planned.
             checkpoint: File to resume from, written after every epoch.
@@ -166,43 +200,73 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
             CheckpointError: The checkpoint cannot be used, or is of another head or training.
         """
         self.validate_options()
+        before = self.__dict__.copy()
+        try:
+            self._train(X, y, sample_weight, validation, progress, checkpoint)
+        except BaseException as error:
+            if getattr(error, "result", None) is None:
+                self.__dict__ = before  # as if `fit` had not been called
+            raise
+        return self
+
+    def _train(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        validation: tuple[ArrayLike, ...] | None,
+        progress: ProgressCallback | None,
+        checkpoint: str | Path | None,
+    ) -> None:
+        """Set all fitted attributes; after an exception without a result some may be set."""
         options = self.training if self.training is not None else TrainingOptions()
         features, labels = self._validated(X, y, reset=True)
         check_classification_targets(labels)
-        self.classes_, targets = np.unique(labels, return_inverse=True)
+        weights = checks.sample_weights(sample_weight, len(labels))
+        used = np.ones(len(labels), dtype=bool) if weights is None else weights > 0
+        self.classes_ = np.unique(labels[used])
         if len(self.classes_) < 2:
             raise HeadError(
                 f"Expected labels of at least two classes, got one class: {self.classes_[0]!r}."
             )
-        held = np.zeros(len(targets), dtype=bool)
+        held = np.zeros(len(labels), dtype=bool)
         if validation is None:
             rng = np.random.default_rng([int(self.seed), _SPLIT])
-            held = held_out(targets, options.validation_fraction, rng)
-            pair = (features[held], targets[held]) if held.any() else None
-            features, targets = features[~held], targets[~held]
+            targets = np.searchsorted(self.classes_, labels[used])
+            held[used] = held_out(targets, options.validation_fraction, rng)
+            validation = _rows(held, features, labels, weights) if held.any() else None
         else:
-            pair = self._encoded(*validation)
+            validation = (*self._validated(*validation[:2], reset=False), *validation[2:])
         self.held_back_ = held
-        module = self.build_module(features.shape[1], len(self.classes_), features)
+        features, labels, *trained = _rows(used & ~held, features, labels, weights)
+        train_weight = trained[0] if trained else None
+        module = self.build_module(features.shape[1], len(self.classes_), features, train_weight)
+        pair, validation_weight = None, None
+        if validation is not None:
+            known = np.asarray(validation[1])
+            pair = torch.tensor(validation[0]), self._targets(known, "validation")
+            given = validation[2] if len(validation) > 2 else None
+            validation_weight = checks.sample_weights(given, len(pair[1]))
         try:
             result = train(
                 module,
                 torch.tensor(features),
-                torch.tensor(targets),
-                None if pair is None else (torch.tensor(pair[0]), torch.tensor(pair[1])),
+                self._targets(labels, "training"),
+                pair,
                 options,
                 seed=self._stream(_BATCHES),
                 num_classes=len(self.classes_),
                 progress=progress,
                 checkpoint=None if checkpoint is None else Path(checkpoint),
                 identity=self.identity(module),
+                sample_weight=_tensor(train_weight),
+                validation_weight=_tensor(validation_weight),
             )
         except (TrainingError, TrainingInterrupted) as error:
             if error.result is not None:
                 self._adopt(module, error.result)
             raise
         self._adopt(module, result)
-        return self
 
     def identity(self, module: nn.Module) -> dict[str, Any]:
         """Return what `module` computes beyond its weights, JSON-able, for a checkpoint.
@@ -223,15 +287,15 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
         self.stopped_ = result.stopped
         self.training_seconds_ = sum(record.seconds for record in result.history)
 
-    def _encoded(self, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        features, labels = self._validated(X, y, reset=False)
+    def _targets(self, labels: NDArray[Any], role: str) -> torch.Tensor:
+        """Return the class index of each label, (n,) int64."""
         unseen = np.setdiff1d(labels, self.classes_)
         if unseen.size:
             raise HeadError(
-                f"Expected validation labels among those of the training set "
+                f"Expected {role} labels among those of the training set "
                 f"({_listed(self.classes_)}), got {_listed(unseen)} as well."
             )
-        return features, np.searchsorted(self.classes_, labels)
+        return torch.tensor(np.searchsorted(self.classes_, labels))
 
     def _validated(self, X: ArrayLike, y: Any = "no_validation", *, reset: bool) -> Any:
         """Return X as (n, d) float32, and y where given, checked by scikit-learn."""
@@ -413,6 +477,15 @@ def held_out(
         members = rng.permutation(np.flatnonzero(targets == label))
         mask[members[: min(round(fraction * len(members)), len(members) - 1)]] = True
     return mask
+
+
+def _rows(mask: NDArray[np.bool_], *arrays: NDArray[Any] | None) -> tuple[NDArray[Any], ...]:
+    """Return the masked rows of the arrays that are there."""
+    return tuple(array[mask] for array in arrays if array is not None)
+
+
+def _tensor(array: NDArray[np.float64] | None) -> torch.Tensor | None:
+    return None if array is None else torch.tensor(array)
 
 
 def _plain(value: Any) -> Any:

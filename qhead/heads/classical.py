@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from qhead import checks
 from qhead.errors import HeadError
 from qhead.heads.base import TorchHead
-from qhead.heads.layers import linear, linear_shapes
+from qhead.heads.layers import linear, linear_shapes, principal_axes
 from qhead.training import TrainingOptions
 
 
@@ -51,7 +51,11 @@ class MLPHead(TorchHead):
         checks.count("hidden", self.hidden, low=0)
 
     def build_module(
-        self, num_features: int, num_classes: int, features: NDArray[np.float32] | None
+        self,
+        num_features: int,
+        num_classes: int,
+        features: NDArray[np.float32] | None,
+        sample_weight: NDArray[np.float64] | None = None,
     ) -> nn.Module:
         generator = self.initialisation_generator()
         return nn.Sequential(*_mlp(num_features, self.hidden, num_classes, generator))
@@ -111,16 +115,21 @@ class ReducedMLPHead(TorchHead):
             checks.count("max_parameters", self.max_parameters)
 
     def build_module(
-        self, num_features: int, num_classes: int, features: NDArray[np.float32] | None
+        self,
+        num_features: int,
+        num_classes: int,
+        features: NDArray[np.float32] | None,
+        sample_weight: NDArray[np.float64] | None = None,
     ) -> nn.Module:
         hidden = self.hidden_width(num_classes)
         generator = self.initialisation_generator()
         if features is None:
             mean, directions = np.zeros(num_features), np.zeros((num_features, self.num_components))
         else:
-            mean = features.mean(axis=0, dtype=np.float64)
-            directions = self._directions(features, generator)
-            variance = ((features - mean) @ directions).var(axis=0).mean()
+            mean = np.average(features.astype(np.float64), axis=0, weights=sample_weight)
+            directions = self._directions(features, mean, sample_weight, generator)
+            squares = ((features - mean) @ directions) ** 2
+            variance = np.average(squares, axis=0, weights=sample_weight).mean()
             directions = directions / np.sqrt(variance) if variance > 0 else directions
         layers = _mlp(self.num_components, hidden, num_classes, generator)
         return nn.Sequential(_Projection(mean, directions), *layers)
@@ -156,7 +165,11 @@ class ReducedMLPHead(TorchHead):
         return max(fitting, key=lambda h: mlp_size(k, h, num_classes))
 
     def _directions(
-        self, features: NDArray[np.float32], generator: torch.Generator
+        self,
+        features: NDArray[np.float32],
+        mean: NDArray[np.float64],
+        sample_weight: NDArray[np.float64] | None,
+        generator: torch.Generator,
     ) -> NDArray[np.float64]:
         """Return directions (d, k)."""
         (n, d), k = features.shape, self.num_components
@@ -167,6 +180,8 @@ class ReducedMLPHead(TorchHead):
                 f"Expected num_components of at most {min(n, d)}, the smaller of n_samples = {n} "
                 f"and n_features = {d}, for a PCA; got {k}."
             )
+        if sample_weight is not None:
+            return principal_axes(np.sqrt(sample_weight)[:, None] * (features - mean), k).T
         # Both solvers are exact and draw nothing; each is the faster one on its side.
         solver = "covariance_eigh" if n > d else "full"
         with np.errstate(invalid="ignore"):  # its share of the variance, where there is none

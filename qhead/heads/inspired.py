@@ -41,7 +41,11 @@ class InspiredHead(TorchHead):
         checks.count("num_units", self.num_units)
 
     def build_module(
-        self, num_features: int, num_classes: int, features: NDArray[np.float32] | None
+        self,
+        num_features: int,
+        num_classes: int,
+        features: NDArray[np.float32] | None,
+        sample_weight: NDArray[np.float64] | None = None,
     ) -> nn.Module:
         generator = self.initialisation_generator()
         return nn.Sequential(

@@ -1,11 +1,25 @@
-"""Layers that draw their initial weights from a given generator."""
+"""Parts of modules: layers that draw their weights from a given generator, principal axes."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
+
+
+def principal_axes(centred: NDArray[np.floating[Any]], size: int) -> NDArray[np.float64]:
+    """Return the first principal axes, at most `size`, of centred samples (n, d), one a row.
+
+    The largest component of each is positive, as in scikit-learn's PCA.
+    """
+    axes = np.linalg.svd(centred.astype(np.float64), full_matrices=False)[2][:size]
+    largest = np.abs(axes).argmax(axis=1)
+    signed: NDArray[np.float64] = axes * np.sign(axes[np.arange(len(axes)), largest])[:, None]
+    return signed
 
 
 class _UnsetLinear(nn.Linear):

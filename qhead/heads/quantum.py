@@ -237,11 +237,15 @@ class QuantumHead(TorchHead):
         }
 
     def build_module(
-        self, num_features: int, num_classes: int, features: NDArray[np.float32] | None
+        self,
+        num_features: int,
+        num_classes: int,
+        features: NDArray[np.float32] | None,
+        sample_weight: NDArray[np.float64] | None = None,
     ) -> QuantumModule:
         """Return the module for embeddings of `num_features` numbers and `num_classes` classes."""
         self.state_shapes(num_features, num_classes)  # checks the size of the encoders
-        return QuantumModule(self, num_features, num_classes, features)
+        return QuantumModule(self, num_features, num_classes, features, sample_weight)
 
     def identity(self, module: nn.Module) -> dict[str, Any]:
         """Return what `module` computes beyond its weights: also the gates of its circuits."""
@@ -349,6 +353,7 @@ class QuantumModule(nn.Module):
         num_features: int,
         num_classes: int,
         features: NDArray[np.float32] | None,
+        sample_weight: NDArray[np.float64] | None = None,
     ) -> None:
         super().__init__()
         generator = head.initialisation_generator()
@@ -364,6 +369,7 @@ class QuantumModule(nn.Module):
             center=head.center,
             reduction=head.reduction,
             generator=generator,
+            sample_weight=sample_weight,
         )
         width = head.num_qubits // head.num_encoders
         register = max(self.amplitudes.num_qubits, width)

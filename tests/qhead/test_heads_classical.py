@@ -189,9 +189,9 @@ def test_a_held_back_sample_does_not_reach_the_module():
     seen = []
 
     class Spy(MLPHead):
-        def build_module(self, num_features, num_classes, features):
-            seen.append(features)
-            return super().build_module(num_features, num_classes, features)
+        def build_module(self, *arguments):
+            seen.append(arguments[2])
+            return super().build_module(*arguments)
 
     X, y = clusters(100, 0)
     head = Spy(training=TrainingOptions(max_epochs=1, validation_fraction=0.25), seed=3)
