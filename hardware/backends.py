@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 
-from hardware.errors import UnknownBackendError, did_you_mean
+from hardware.errors import PlanError, UnknownBackendError, did_you_mean
 from hardware.hashing import digest
 
 #: A calibrated error at or above this marks an instruction that does not work.
 DEAD_ERROR = 0.5
+#: Wait between two shots where the device states none, seconds.
+USUAL_REP_DELAY = 250e-6
 
 
 @lru_cache(maxsize=1)
@@ -135,3 +138,73 @@ def calibration_snapshot(backend: BackendV2, regions: Sequence[Sequence[int]]) -
         "t2": {str(q): getattr(about[q], "t2", None) for q in qubits},
         "errors": errors,
     }
+
+
+@dataclass(frozen=True)
+class ExecutionLimits:
+    """What a device's configuration says of one execution; None where it says nothing.
+
+    Args:
+        name: The device.
+        max_shots: Most shots of one circuit with one set of values.
+        rep_delay: Wait between two shots unless a job asks for another, seconds.
+        rep_delay_range: Shortest and longest wait that a job may ask for, seconds.
+        adjustable: Whether a job may ask for a wait at all.
+    """
+
+    name: str
+    max_shots: int | None = None
+    rep_delay: float | None = None
+    rep_delay_range: tuple[float, float] | None = None
+    adjustable: bool | None = None
+
+    @classmethod
+    def of(cls, backend: BackendV2) -> ExecutionLimits:
+        """Read a backend; those that are not IBM's have no configuration."""
+        read = getattr(backend, "configuration", None)
+        stated = read() if callable(read) else None
+        span = getattr(stated, "rep_delay_range", None)
+        return cls(
+            name=str(backend.name),
+            max_shots=getattr(stated, "max_shots", None),
+            rep_delay=getattr(stated, "default_rep_delay", None),
+            rep_delay_range=(float(span[0]), float(span[1])) if span else None,
+            adjustable=getattr(stated, "dynamic_reprate_enabled", None),
+        )
+
+    def chosen_rep_delay(self, asked: float | None) -> float:
+        """Return the wait between two shots of a job, seconds.
+
+        Args:
+            asked: The wait that the job asks for; None for the device's default.
+
+        Raises:
+            PlanError: The device does not take it.
+        """
+        if asked is None:
+            return USUAL_REP_DELAY if self.rep_delay is None else self.rep_delay
+        if self.adjustable is False:
+            raise PlanError(
+                f"{self.name} does not let a job choose the repetition delay: leave it out."
+            )
+        # The configuration is in microseconds, turned into seconds with an error of rounding.
+        if self.rep_delay_range is not None:
+            low, high = self.rep_delay_range
+            if not low * (1 - 1e-9) <= asked <= high * (1 + 1e-9):
+                raise PlanError(
+                    f"Expected a repetition delay from {low * 1e6:g} to {high * 1e6:g} µs on "
+                    f"{self.name}, got {asked * 1e6:g} µs."
+                )
+        return float(asked)
+
+    def check_shots(self, shots: int) -> None:
+        """Refuse a program with more shots of one circuit than the device takes.
+
+        Raises:
+            PlanError: They are too many.
+        """
+        if self.max_shots is not None and shots > self.max_shots:
+            raise PlanError(
+                f"Expected at most {self.max_shots:,} shots of one circuit on {self.name}, got "
+                f"{shots:,}: take fewer shots, or divide them over more randomizations by twirling."
+            )

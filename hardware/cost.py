@@ -12,7 +12,6 @@ from qiskit import qpy
 from qiskit.circuit import QuantumCircuit
 
 from hardware.hashing import QPY_VERSION
-from hardware.options import CostModel, Mitigation
 
 #: Binary data travels as base64 text.
 _BASE64 = 4 / 3
@@ -26,6 +25,8 @@ class CostEstimate:
         tiles: Regions of the chip used at the same time.
         jobs: Jobs.
         pubs: PUBs of all jobs.
+        items: Items of all jobs' programs, each a circuit that the device loads: PUBs, with those
+            that mitigation adds.
         executions: Runs of a circuit: parameter sets × shots, mitigation included.
         payload_bytes: Size of what is sent.
         qpu_seconds: Time on the device.
@@ -34,6 +35,7 @@ class CostEstimate:
     tiles: int
     jobs: int
     pubs: int
+    items: int
     executions: int
     payload_bytes: int
     qpu_seconds: float
@@ -43,25 +45,65 @@ class CostEstimate:
         return self.qpu_seconds / remaining_seconds if remaining_seconds > 0 else math.inf
 
 
-def twirled_shots(shots: int, mitigation: Mitigation) -> int:
-    """Return the shots that are run where `shots` were asked for.
+@dataclass(frozen=True)
+class ProgramItem:
+    """One circuit of a job's program, with its values; the device loads each item once.
 
-    Twirling divides them over random circuits, at least 64 on each by default, and rounds up.
+    Args:
+        fixed: Executions that a job has whatever its number of sets.
+        per_set: Executions that each set of rows adds.
+        seconds: Duration of one execution, read-out included, without the wait before the next.
     """
-    # The estimator's own read-out mitigation twirls measurements as well. The calibration runs
-    # that it adds by itself are not counted: the client decides on them.
-    if not (mitigation.twirl_gates or mitigation.twirl_measure or mitigation.resilience):
-        return shots
-    if mitigation.num_randomizations is not None:
-        circuits = mitigation.num_randomizations
-        return circuits * math.ceil(shots / circuits)
-    each = max(64, math.ceil(shots / 32))
-    return each * math.ceil(shots / each)
+
+    fixed: int
+    per_set: int
+    seconds: float
 
 
-def qpu_seconds(pubs: int, executions: int, circuit_seconds: float, model: CostModel) -> float:
-    """Return the estimated time on the device."""
-    return pubs * model.sub_job + executions * (model.rep_delay + circuit_seconds)
+@dataclass(frozen=True)
+class JobCost:
+    """What one job costs: program items, executions, QPU seconds."""
+
+    items: int
+    executions: int
+    qpu_seconds: float
+
+
+@dataclass(frozen=True)
+class Program:
+    """The program of a job, for any number of sets of rows.
+
+    Args:
+        items: Its items.
+        shots: Shots of every circuit with every set of values.
+        rep_delay: Wait between two executions, seconds.
+        sub_job: Fixed time of every item, seconds.
+    """
+
+    items: tuple[ProgramItem, ...]
+    shots: int
+    rep_delay: float
+    sub_job: float
+
+    def cost(self, num_sets: int) -> JobCost:
+        """Return the cost of a job with so many sets of rows."""
+        executions, seconds = 0, len(self.items) * self.sub_job
+        for item in self.items:
+            count = item.fixed + item.per_set * num_sets
+            executions += count
+            seconds += count * (self.rep_delay + item.seconds)
+        return JobCost(len(self.items), executions, seconds)
+
+    def most_sets(self, executions: int, seconds: float) -> int:
+        """Return how many sets of rows fit into so many executions and QPU seconds; 0 for none."""
+        fixed, one = self.cost(0), self.cost(1)
+        each, time = one.executions - fixed.executions, one.qpu_seconds - fixed.qpu_seconds
+        if not each:  # a circuit without parameters: one set, all of it fixed
+            return int(one.executions <= executions and one.qpu_seconds <= seconds)
+        fits = (executions - fixed.executions) // each
+        if time > 0:
+            fits = min(fits, math.floor((seconds - fixed.qpu_seconds) / time))
+        return max(0, fits)
 
 
 def circuit_payload(circuit: QuantumCircuit) -> int:

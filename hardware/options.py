@@ -72,19 +72,17 @@ class JobLimits:
 
 @dataclass(frozen=True)
 class CostModel:
-    """How long a device takes. Seconds.
+    """How long a device takes beside running circuits. Seconds.
 
     Args:
-        sub_job: Fixed time of every PUB: its circuit is compiled and loaded.
-        rep_delay: Wait between two shots.
+        sub_job: Fixed time of every item of a job's program: its circuit is compiled and loaded.
     """
 
     sub_job: float = 2.0
-    rep_delay: float = 250e-6
 
     def __post_init__(self) -> None:
-        if not all(_is_number(value) and value >= 0 for value in (self.sub_job, self.rep_delay)):
-            raise PlanError(f"Expected finite times of zero or more seconds, got {self}.")
+        if not (_is_number(self.sub_job) and self.sub_job >= 0):
+            raise PlanError(f"Expected a finite time of zero or more seconds, got {self}.")
 
 
 @dataclass(frozen=True)
@@ -157,6 +155,7 @@ class PlanOptions:
         mitigation: What is done about errors.
         limits: What one job may hold.
         cost: How long a device takes.
+        rep_delay: Wait between two shots, seconds, sent with every job; None: the device's default.
         solver_seconds: Time for the exact packing before the greedy one is taken.
         optimization_level: Qiskit's, 0 to 3.
         seed: Seed of local simulators; devices ignore it.
@@ -170,6 +169,7 @@ class PlanOptions:
     mitigation: Mitigation = field(default_factory=Mitigation)
     limits: JobLimits = field(default_factory=JobLimits)
     cost: CostModel = field(default_factory=CostModel)
+    rep_delay: float | None = None
     solver_seconds: float = 20.0
     optimization_level: int = 3
     seed: int | None = None
@@ -182,6 +182,11 @@ class PlanOptions:
             raise PlanError(f"Expected zero or more spare qubits, got {self.spare_qubits}.")
         if self.seed is not None and (not is_whole(self.seed) or self.seed < 0):
             raise PlanError(f"Expected a seed of zero or more, a whole number, got {self.seed}.")
+        if self.rep_delay is not None and not (_is_number(self.rep_delay) and self.rep_delay >= 0):
+            raise PlanError(
+                "Expected a repetition delay of zero or more seconds, or None, got "
+                f"{self.rep_delay!r}."
+            )
         if not self.solver_seconds >= 0:
             raise PlanError(f"Expected zero or more solver seconds, got {self.solver_seconds}.")
         for name, kind in (("mitigation", Mitigation), ("limits", JobLimits), ("cost", CostModel)):
@@ -217,6 +222,8 @@ class PlanOptions:
     def primitive_options(self) -> dict[str, Any]:
         """Return the options of the client's primitive, nested as the client nests them."""
         chosen: dict[str, Any] = {}
+        if self.rep_delay is not None:
+            chosen["execution"] = {"rep_delay": float(self.rep_delay)}
         wanted = self.mitigation
         if wanted.dynamical_decoupling is not None:
             chosen["dynamical_decoupling"] = {

@@ -8,7 +8,7 @@ import numpy as np
 
 from hardware.errors import DamagedResultError
 from hardware.ledger import Ledger
-from hardware.plan import load_plan
+from hardware.plan import load_submitted
 from hardware.policy import Plan
 from hardware.progress import RunStatus, run_status
 from hardware.workload import Expectations
@@ -56,7 +56,7 @@ def expectations(run_id: str, *, ledger: Ledger) -> Expectations:
     result is damaged are in the notes.
     """
     run = ledger.run(run_id)
-    found = load_plan(ledger.plan_body(run.id)).unpack(results(run.id, ledger=ledger))
+    found = load_submitted(ledger.plan_body(run.id)).unpack(results(run.id, ledger=ledger))
     damaged = tuple(
         f"The stored result of job {job.idx} is damaged: collect run {run.id} to fetch it again."
         for job in ledger.damaged(run.id)

@@ -47,6 +47,21 @@ class Tile:
     ends: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Timing:
+    """How long the device's instructions take, as far as the cost depends on it.
+
+    Args:
+        rep_delay: Wait between two executions, seconds.
+        durations: Typical duration of each gate and of the read-out, by name, seconds.
+        dt: Time step of the device, seconds; None where it has none.
+    """
+
+    rep_delay: float
+    durations: Mapping[str, float]
+    dt: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class PlannedPub:
     """One circuit with an array of parameter sets.
@@ -76,15 +91,17 @@ class PlannedJob:
 
     Args:
         pubs: The PUBs, in order.
-        executions: Parameter sets × shots of all PUBs, mitigation's overhead included.
+        executions: Parameter sets × shots of the client's whole program.
         payload_bytes: Estimated size of circuits and values.
         qpu_seconds: Estimated time on the device.
+        items: Items of the client's program: the PUBs, with those that mitigation adds.
     """
 
     pubs: tuple[PlannedPub, ...]
     executions: int
     payload_bytes: int
     qpu_seconds: float
+    items: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +121,7 @@ class JobPlan:
         options: How the plan was made.
         tiles: T tiles, best first.
         circuits: ISA circuits of all tiles together.
+        timing: How long the device's instructions take.
         jobs: The jobs.
         notes: Sentences on what was decided and why.
         about: What the caller wants to find again with the plan, JSON-able; part of its key.
@@ -119,6 +137,7 @@ class JobPlan:
     options: PlanOptions
     tiles: tuple[Tile, ...]
     circuits: tuple[QuantumCircuit, ...]
+    timing: Timing
     jobs: tuple[PlannedJob, ...]
     notes: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -149,6 +168,7 @@ class JobPlan:
             tiles=len(self.tiles),
             jobs=len(self.jobs),
             pubs=sum(len(job.pubs) for job in self.jobs),
+            items=sum(job.items for job in self.jobs),
             executions=sum(job.executions for job in self.jobs),
             payload_bytes=sum(job.payload_bytes for job in self.jobs),
             qpu_seconds=float(sum(self.job_seconds)),
@@ -211,10 +231,28 @@ class JobPlan:
 
 
 def load_plan(data: bytes) -> JobPlan:
-    """Return the plan that `JobPlan.to_bytes` wrote.
+    """Return the plan that `JobPlan.to_bytes` wrote, its cost computed anew and compared.
 
     Raises:
-        PlanError: The bytes are no plan, or one that was changed since it was made.
+        PlanError: The bytes are no plan, one that was changed since it was made, or one whose
+            circuits cost something else than it says.
+    """
+    from hardware.plan_check import check_cost
+    from hardware.planfile import parse_plan
+
+    plan = parse_plan(data)
+    check_cost(plan)
+    return plan
+
+
+def load_submitted(data: bytes) -> JobPlan:
+    """Return the plan of a run from the ledger, whose cost was checked when it was submitted.
+
+    It is not computed anew: another version of the client may count otherwise, and results that
+    are paid for must stay readable.
+
+    Raises:
+        PlanError: As `load_plan`, but for the cost.
     """
     from hardware.planfile import parse_plan
 

@@ -1,7 +1,7 @@
 """Whether a plan that was read from bytes is one that the planner could have made.
 
-A hash refuses edits by hand, but anybody can compute it anew: what a plan says is checked too,
-above all the cost that a budget is compared with.
+A hash refuses edits by hand, but anybody can compute it anew: what a plan says is checked too.
+The cost that a budget is compared with is computed from the circuits themselves.
 """
 
 from __future__ import annotations
@@ -12,28 +12,20 @@ from collections.abc import Mapping
 import numpy as np
 
 from hardware.composition import tile_register
-from hardware.cost import twirled_shots
+from hardware.cost import Program
 from hardware.errors import PlanError
 from hardware.observables import Measurement, Setting
-from hardware.options import PlanOptions
-from hardware.plan import JobPlan, PlannedJob, PlannedPub, PubKind
+from hardware.plan import JobPlan, PlannedJob, PlannedPub, PubKind, Timing
+from hardware.program import program_of
 
 READOUT: tuple[PubKind, PubKind] = ("readout 0", "readout 1")
-
-
-def executions_per_job(num_settings: int, options: PlanOptions) -> tuple[int, int]:
-    """Return the executions of each set of rows, and those that every job has besides."""
-    mitigation = options.mitigation
-    each = twirled_shots(options.shots, mitigation)
-    one = num_settings * each * max(1, len(mitigation.zne_factors))
-    return one, 2 * num_settings * each if mitigation.readout_inversion else 0
 
 
 def check_plan(plan: JobPlan) -> None:
     """Refuse a plan whose parts do not belong together.
 
     Raises:
-        PlanError: An index, a shape or a cost is not what the options and observables ask for.
+        PlanError: An index, a shape or a time is not what the options and observables ask for.
     """
     texts = (plan.target, plan.backend, plan.calibration_id, plan.workload_hash, *plan.notes)
     _expect(all(isinstance(text, str) for text in texts), "names and notes as text", texts[:4])
@@ -50,7 +42,7 @@ def check_plan(plan: JobPlan) -> None:
     for job in plan.jobs:
         _check_job(plan, job, len(settings))
     _check_rows(plan)
-    _check_costs(plan, len(settings))
+    _check_timing(plan.timing)
 
 
 def _check_circuits(plan: JobPlan, settings: tuple[Setting, ...]) -> None:
@@ -110,6 +102,10 @@ def _check_job(plan: JobPlan, job: PlannedJob, num_settings: int) -> None:
     found = [(pub.kind, pub.setting, pub.circuit) for pub in job.pubs]
     _expect(found == layout, f"PUBs {layout}", found)
     _expect(_whole(job.payload_bytes) and job.payload_bytes > 0, "a payload", job.payload_bytes)
+    for name, count in (("items", job.items), ("executions", job.executions)):
+        _expect(_whole(count) and count >= 1, f"{name}, a whole number", count)
+    good = _number(job.qpu_seconds) and job.qpu_seconds >= 0
+    _expect(good, "a finite number of QPU seconds", job.qpu_seconds)
     for pub in job.pubs:
         good = _whole(pub.setting) and _whole(pub.circuit)
         _expect(good, "whole numbers of a setting and a circuit", (pub.setting, pub.circuit))
@@ -147,27 +143,34 @@ def _check_rows(plan: JobPlan) -> None:
     _expect(good, f"each of {plan.num_rows} rows once", f"{len(kept)} rows")
 
 
-def _check_costs(plan: JobPlan, num_settings: int) -> None:
-    """Compare the costs with those of the options.
+def _check_timing(timing: Timing) -> None:
+    good = isinstance(timing.durations, Mapping)
+    _expect(good, "durations by the name of a gate", timing.durations)
+    times = [timing.rep_delay, *timing.durations.values()]
+    times += [] if timing.dt is None else [timing.dt]
+    good = all(_number(time) and time >= 0 for time in times)
+    _expect(good, "times of zero or more seconds", times)
 
-    The duration of a circuit is the calibration's, which a plan does not hold: it is what is left
-    of a job's seconds, the same in all jobs and never below zero.
+
+def check_cost(plan: JobPlan) -> None:
+    """Compute the cost of every job from the circuits and options, and compare.
+
+    The program of a job is the one that this version of the client makes of it.
+
+    Raises:
+        PlanError: A job costs something else than the plan says.
     """
-    one, fixed = executions_per_job(num_settings, plan.options)
-    model = plan.options.cost
-    durations = []
+    programs: dict[tuple[int, ...], Program] = {}
     for number, job in enumerate(plan.jobs):
-        executions = fixed + one * len(job.pubs[0].rows)
-        good = _whole(job.executions) and job.executions == executions
-        _expect(good, f"{executions} executions in job {number}", job.executions)
-        least = len(job.pubs) * model.sub_job + executions * model.rep_delay
-        good = _number(job.qpu_seconds) and job.qpu_seconds >= least * (1 - 1e-12)
-        _expect(good, f"at least {least:g} QPU seconds in job {number}", job.qpu_seconds)
-        durations.append((job.qpu_seconds - least) / executions)
-    # Rounding of the seconds, seen from one execution.
-    slack = max(1e-12 * job.qpu_seconds / job.executions for job in plan.jobs)
-    good = max(durations) - min(durations) <= slack + 1e-9 * max(durations)
-    _expect(good, "circuits of one duration in all jobs", durations[:4])
+        circuits = tuple(pub.circuit for pub in job.pubs)
+        if circuits not in programs:
+            programs[circuits] = program_of(plan, job)
+        cost = programs[circuits].cost(len(job.pubs[0].rows))
+        _expect(job.items == cost.items, f"{cost.items} items in job {number}", job.items)
+        good = job.executions == cost.executions
+        _expect(good, f"{cost.executions} executions in job {number}", job.executions)
+        good = math.isclose(job.qpu_seconds, cost.qpu_seconds, rel_tol=1e-9)
+        _expect(good, f"{cost.qpu_seconds:g} QPU seconds in job {number}", job.qpu_seconds)
 
 
 def _whole(value: object) -> bool:

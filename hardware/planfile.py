@@ -19,10 +19,10 @@ from qiskit.quantum_info import SparsePauliOp
 from hardware.errors import InvalidInputError, PlanError
 from hardware.hashing import QPY_VERSION, digest
 from hardware.options import PlanOptions
-from hardware.plan import JobPlan, PlannedJob, PlannedPub, Tile
+from hardware.plan import JobPlan, PlannedJob, PlannedPub, Tile, Timing
 from hardware.plan_check import check_plan
 
-FORMAT = 1
+FORMAT = 2
 _DOCUMENT, _KEY = "plan.json", "key"
 #: A fixed date: the archive's bytes follow from its content.
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -67,7 +67,7 @@ def parse_plan(data: bytes) -> JobPlan:
 
     Raises:
         PlanError: The bytes are no plan, one from a newer version, one that was changed, or one
-            whose parts and costs do not belong together.
+            whose parts do not belong together.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -108,7 +108,7 @@ def _entries(plan: JobPlan) -> dict[str, bytes]:
             pubs.append({"kind": pub.kind, "setting": pub.setting, "circuit": pub.circuit,
                          "parameters": list(pub.parameters)})  # fmt: skip
         jobs.append({"executions": job.executions, "payload_bytes": job.payload_bytes,
-                     "qpu_seconds": job.qpu_seconds, "pubs": pubs})  # fmt: skip
+                     "qpu_seconds": job.qpu_seconds, "items": job.items, "pubs": pubs})  # fmt: skip
     document = {
         "format": FORMAT,
         "workload_hash": plan.workload_hash,
@@ -134,6 +134,11 @@ def _entries(plan: JobPlan) -> dict[str, bytes]:
             }
             for t in plan.tiles
         ],
+        "timing": {
+            "rep_delay": plan.timing.rep_delay,
+            "durations": dict(plan.timing.durations),
+            "dt": plan.timing.dt,
+        },
         "jobs": jobs,
         "notes": list(plan.notes),
         "about": dict(plan.about),
@@ -171,7 +176,8 @@ def _plan(document: dict[str, Any], entries: Mapping[str, bytes]) -> JobPlan:
             )
             for p, pub in enumerate(job["pubs"])
         )
-        jobs.append(PlannedJob(pubs, job["executions"], job["payload_bytes"], job["qpu_seconds"]))
+        sizes = (job["executions"], job["payload_bytes"], job["qpu_seconds"], job["items"])
+        jobs.append(PlannedJob(pubs, *sizes))
     circuits: list[QuantumCircuit] = []
     while (name := f"circuits/{len(circuits)}.qpy") in entries:
         circuits.append(qpy.load(io.BytesIO(entries[name]))[0])
@@ -191,6 +197,7 @@ def _plan(document: dict[str, Any], entries: Mapping[str, bytes]) -> JobPlan:
             for t in document["tiles"]
         ),
         circuits=tuple(circuits),
+        timing=Timing(**document["timing"]),
         jobs=tuple(jobs),
         notes=tuple(document["notes"]),
         about=document["about"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -11,14 +10,20 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 
-from hardware.backends import calibration_id, calibration_snapshot, working_target
+from hardware.backends import (
+    ExecutionLimits,
+    calibration_id,
+    calibration_snapshot,
+    working_target,
+)
 from hardware.composition import compose, readout_circuit, tile_parameter
-from hardware.cost import circuit_payload, qpu_seconds, values_payload
+from hardware.cost import Program, circuit_payload, values_payload
 from hardware.errors import PlanError
 from hardware.observables import Measurement, Setting
 from hardware.options import PlanOptions
-from hardware.plan import JobPlan, PlannedJob, PlannedPub, PubKind
-from hardware.plan_check import READOUT, executions_per_job
+from hardware.plan import JobPlan, PlannedJob, PlannedPub, PubKind, Timing
+from hardware.plan_check import READOUT
+from hardware.program import program_of
 from hardware.tiling import Tiling, tile
 from hardware.transpile import light_cone, restrict_to_active
 from hardware.workload import Workload
@@ -47,10 +52,12 @@ def plan(
         limit, which the plan's notes say).
 
     Raises:
-        PlanError: The workload does not fit on the device, or one set of rows not into a job.
+        PlanError: The workload does not fit on the device, one set of rows not into a job, or the
+            device does not take as many shots or the repetition delay.
     """
     options = options or PlanOptions()
-    device = working_target(backend)
+    device, limits = working_target(backend), ExecutionLimits.of(backend)
+    rep_delay = limits.chosen_rep_delay(options.rep_delay)
     measurement = Measurement.of(workload.observables)
     measured = sorted({qubit for setting in measurement.settings for qubit in setting.qubits})
     _check(workload, measured, device)
@@ -62,7 +69,7 @@ def plan(
     builder = _Builder(workload, measurement, tiling, device, options)
     identifier = calibration_id(backend)
     regions = [tile_.qubits for tile_ in tiling.tiles]
-    return JobPlan(
+    empty = JobPlan(
         workload_hash=workload.content_hash(options.canonical_json(), identifier),
         target=target or f"backend:{backend.name}",
         backend=str(backend.name),
@@ -73,9 +80,18 @@ def plan(
         options=options,
         tiles=tiling.tiles,
         circuits=tuple(builder.circuits),
-        jobs=tuple(builder.jobs()),
-        notes=(*tiling.notes, *builder.notes()),
+        timing=Timing(rep_delay, tiling.device.durations, device.dt),
+        jobs=(),
+        notes=(*tiling.notes, *builder.notes(), *_rep_delay_notes(limits, options, rep_delay)),
     )
+    program = program_of(empty, builder.smallest_job())
+    limits.check_shots(program.shots)
+    return replace(empty, jobs=tuple(builder.jobs(program)))
+
+
+def _rep_delay_notes(limits: ExecutionLimits, options: PlanOptions, used: float) -> Iterator[str]:
+    if options.rep_delay is None and limits.rep_delay is None:
+        yield f"{limits.name} states no repetition delay; {used * 1e6:g} µs are assumed."
 
 
 def _with_all_ends(tiling: Tiling, active: tuple[int, ...], num_qubits: int) -> Tiling:
@@ -167,34 +183,46 @@ class _Builder:
             )
         return tuple(notes)
 
-    def jobs(self) -> Iterator[PlannedJob]:
+    def smallest_job(self) -> PlannedJob:
+        """Return a job of one set, without its cost: that is computed from its program."""
+        rows, padded = self._slots()
+        return self._job(rows[:1], padded[:1])
+
+    def jobs(self, program: Program) -> Iterator[PlannedJob]:
         """Yield jobs of equal size, as few as the limits allow."""
+        rows, padded = self._slots()
+        num_jobs = -(-len(rows) // self._sets_per_job(program, len(rows)))
+        for part in np.array_split(np.arange(len(rows)), num_jobs):
+            cost = program.cost(len(part))
+            yield replace(
+                self._job(rows[part], padded[part]),
+                items=cost.items,
+                executions=cost.executions,
+                qpu_seconds=cost.qpu_seconds,
+            )
+
+    def _slots(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the row on each tile in each set, and whether it only fills the last one."""
         num_tiles, num_rows = len(self.tiling.tiles), self.workload.num_samples
         num_sets = -(-num_rows // num_tiles)
         slots = np.arange(num_sets * num_tiles).reshape(num_sets, num_tiles)
-        rows, padded = np.minimum(slots, num_rows - 1), slots >= num_rows
-        num_jobs = -(-num_sets // self._sets_per_job(num_sets))
-        for part in np.array_split(np.arange(num_sets), num_jobs):
-            yield self._job(rows[part], padded[part])
+        return np.minimum(slots, num_rows - 1), slots >= num_rows
 
-    def _sets_per_job(self, num_sets: int) -> int:
-        limits, model = self.options.limits, self.options.cost
-        one, fixed_executions, fixed_bytes, fixed_pubs = self._one_set()
-        fixed_seconds = qpu_seconds(fixed_pubs, fixed_executions, self.circuit_seconds, model)
-        per_set = qpu_seconds(0, one, self.circuit_seconds, model)
+    def _sets_per_job(self, program: Program, num_sets: int) -> int:
+        limits, fixed_bytes = self.options.limits, sum(self.payloads)
         set_bytes = values_payload(np.empty(len(self.varying) * len(self.tiling.tiles)))
         set_bytes *= len(self._measured())
         fits = min(
-            (limits.executions - fixed_executions) // one,
-            math.floor((limits.seconds - fixed_seconds) / per_set),
+            program.most_sets(limits.executions, limits.seconds),
             (limits.payload_bytes - fixed_bytes) // max(1, set_bytes),
         )
         if fits < 1:
+            one = program.cost(1)
             raise PlanError(
                 f"Expected one set of rows to fit into a job of at most {limits.executions} "
                 f"executions, {limits.seconds:g} s and {limits.payload_bytes} bytes; it needs "
-                f"{one + fixed_executions}, {fixed_seconds + per_set:.1f} s and "
-                f"{fixed_bytes + set_bytes}: use fewer shots or settings."
+                f"{one.executions}, {one.qpu_seconds:.1f} s and {fixed_bytes + set_bytes}: use "
+                "fewer shots or settings."
             )
         if not self.varying:
             return 1  # a circuit without parameters has one set
@@ -204,16 +232,9 @@ class _Builder:
         """Return the settings that are PUBs of their own: the estimator makes its own."""
         return (None,) if self.options.mitigation.estimator else self.settings
 
-    def _one_set(self) -> tuple[int, int, int, int]:
-        """Return executions of one set, and what every job has: executions, bytes, PUBs."""
-        one, fixed = executions_per_job(len(self.settings), self.options)
-        readout = 2 * len(self.settings) if self.options.mitigation.readout_inversion else 0
-        return one, fixed, sum(self.payloads), len(self._measured()) + readout
-
     def _job(self, rows: np.ndarray, padded: np.ndarray) -> PlannedJob:
-        one, fixed, payload, num_pubs = self._one_set()
         pubs = [self._samples(index, rows, padded) for index in range(len(self._measured()))]
-        payload += sum(values_payload(pub.values) for pub in pubs)
+        payload = sum(self.payloads) + sum(values_payload(pub.values) for pub in pubs)
         if self.options.mitigation.readout_inversion:
             first = len(self.settings)
             pubs += [
@@ -221,13 +242,7 @@ class _Builder:
                 for index in range(len(self.settings))
                 for bit, kind in enumerate(READOUT)
             ]
-        executions = fixed + one * len(rows)
-        return PlannedJob(
-            pubs=tuple(pubs),
-            executions=executions,
-            payload_bytes=payload,
-            qpu_seconds=qpu_seconds(num_pubs, executions, self.circuit_seconds, self.options.cost),
-        )
+        return PlannedJob(tuple(pubs), 0, payload, 0.0, 0)
 
     def _samples(self, setting: int, rows: np.ndarray, padded: np.ndarray) -> PlannedPub:
         num_tiles = rows.shape[1]

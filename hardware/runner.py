@@ -24,7 +24,7 @@ from hardware.errors import (
 )
 from hardware.ledger import Ledger
 from hardware.outcome import expectations, finished_run, results, status
-from hardware.plan import load_plan
+from hardware.plan import load_submitted
 from hardware.policy import Clock, Plan, Policy
 from hardware.progress import OnProgress, RunStatus, run_status
 from hardware.records import JobRecord, RunRecord
@@ -172,7 +172,7 @@ def collect(
     *,
     ledger: Ledger,
     device: Device,
-    load: LoadPlan = load_plan,
+    load: LoadPlan = load_submitted,
     timeout: float | None = None,
     policy: Policy | None = None,
     clock: Clock | None = None,
@@ -224,7 +224,7 @@ def resume(
     *,
     ledger: Ledger,
     device: Device,
-    load: LoadPlan = load_plan,
+    load: LoadPlan = load_submitted,
     budget_seconds: float | None = None,
     resubmit_cancelled: bool = False,
     policy: Policy | None = None,
@@ -272,7 +272,7 @@ def cancel(
     *,
     ledger: Ledger,
     device: Device,
-    load: LoadPlan = load_plan,
+    load: LoadPlan = load_submitted,
     policy: Policy | None = None,
     clock: Clock | None = None,
 ) -> RunStatus:

@@ -12,7 +12,7 @@ import numpy as np
 from qiskit.quantum_info import SparsePauliOp
 
 from hardware.backends import fake_backend
-from hardware.cost import CostEstimate, circuit_payload, qpu_seconds
+from hardware.cost import CostEstimate, circuit_payload
 from hardware.drawing import draw_plan
 from hardware.options import PlanOptions
 from hardware.plan import JobPlan
@@ -39,10 +39,11 @@ def one_by_one(broadcast: JobPlan, num_rows: int) -> CostEstimate:
     """Return the cost of one bound circuit for each row, as the QNN classes send them."""
     cost, circuit = broadcast.cost, broadcast.circuits[0]
     bound = circuit.assign_parameters(np.zeros(circuit.num_parameters))
-    extra = qpu_seconds(num_rows - cost.pubs, 0, 0.0, broadcast.options.cost)
+    extra = (num_rows - cost.items) * broadcast.options.cost.sub_job
     return replace(
         cost,
         pubs=num_rows,
+        items=num_rows,
         payload_bytes=num_rows * circuit_payload(bound),
         qpu_seconds=cost.qpu_seconds + extra,
     )

@@ -10,7 +10,7 @@ from typing import Any
 from hardware import runner
 from hardware.errors import RunError
 from hardware.ledger import Ledger
-from hardware.plan import load_plan
+from hardware.plan import load_submitted
 from hardware.progress import RunStatus
 from qhead.classifier import TextClassifier
 from qhead.commands.collect import wait_for
@@ -100,7 +100,7 @@ def from_ledger(
     """
     with existing_ledger(run_id) as ledger:
         status = runner.status(run_id, ledger=ledger)
-        made = load_plan(ledger.plan_body(status.run.id))
+        made = load_submitted(ledger.plan_body(status.run.id))
         found = made.unpack(runner.results(status.run.id, ledger=ledger))
     about = About.of(made, f"run {status.run.id}")
     about.model.check(folder)

@@ -11,7 +11,7 @@ from hardware import runner
 from hardware.devices import Device
 from hardware.errors import InvalidInputError
 from hardware.ledger import Ledger
-from hardware.plan import JobPlan, load_plan
+from hardware.plan import JobPlan, load_submitted
 from hardware.progress import RunStatus
 from qhead.commands import devices
 from qhead.commands.common import open_model, print_json
@@ -48,7 +48,7 @@ def run(
         raise InvalidInputError(f"Expected --wait with zero or more seconds, or inf, got {wait}.")
     with existing_ledger(run_id) as ledger:
         record = ledger.run(run_id)
-        made = load_plan(ledger.plan_body(record.id))
+        made = load_submitted(ledger.plan_body(record.id))
         about = About.of(made, f"run {record.id}")
         where = folder or Path(about.model.path)
         about.model.check(where)

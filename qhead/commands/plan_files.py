@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hardware.backends import calibration_id, working_target
+from hardware.backends import ExecutionLimits, calibration_id, working_target
 from hardware.composition import check_isa
 from hardware.errors import PlanError
 from hardware.ibm import PlatformDevice
@@ -48,8 +48,15 @@ def check_calibration(made: JobPlan, device: PlatformDevice) -> None:
     """Check a plan against the device as it is today.
 
     Raises:
-        PlanError: It has lost an instruction that the plan needs.
+        PlanError: It has lost an instruction that the plan needs, or waits between two shots for
+            another time than the plan's cost was computed with.
     """
+    wait = ExecutionLimits.of(device.backend).chosen_rep_delay(made.options.rep_delay)
+    if wait != made.timing.rep_delay:
+        raise PlanError(
+            f"{made.backend} waits {wait * 1e6:g} µs between two shots; the plan's cost was "
+            f"computed with {made.timing.rep_delay * 1e6:g} µs: plan again."
+        )
     today = working_target(device.backend)
     for circuit in made.circuits:
         check_isa(circuit, today)

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from hardware import runner
 from hardware.ledger import Ledger
-from hardware.plan import load_plan
+from hardware.plan import load_submitted
 from hardware.progress import RunStatus, run_status
 from hardware.storage import default_path
 from qhead.commands import devices
@@ -56,7 +56,7 @@ def run_status_of(run_id: str, *, json: bool) -> None:
     with existing_ledger(run_id) as ledger:
         status = runner.status(run_id, ledger=ledger)
         run = status.run
-        made = load_plan(ledger.plan_body(run.id))
+        made = load_submitted(ledger.plan_body(run.id))
         missing = len(made.unpack(runner.results(run.id, ledger=ledger)).missing)
         events = ledger.events(run.id)
     told = status_dict(status) | {"rows": made.num_rows, "rows_missing": missing}

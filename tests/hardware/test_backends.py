@@ -8,10 +8,9 @@ from qiskit.transpiler import InstructionProperties
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
 from hardware.backends import calibration_id, calibration_snapshot, fake_backend
-from hardware.cost import CostEstimate, qpu_seconds, twirled_shots
 from hardware.drawing import draw_plan, qubit_positions
 from hardware.emulation import CalibratedTarget
-from hardware.options import CostModel, Mitigation, PlanOptions
+from hardware.options import PlanOptions
 from hardware.planning import plan
 from hardware.ranking import rank
 from hardware.workload import Workload
@@ -70,30 +69,6 @@ def test_backends_are_ranked_by_what_the_circuit_would_suffer() -> None:
 def test_backends_that_are_too_small_are_left_out() -> None:
     ranked = rank(chain_work(6), [fake_backend("manila"), fake_backend("guadalupe")])
     assert [each.name for each in ranked] == ["fake_guadalupe"]
-
-
-def test_costs_add_up() -> None:
-    model = CostModel(sub_job=2.0, rep_delay=250e-6)
-    assert qpu_seconds(3, 4000, 10e-6, model) == pytest.approx(6 + 4000 * 260e-6)
-    assert CostEstimate(1, 1, 1, 1, 1, 30.0).share_of(600.0) == pytest.approx(0.05)
-    assert CostEstimate(1, 1, 1, 1, 1, 30.0).share_of(0.0) == np.inf
-
-
-@pytest.mark.parametrize(
-    ("shots", "randomizations", "expected"),
-    [(4096, None, 4096), (1000, None, 1024), (100, None, 128), (1000, 32, 1024), (1000, 8, 1000)],
-)
-def test_twirling_rounds_shots_as_the_client_does(
-    shots: int, randomizations: int | None, expected: int
-) -> None:
-    from qiskit_ibm_runtime.executor.calculate_twirling_shots import calculate_twirling_shots
-
-    mitigation = Mitigation(twirl_gates=True, num_randomizations=randomizations)
-    circuits, each = calculate_twirling_shots(shots, randomizations or "auto", "auto")
-    assert twirled_shots(shots, mitigation) == circuits * each == expected
-    resilient = Mitigation(resilience=True, num_randomizations=randomizations)
-    assert twirled_shots(shots, resilient) == expected
-    assert twirled_shots(shots, Mitigation()) == shots
 
 
 @pytest.mark.parametrize("name", ["fez", "sherbrooke", "torino", "manila", "guadalupe"])

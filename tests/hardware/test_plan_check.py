@@ -17,7 +17,7 @@ from qiskit.quantum_info import SparsePauliOp
 from hardware.backends import fake_backend
 from hardware.errors import PlanError
 from hardware.options import JobLimits, Mitigation, PlanOptions
-from hardware.plan import JobPlan, load_plan
+from hardware.plan import JobPlan, load_plan, load_submitted
 from hardware.planfile import _key_of
 from hardware.planning import plan
 from hardware.workload import Workload
@@ -121,6 +121,17 @@ FORGERIES: dict[str, Callable[[dict[str, bytes]], object]] = {
     "endless seconds": put(*JOB, "qpu_seconds", value=float("inf")),
     "other seconds": put(*JOB, "qpu_seconds", value=PLAN.jobs[0].qpu_seconds + 0.01),
     "seconds as text": put(*JOB, "qpu_seconds", value="2.0"),
+    "more seconds": put(*JOB, "qpu_seconds", value=PLAN.jobs[0].qpu_seconds * (1 + 1e-6)),
+    "items": put(*JOB, "items", value=PLAN.jobs[0].items - 1),
+    "no items": put(*JOB, "items", value=0),
+    "items as text": put(*JOB, "items", value="3"),
+    "no repetition delay": put("timing", "rep_delay", value=0.0),
+    "negative repetition delay": put("timing", "rep_delay", value=-1.0),
+    "endless step": put("timing", "dt", value=float("inf")),
+    "shorter read-out": put("timing", "durations", "measure", value=0.0),
+    "no durations": put("timing", "durations", value={}),
+    "durations of another kind": put("timing", "durations", value=[1.0]),
+    "no timing": document(lambda content: content.pop("timing")),
     "executions": put(*JOB, "executions", value=PLAN.jobs[0].executions - 1),
     "executions as float": put(*JOB, "executions", value=float(PLAN.jobs[0].executions)),
     "payload": put(*JOB, "payload_bytes", value=-1),
@@ -165,6 +176,31 @@ FORGERIES: dict[str, Callable[[dict[str, bytes]], object]] = {
 def test_a_plan_with_a_right_hash_and_wrong_contents_is_refused(name: str) -> None:
     with pytest.raises(PlanError, match="plan again"):
         load_plan(forged(FORGERIES[name]))
+
+
+@pytest.mark.parametrize(
+    "mitigation", [Mitigation(readout_inversion=True), Mitigation(zne_factors=(1, 3))]
+)
+def test_more_gates_at_the_same_price_are_refused(mitigation: Mitigation) -> None:
+    first = made(replace(OPTIONS, mitigation=mitigation))
+    circuit = first.circuits[0].copy()
+    edge = next(step.qubits for step in circuit.data if step.operation.name == "cx")
+    longer = circuit.copy_empty_like()
+    for _ in range(5000):
+        longer.cx(*edge)
+    longer.compose(circuit, inplace=True)
+    assert load_plan(first.to_bytes()).cost == first.cost
+    heavier = replace(first, circuits=(longer, *first.circuits[1:]))
+    with pytest.raises(PlanError, match="QPU seconds in job 0"):
+        load_plan(heavier.to_bytes())
+
+
+def test_a_plan_from_the_ledger_is_read_whatever_the_client_counts_by_now() -> None:
+    # Its cost was checked before it was submitted, and its results are paid for.
+    other = replace(PLAN, jobs=tuple(replace(job, items=9) for job in PLAN.jobs))
+    assert load_submitted(other.to_bytes()).jobs[0].items == 9
+    with pytest.raises(PlanError, match="3 items in job 0, got 9"):
+        load_plan(other.to_bytes())
 
 
 def test_cut_and_spoilt_circuits_never_give_a_traceback() -> None:

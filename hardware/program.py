@@ -1,0 +1,107 @@
+"""What the client makes of a planned job: its program's items, executions and durations.
+
+Twirling rounds shots up, zero-noise extrapolation adds items, read-out mitigation adds calibration
+circuits: only the client knows what will run. It prepares the program of a job without a network,
+and the cost is counted there, never guessed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from qiskit.circuit import QuantumCircuit
+
+from hardware.cost import Program, ProgramItem
+from hardware.devices import JobRequest
+from hardware.errors import PlanError
+from hardware.plan import JobPlan, PlannedJob, PlannedPub, Timing
+from hardware.requests import job_request
+
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "ps": 1e-12}
+
+
+def program_of(plan: JobPlan, job: PlannedJob) -> Program:
+    """Return the program that the client makes of a job of a plan.
+
+    It is prepared with one set of rows and with two: what both have is fixed.
+
+    Args:
+        plan: The plan; its own jobs are not read.
+        job: The job; only its first set of values is read.
+
+    Raises:
+        PlanError: The client refuses the job, or a gate has no known duration.
+    """
+    one, two = (_prepared(_request(plan, job, num_sets)) for num_sets in (1, 2))
+    items = []
+    for first, second in zip(one.items, two.items, strict=True):
+        executions = one.shots * first.size()
+        per_set = two.shots * second.size() - executions
+        seconds = circuit_seconds(first.circuit, plan.timing)
+        items.append(ProgramItem(executions - per_set, per_set, seconds))
+    # A circuit without parameters has one set, and both programs are the same.
+    return Program(tuple(items), one.shots, plan.timing.rep_delay, plan.options.cost.sub_job)
+
+
+def circuit_seconds(circuit: QuantumCircuit, timing: Timing) -> float:
+    """Return the time from the first instruction of a circuit to the end of the last, seconds.
+
+    Raises:
+        PlanError: An instruction has no known duration.
+    """
+    clock = np.zeros(circuit.num_qubits)
+    for step in circuit.data:
+        qubits = [circuit.find_bit(qubit).index for qubit in step.qubits]
+        if qubits:
+            clock[qubits] = clock[qubits].max() + _duration(step.operation, timing)
+    return float(clock.max(initial=0.0))
+
+
+def _duration(operation: Any, timing: Timing) -> float:
+    if operation.name == "barrier":
+        return 0.0
+    if operation.name == "delay":
+        unit = timing.dt if operation.unit == "dt" else _SECONDS.get(operation.unit)
+        known = None if unit is None else float(operation.duration) * unit
+    else:
+        known = timing.durations.get(operation.name)
+    if known is None:
+        raise PlanError(
+            f"The device states no duration of {operation.name!r}, so the time of a circuit with "
+            "it is not known: plan again, on a device that states one."
+        )
+    return known
+
+
+def _request(plan: JobPlan, job: PlannedJob, num_sets: int) -> JobRequest:
+    pubs = tuple(_with_sets(pub, num_sets) if pub.kind == "samples" else pub for pub in job.pubs)
+    return job_request(replace(plan, jobs=(replace(job, pubs=pubs),)), 0)
+
+
+def _with_sets(pub: PlannedPub, num_sets: int) -> PlannedPub:
+    rows = np.zeros(num_sets, dtype=np.int64)
+    return replace(pub, values=pub.values[rows], rows=pub.rows[rows], padded=pub.padded[rows])
+
+
+def _prepared(request: JobRequest) -> Any:
+    """Return the client's `QuantumProgram` of a request; nothing is sent and nobody is asked."""
+    # Imported here: the client takes most of a second.
+    from qiskit_ibm_runtime.exceptions import IBMInputValueError
+    from qiskit_ibm_runtime.executor_estimator import prepare as estimator
+    from qiskit_ibm_runtime.executor_sampler import prepare as sampler
+    from qiskit_ibm_runtime.options_models import EstimatorOptions, SamplerOptions
+
+    options = {**request.options}
+    # Decoupling fills idle time: it changes neither items nor durations, and needs a device.
+    options.pop("dynamical_decoupling", None)
+    try:
+        if request.primitive == "sampler":
+            return sampler.prepare(list(request.pubs), SamplerOptions(**options), request.shots)[0]
+        prepared = EstimatorOptions(**options)
+        # Which gates a fractional factor folds is drawn at random; how many are is not.
+        prepared.resilience.zne.amplifier = "gate_folding_front"
+        return estimator.prepare(list(request.pubs), prepared, request.precision)[0]
+    except (IBMInputValueError, ValueError) as error:
+        raise PlanError(f"The client refuses the plan's circuits and options: {error}") from error
