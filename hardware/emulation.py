@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
+from qiskit.providers import BackendV2
 
 from hardware.errors import InvalidInputError
 from hardware.noise import (
@@ -194,29 +195,36 @@ class NoisyTarget(EmulatedTarget):
 
 @dataclass(frozen=True)
 class CalibratedTarget(EmulatedTarget):
-    """The calibration of a fake backend, on the best qubits for the circuit: ``aer:NAME[:N]``.
+    """The calibration of a backend, on the best qubits for the circuit: ``aer:NAME[:N]``.
 
     The circuit is transpiled with its parameters kept for every shape of region that the chip has,
     and placed where its expected error is least, as a plan of one tile is (`hardware.tiling`). Only
     those qubits are simulated, under their own errors.
 
     Args:
-        backend: Short name of a fake backend, e.g. ``"fez"``.
+        backend: Short name of a fake backend, e.g. ``"fez"``, or any `BackendV2`.
         optimization_level: Qiskit's, 0 to 3.
     """
 
-    backend: str
+    backend: str | BackendV2
     optimization_level: int = 3
 
     def __post_init__(self) -> None:
         from hardware.backends import fake_name
 
         super().__post_init__()
-        object.__setattr__(self, "backend", fake_name(self.backend))
+        if isinstance(self.backend, str):
+            object.__setattr__(self, "backend", fake_name(self.backend))
+        elif not isinstance(self.backend, BackendV2):
+            raise InvalidInputError(
+                "Expected the name of a fake backend or a BackendV2, got "
+                f"{type(self.backend).__name__}."
+            )
 
     @property
     def spec(self) -> str:
-        return f"aer:{self.backend}:{self.shots}"
+        name = self.backend if isinstance(self.backend, str) else self.backend.name
+        return f"aer:{name}:{self.shots}"
 
     def prepare(self, circuit: QuantumCircuit, measured: Sequence[int]) -> PreparedCircuit:
         from hardware.backends import fake_backend, working_target
@@ -224,7 +232,7 @@ class CalibratedTarget(EmulatedTarget):
         from hardware.options import PlanOptions
         from hardware.tiling import tile
 
-        backend = fake_backend(self.backend)
+        backend = fake_backend(self.backend) if isinstance(self.backend, str) else self.backend
         if circuit.num_qubits > backend.num_qubits:
             raise InvalidInputError(
                 f"Expected at most the {backend.num_qubits} qubits of {backend.name}, got a "

@@ -19,11 +19,15 @@ def resolve_target(
         seed: Seed of the target's shots; None draws fresh ones every time.
 
     Raises:
-        UnknownTargetError: The specification is none; the message names the nearest that is.
+        UnknownTargetError: There is no such target; the message names the nearest that is.
         UnknownBackendError: No such backend.
         InvalidInputError: A number in the specification is out of its range.
     """
     if target is None or not isinstance(target, str):
+        if target is not None and not hasattr(target, "spec"):
+            raise UnknownTargetError(
+                f"Expected a target or its specification, e.g. 'shots:1024', got {target!r:.60}."
+            )
         return target
     kind, _, rest = target.strip().partition(":")
     if kind == EXACT:

@@ -21,6 +21,7 @@ from torch import nn
 
 from qhead import checks
 from qhead.errors import HeadError, ModelError, TrainingError, TrainingInterrupted
+from qhead.targets import resolve_target
 from qhead.training import (
     EpochRecord,
     ProgressCallback,
@@ -305,18 +306,24 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
             # The same message as an error of ours, so that a command ends with exit code 2.
             raise HeadError(str(error)) from error
 
-    def logits(self, X: ArrayLike, *, target: ExecutionTarget | None = None) -> NDArray[np.float64]:
+    def logits(
+        self, X: ArrayLike, *, target: ExecutionTarget | str | None = None
+    ) -> NDArray[np.float64]:
         """Return logits (n, K) of embeddings (n, d).
 
         Args:
             X: (n, d) embeddings.
-            target: Where the quantum step runs; None: exactly, here.
+            target: Where the quantum step runs, as a target or its specification, e.g.
+                ``"shots:1024"``, whose shots are then drawn from the head's seed; None: exactly,
+                here.
 
         Raises:
             HeadError: Embeddings that cannot be used, or a target for a head without a
                 quantum step.
+            UnknownTargetError: No target has this specification.
         """
         check_is_fitted(self, "module_")
+        target = resolve_target(target, seed=self.seed)
         features = self._validated(X, reset=False)
         if target is not None and target.spec != "exact":
             raise HeadError(
@@ -330,21 +337,21 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
         return logits.numpy().astype(np.float64)
 
     def decision_function(
-        self, X: ArrayLike, *, target: ExecutionTarget | None = None
+        self, X: ArrayLike, *, target: ExecutionTarget | str | None = None
     ) -> NDArray[np.float64]:
         """Return logits (n, K), or for two classes their difference (n,), as scikit-learn does."""
         logits = self.logits(X, target=target)
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
     def predict_proba(
-        self, X: ArrayLike, *, target: ExecutionTarget | None = None
+        self, X: ArrayLike, *, target: ExecutionTarget | str | None = None
     ) -> NDArray[np.float64]:
         """Return probabilities (n, K), in the order of `classes_`; rows sum to one."""
         logits = self.logits(X, target=target)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return powers / powers.sum(axis=1, keepdims=True)
 
-    def predict(self, X: ArrayLike, *, target: ExecutionTarget | None = None) -> NDArray[Any]:
+    def predict(self, X: ArrayLike, *, target: ExecutionTarget | str | None = None) -> NDArray[Any]:
         """Return labels (n,)."""
         logits = self.logits(X, target=target)
         return self.classes_[logits.argmax(axis=1)]

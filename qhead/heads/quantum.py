@@ -40,6 +40,7 @@ from qhead.simulator import (
     ExactTarget,
     Simulator,
 )
+from qhead.targets import resolve_target
 
 if TYPE_CHECKING:
     from hardware.targets import ExecutionTarget
@@ -298,23 +299,30 @@ class QuantumHead(TorchHead):
         names = [p.name for p in (*data_parameters(circuit), *weight_parameters(circuit))]
         return Workload(circuit, tuple(names), values, self.observables)
 
-    def logits(self, X: ArrayLike, *, target: ExecutionTarget | None = None) -> NDArray[np.float64]:
+    def logits(
+        self, X: ArrayLike, *, target: ExecutionTarget | str | None = None
+    ) -> NDArray[np.float64]:
         """Return logits (n, K) of embeddings (n, d), in double precision.
 
         Args:
             X: (n, d) embeddings.
-            target: Where the circuit runs; None: exactly, here.
+            target: Where the circuit runs, as a target or its specification, e.g.
+                ``"shots:1024"``, whose shots are then drawn from the head's seed; None: exactly,
+                here.
 
         Raises:
             HeadError: Embeddings that cannot be used.
+            UnknownTargetError: No target has this specification.
         """
+        target = resolve_target(target, seed=self.seed)
         if target is None or target.spec == "exact":
             target = self._quantum_module().exact
         return self.logits_from(self.expectations(X, target).values)
 
-    def expectations(self, X: ArrayLike, target: ExecutionTarget) -> Expectations:
-        """Return what `target` gives for the circuits of embeddings (n, d)."""
-        return target.run(self.workload(X))
+    def expectations(self, X: ArrayLike, target: ExecutionTarget | str) -> Expectations:
+        """Return what `target`, or the one of a specification, gives for embeddings (n, d)."""
+        where = resolve_target(target, seed=self.seed) or self._quantum_module().exact
+        return where.run(self.workload(X))
 
     def logits_from(self, values: ArrayLike) -> NDArray[np.float64]:
         """Return logits (n, K) of expectation values (n, M)."""

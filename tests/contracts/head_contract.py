@@ -182,7 +182,9 @@ class HeadContract:
                 raise KeyboardInterrupt
 
         path = tmp_path / "training.safetensors"
-        part = self.head(max_epochs=6).fit(X, y, progress=interrupt, checkpoint=path)
+        part = self.head(max_epochs=6)
+        with pytest.raises(KeyboardInterrupt):
+            part.fit(X, y, progress=interrupt, checkpoint=path)
         assert part.stopped_ == "interrupted"
         assert len(part.history_) == 3
         resumed = self.head(max_epochs=6).fit(X, y, checkpoint=path)

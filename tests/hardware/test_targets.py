@@ -10,8 +10,10 @@ from contracts.target_contract import SEED, TargetContract, exact_values, worklo
 from hypothesis import given
 from hypothesis import strategies as st
 from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp
 
+from hardware.backends import fake_backend
 from hardware.emulation import CalibratedTarget, NoisyTarget, ShotsTarget
 from hardware.errors import (
     BudgetError,
@@ -264,6 +266,22 @@ def test_too_wide_a_circuit_is_refused() -> None:
         ShotsTarget(shots=1).run(work)
     with pytest.raises(InvalidInputError, match="5 qubits of fake_manila"):
         CalibratedTarget("manila").run(work)
+
+
+def test_a_calibrated_target_takes_any_backend() -> None:
+    """The errors of a generic backend are drawn: a noisy ⟨Z⟩ lies between 0 and the exact 1."""
+    flat = QuantumCircuit(2)
+    flat.cx(0, 1)
+    work = Workload(flat, (), np.zeros((1, 0)), (SparsePauliOp("ZI"),))
+    target = CalibratedTarget(GenericBackendV2(8, seed=1), shots=4000, seed=1)
+    assert target.spec == "aer:generic_backend_8q:4000"
+    assert 0.5 < target.run(work).values[0, 0] <= 1
+    named = CalibratedTarget("manila", shots=500, seed=2)
+    given = CalibratedTarget(fake_backend("manila"), shots=500, seed=2)
+    assert given.run(work).values == named.run(work).values
+    assert parse_target(given.spec, seed=2) == named
+    with pytest.raises(InvalidInputError, match="name of a fake backend or a BackendV2, got int"):
+        CalibratedTarget(8)  # type: ignore[arg-type]
 
 
 def test_training_calls_of_one_primitive_do_not_repeat_their_shots() -> None:

@@ -18,7 +18,7 @@ ROOTS = {package.__name__: Path(package.__file__).parent for package in (hardwar
 ROOMS = (
     "errors", "checks", "files", "checkpoints", "training", "progress",
     "demo", "hub", "data", "sentence_models", "transformer", "cache_file", "embedding_cache",
-    "embeddings", "circuits", "simulator", "heads", "openqasm", "targets", "prediction",
+    "embeddings", "circuits", "simulator", "targets", "heads", "openqasm", "prediction",
     "evaluation", "model_folder", "model_records", "classifier", "report", "demonstration",
     "commands", "cli",
 )  # fmt: skip

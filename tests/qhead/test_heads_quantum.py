@@ -11,11 +11,13 @@ import torch
 from contracts.head_contract import NUM_FEATURES, HeadContract, clusters, equal_states
 from qiskit.quantum_info import Operator, Statevector
 
+from hardware.errors import UnknownTargetError
 from qhead.circuits import ansatz, num_ansatz_parameters
 from qhead.errors import HeadError
 from qhead.heads import QuantumHead, TorchHead
 from qhead.heads.amplitudes import AmplitudeMap
 from qhead.simulator import ExactTarget
+from qhead.targets import resolve_target
 from qhead.training import TrainingOptions
 
 QUICK = TrainingOptions(learning_rate=0.05, max_epochs=2, batch_size=16)
@@ -209,3 +211,22 @@ def test_initial_angles_are_small_and_seeded() -> None:
     assert 0 < np.abs(weights).max() < 0.5
     other = small(seed=6).build_module(NUM_FEATURES, 2, None)
     assert not torch.equal(module.step.weight, other.step.weight)
+
+
+# Targets by specification.
+
+
+def test_every_prediction_takes_a_specification():
+    X, y = np.eye(6, NUM_FEATURES, dtype=np.float32), np.arange(6) % 2
+    head = small(seed=3).fit(X, y)
+    target = resolve_target("shots:256", seed=3)
+    for name in ("logits", "decision_function", "predict_proba", "predict"):
+        method = getattr(head, name)
+        np.testing.assert_array_equal(method(X, target="shots:256"), method(X, target=target))
+        np.testing.assert_array_equal(method(X, target="exact"), method(X))
+    values = head.expectations(X, "shots:256").values
+    np.testing.assert_array_equal(values, head.expectations(X, target).values)
+    assert np.abs(values - head.expectations(X, "exact").values).max() > 0
+    for bad in ("shot:256", "shots:none", 7):
+        with pytest.raises(UnknownTargetError):
+            head.predict_proba(X, target=bad)
