@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 from ibm_cloud_sdk_core import ApiException  # type: ignore[import-untyped]
@@ -102,21 +103,36 @@ def open_service(**options: Any) -> QiskitRuntimeService:
             ) from error
 
 
-def ask(request: Callable[[], T], seconds: float) -> T:
+def ask(request: Callable[[], T], seconds: float, label: str | None = None) -> T:
     """Call the client, wait for its answer at most so many seconds, and sort out its failures.
+
+    Args:
+        request: Calls the client.
+        seconds: How long to wait.
+        label: Name under which `going_on` knows the call.
 
     Raises:
         HardwareError: As `translate` says; `UnclearError` when the time is up.
     """
     try:
-        return within(request, seconds)
+        return within(request, seconds, label)
     except HardwareError:
         raise
     except _CLIENT_ERRORS as error:
         raise translate(error) from error
 
 
-def within(function: Callable[[], T], seconds: float) -> T:
+#: Calls with a label that have not ended; they outlive the objects that made them.
+_going: dict[str, threading.Thread] = {}
+
+
+def going_on(label: str) -> bool:
+    """Whether a call that nobody waits for any more still goes on in this process."""
+    thread = _going.get(label)
+    return thread is not None and thread.is_alive()
+
+
+def within(function: Callable[[], T], seconds: float, label: str | None = None) -> T:
     """Return the value of a function, or give up waiting for it.
 
     The call goes on in a thread that nobody waits for: a hanging download cannot be interrupted.
@@ -134,8 +150,12 @@ def within(function: Callable[[], T], seconds: float) -> T:
             errors.append(error)
 
     thread = threading.Thread(target=work, daemon=True, name="qhead-request")
+    if label is not None:
+        _going[label] = thread
     thread.start()
     thread.join(seconds)
+    if label is not None and not thread.is_alive():
+        _going.pop(label, None)
     if errors:
         raise errors[0]
     if not values:
@@ -154,6 +174,32 @@ def translate(error: BaseException) -> HardwareError:
         UnclearError: Anything else, in particular all lost connections and server errors.
     """
     chain = _chain(error)
+    meaning = _meaning(chain)
+    meaning.sure = isinstance(error, UserWarning) or _had_no_effect(chain)
+    return meaning
+
+
+#: Where the client asks before it sends a job.
+_BEFORE_SENDING = ("/usage", "/status")
+
+
+def _had_no_effect(chain: list[BaseException]) -> bool:
+    """Whether no job can have been sent: see `HardwareError.sure`."""
+    for link in chain:
+        request = getattr(link, "request", None)
+        if not isinstance(request, requests.PreparedRequest):
+            continue
+        path = urlsplit(str(request.url)).path
+        if request.method == "GET" and path.endswith(_BEFORE_SENDING):
+            return True
+        answer = getattr(link, "response", None)
+        if isinstance(answer, requests.Response) and 400 <= answer.status_code < 500:
+            retries = getattr(answer.raw, "retries", None)
+            return answer.status_code != _TIMED_OUT and retries is not None and not retries.history
+    return False
+
+
+def _meaning(chain: list[BaseException]) -> HardwareError:
     text = scrub(_together(chain))[:600]
     if any(_RAW_KEY in str(link) for link in chain):
         return AccountError(

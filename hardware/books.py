@@ -40,8 +40,9 @@ from hardware.records import (
 )
 
 _PACKAGES = ("qiskit", "qiskit-aer", "qiskit-ibm-runtime", "numpy", "qhead")
-_JOB = (
-    "SELECT j.*, t.tag, t.sent_at FROM jobs j JOIN tags t "
+#: Rows for `job_record`.
+SELECT_JOB = (
+    "SELECT j.*, t.tag, t.sent_at, t.doubt_at FROM jobs j JOIN tags t "
     "ON t.run_id = j.run_id AND t.idx = j.idx AND t.attempt = j.attempt "
 )
 
@@ -102,6 +103,7 @@ class Books:
         local: bool,
         budget_seconds: float | None,
         calibration: Mapping[str, object] | None = None,
+        instance: str | None = None,
     ) -> RunRecord:
         """Write a run, its plan, its jobs and their tags, all ``planned``, and return it.
 
@@ -114,6 +116,7 @@ class Books:
             local: Whether the device is simulated here and costs nothing.
             budget_seconds: QPU seconds that the run may use; None where nothing is charged.
             calibration: Snapshot of the device's calibration, JSON-able.
+            instance: Which account and instance the device belongs to, see `Device.instance`.
         """
         at = iso(self._now())
         run_id = f"{at[:10].replace('-', '')}-{secrets.token_hex(4)}"
@@ -126,7 +129,7 @@ class Books:
                 (plan_hash, plan_body, checksum, at),
             )
             db.execute(
-                "INSERT INTO runs VALUES (?, 'planned', ?, ?, ?, ?, ?, NULL, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO runs VALUES (?, 'planned', ?, ?, ?, ?, ?, NULL, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     run_id,
                     plan_hash,
@@ -140,6 +143,7 @@ class Books:
                     json.dumps(calibration or {}),
                     at,
                     at,
+                    instance,
                 ),
             )
             for idx, seconds in enumerate(job_seconds):
@@ -155,7 +159,7 @@ class Books:
     def _new_tag(self, db: sqlite3.Connection, run_id: str, idx: int, attempt: int) -> None:
         tag = f"qhead-{run_id}-{idx}-{attempt}"
         db.execute(
-            "INSERT INTO tags VALUES (?, ?, ?, ?, ?, NULL)",
+            "INSERT INTO tags (tag, run_id, idx, attempt, created_at) VALUES (?, ?, ?, ?, ?)",
             (tag, run_id, idx, attempt, iso(self._now())),
         )
 
@@ -198,12 +202,14 @@ class Books:
 
     def jobs(self, run_id: str, *states: JobState) -> list[JobRecord]:
         """Return a run's jobs in order, those in given states only where there are any."""
-        rows = self._rows(f"{_JOB} WHERE j.run_id = ? ORDER BY j.idx", run_id)
+        rows = self._rows(f"{SELECT_JOB} WHERE j.run_id = ? ORDER BY j.idx", run_id)
         return [job_record(row) for row in rows if not states or row["state"] in states]
 
     def job(self, run_id: str, idx: int) -> JobRecord:
         """Return one job."""
-        return job_record(self._rows(f"{_JOB} WHERE j.run_id = ? AND j.idx = ?", run_id, idx)[0])
+        return job_record(
+            self._rows(f"{SELECT_JOB} WHERE j.run_id = ? AND j.idx = ?", run_id, idx)[0]
+        )
 
     def events(self, run_id: str) -> list[Event]:
         """Return a run's history, oldest first."""
@@ -277,10 +283,16 @@ class Books:
         *,
         reason: str | None = None,
         remote_id: str | None = None,
+        event: str | None = None,
     ) -> bool:
         """Bring a job into another state, within a transaction; False if it has moved meanwhile.
 
         The job must still be in the state, attempt and claim in which the caller saw it.
+
+        Args:
+            reason: Why, kept with the job.
+            remote_id: The job on the platform that counts from now on.
+            event: What the run's history says of it; the reason by default.
         """
         if state not in JOB_MOVES[job.state]:
             raise ValueError(f"A job cannot go from {job.state} to {state}.")
@@ -308,7 +320,7 @@ class Books:
                 db,
                 job.run_id,
                 job.idx,
-                f"{job.state} → {state}" + (f": {reason}" if reason else ""),
+                f"{job.state} → {state}" + (f": {event or reason}" if event or reason else ""),
             )
         return bool(changed)
 
@@ -316,8 +328,9 @@ class Books:
 def spending(db: sqlite3.Connection, run_id: str) -> Spending:
     """Return what a run has cost and may still cost, in QPU seconds.
 
-    A job under way counts with what was reserved for it. One that has ended counts with its
-    estimate until the platform has said what it charged; so do earlier attempts and duplicates.
+    A job on the platform counts with what was reserved for it until the platform has said what it
+    charged, whether it is under way, has ended or is not known any more; so do earlier attempts and
+    duplicates.
     """
     charged = db.execute(
         "SELECT coalesce(sum(r.charged_seconds), 0) FROM remote_jobs r "
@@ -325,8 +338,7 @@ def spending(db: sqlite3.Connection, run_id: str) -> Spending:
         (run_id,),
     ).fetchone()[0]
     uncharged = db.execute(
-        "SELECT coalesce(sum(CASE WHEN j.state = 'submitted' AND j.remote_id = r.remote_id "
-        "THEN coalesce(j.reserved_seconds, j.estimate_seconds) ELSE j.estimate_seconds END), 0) "
+        "SELECT coalesce(sum(coalesce(t.reserved_seconds, j.estimate_seconds)), 0) "
         "FROM remote_jobs r "
         "JOIN tags t ON t.tag = r.tag JOIN jobs j ON j.run_id = t.run_id AND j.idx = t.idx "
         "WHERE t.run_id = ? AND r.charged_seconds IS NULL",

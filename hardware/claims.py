@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
-from hardware.books import Books, spending
+from hardware.books import SELECT_JOB, Books, spending
 from hardware.errors import BudgetError
 from hardware.records import JobRecord, RunRecord, is_gone, iso, run_record
 
@@ -75,28 +76,69 @@ class Claims(Books):
             run = self._open_run(db, run_id)
             if run is None:
                 return Claim(blocked="the run is no longer open")
-            row = db.execute(
-                "SELECT * FROM jobs WHERE run_id = ? AND state = 'planned' ORDER BY idx LIMIT 1",
-                (run_id,),
-            ).fetchone()
-            if row is None:
+            planned = self.jobs(run_id, "planned")
+            if not planned:
                 return Claim()
+            job = planned[0]
             if not run.local and (held := self._held_back(db, run_id, pace, now, elsewhere or {})):
                 return held
-            reserved = self._share(db, run, row["idx"], row["estimate_seconds"])
-            db.execute(
-                "UPDATE jobs SET state = 'submitting', claimant = ?, lease_until = ?, "
-                "reserved_seconds = ?, reason = NULL, remote_id = NULL, verified = 0, "
-                "updated_at = ? WHERE run_id = ? AND idx = ?",
-                (claimant, iso(now + lease_seconds), reserved, iso(now), run_id, row["idx"]),
-            )
-            db.execute(
-                "UPDATE tags SET sent_at = ? WHERE run_id = ? AND idx = ? AND attempt = ?",
-                (iso(now), run_id, row["idx"], row["attempt"]),
-            )
+            reserved = self._share(db, run, job.idx, job.estimate_seconds)
             self.move_run(db, run_id, "submitted")
-            self._note(db, run_id, row["idx"], "planned → submitting")
-        return Claim(self.job(run_id, row["idx"]))
+            self.move_job(db, job, "submitting")
+            db.execute(
+                "UPDATE jobs SET claimant = ?, lease_until = ?, reserved_seconds = ?, "
+                "remote_id = NULL, verified = 0 WHERE run_id = ? AND idx = ?",
+                (claimant, iso(now + lease_seconds), reserved, run_id, job.idx),
+            )
+            db.execute(
+                "UPDATE tags SET sent_at = ?, reserved_seconds = ? WHERE tag = ?",
+                (iso(now), reserved, job.tag),
+            )
+        return Claim(self.job(run_id, job.idx))
+
+    def begin_send(self, job: JobRecord, lease_seconds: float) -> bool:
+        """Note that a job's request leaves now; False if this process no longer holds the claim.
+
+        The lease begins anew: what came before, building the request say, may have taken long.
+        """
+        now = self._now()
+        with self.writing() as db:
+            changed = db.execute(
+                "UPDATE jobs SET lease_until = ? WHERE run_id = ? AND idx = ? AND attempt = ? "
+                "AND state = 'submitting' AND claimant IS ? AND lease_until > ?",
+                (
+                    iso(now + lease_seconds),
+                    job.run_id,
+                    job.idx,
+                    job.attempt,
+                    job.claimant,
+                    iso(now),
+                ),
+            ).rowcount
+            if changed:
+                db.execute(
+                    "UPDATE tags SET sent_at = ?, doubt_at = NULL WHERE tag = ?",
+                    (iso(now), job.tag),
+                )
+            return bool(changed)
+
+    def doubt(self, job: JobRecord) -> float:
+        """Note that it is in doubt whether the platform has a job; return since when (epoch, s).
+
+        A doubt ends when the job is seen there or its request leaves again.
+        """
+        with self.writing() as db:
+            db.execute(
+                "UPDATE tags SET doubt_at = coalesce(doubt_at, ?) WHERE tag = ?",
+                (iso(self._now()), job.tag),
+            )
+            row = db.execute("SELECT doubt_at FROM tags WHERE tag = ?", (job.tag,)).fetchone()
+        return datetime.fromisoformat(row["doubt_at"]).timestamp()
+
+    def trust(self, job: JobRecord) -> None:
+        """Note that the platform has been seen to have a job."""
+        with self.writing() as db:
+            db.execute("UPDATE tags SET doubt_at = NULL WHERE tag = ?", (job.tag,))
 
     def _open_run(self, db: sqlite3.Connection, run_id: str) -> RunRecord | None:
         run = run_record(db.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone())
@@ -178,12 +220,22 @@ class Claims(Books):
                     taken.append(row["idx"])
         return [self.job(run_id, idx) for idx in taken]
 
-    def let_go(self, claimant: str) -> None:
-        """Give up a process's claims, so that another need not wait for them to lapse."""
+    def let_go(self, claimant: str, still_leaving: Callable[[str], bool]) -> None:
+        """Give up a process's claims, so that another need not wait for them to lapse.
+
+        Args:
+            still_leaving: Whether the request of the job with this tag is still on its way: its
+                claim stays.
+        """
+        rows = self._rows(f"{SELECT_JOB} WHERE j.claimant = ?", claimant)
+        gone = [
+            (row["run_id"], row["idx"], claimant) for row in rows if not still_leaving(row["tag"])
+        ]
         with self.writing() as db:
-            db.execute(
-                "UPDATE jobs SET claimant = NULL, lease_until = NULL WHERE claimant = ?",
-                (claimant,),
+            db.executemany(
+                "UPDATE jobs SET claimant = NULL, lease_until = NULL "
+                "WHERE run_id = ? AND idx = ? AND claimant = ?",
+                gone,
             )
 
     def set_batch(self, run_id: str, batch_id: str | None, instead_of: str | None) -> bool:

@@ -6,13 +6,10 @@ import math
 from collections import Counter
 
 from hardware.devices import RemoteJob
-from hardware.errors import BudgetError, ServiceError, VanishedError
+from hardware.errors import BudgetError, ServiceError, UnclearError, VanishedError
 from hardware.progress import OnProgress, RunStatus, run_status
 from hardware.records import JobRecord
-from hardware.submission import Sender
-
-#: States in which a job on the platform gives nothing any more.
-_USELESS = ("ERROR", "CANCELLED", "VANISHED")
+from hardware.submission import USELESS, Sender
 
 
 class Collector:
@@ -49,6 +46,8 @@ class Collector:
                 continue
             try:
                 ended += self._look(job)
+            except _NotKnownError as error:
+                self.problems[job.idx] = str(error)  # time will tell
             except ServiceError as error:
                 self._failures[job.idx] += 1
                 self.problems[job.idx] = str(error)
@@ -69,7 +68,9 @@ class Collector:
         try:
             seen = self._device.look(remote_id)
         except VanishedError:
-            seen = RemoteJob(remote_id, (), "", "ERROR", "the platform no longer knows the job")
+            return self._miss(job, remote_id)
+        if job.doubt_at is not None:
+            self._ledger.trust(job)
         if not seen.final:
             return False
         if seen.status == "DONE":
@@ -82,6 +83,53 @@ class Collector:
         self._learn(remote_id, seen.status)
         return ended
 
+    def _miss(self, job: JobRecord, remote_id: str) -> bool:
+        """Decide on a job that the platform does not know when it is looked at.
+
+        One such answer says little. The list is asked as well, and the job is given up as unknown
+        only if both agree again once the platform has had time to list it.
+        """
+        found = self._sender.listed(job)
+        if any(one.id == remote_id for one, _ in found):
+            self._ledger.trust(job)
+            raise UnclearError(
+                f"The platform lists job {remote_id}, but does not say how it stands: collect the "
+                "run again later."
+            )
+        for other, tag in found:
+            seen = self._sender.seen(other)
+            useful = seen.status not in USELESS
+            if useful and self._ledger.adopt_instead(job, other.id, seen.status):
+                return False  # the next look is at that one
+            self._ledger.note_duplicate(job, other.id, seen.status, tag)
+        since = self._ledger.doubt(job)
+        if self._sender.clock.now() < since + self._sender.policy.settle:
+            raise _NotKnownError(
+                f"The platform says that it does not know job {remote_id}, which it took: it is "
+                "asked again."
+            )
+        reason = (
+            f"the platform took job {remote_id} and does not know it any more; it may still be "
+            "charged, and is looked for whenever the run is collected or resumed"
+        )
+        return self._ledger.end(job, "unknown", reason)
+
+    def reconsider(self) -> None:
+        """Look again at jobs of unknown whereabouts; those that are seen count again.
+
+        Raises:
+            AccountError, ServiceError: The platform cannot be asked.
+        """
+        for job in self._ledger.jobs(self._run, "unknown"):
+            if job.remote_id is None:
+                continue
+            seen = self._sender.seen(RemoteJob(job.remote_id, (), ""))
+            if seen.status == "UNKNOWN":
+                continue
+            self._ledger.adopt_stray(job, job.remote_id, seen.status, job.tag)
+            if self._ledger.run(self._run).state == "cancelled" and not seen.final:
+                self._sender.withdraw(self._ledger.job(self._run, job.idx))
+
     def _learn(self, remote_id: str, status: str) -> None:
         try:
             seconds = self._device.charged(remote_id)
@@ -93,8 +141,8 @@ class Collector:
     def sweep(self, cancelled_too: bool = False) -> int:
         """Find jobs that the platform took without anybody learning of it in time.
 
-        One counts for a job that is planned or failed. Any other is noted, so that its charge
-        counts, and cancelled if that is still possible.
+        One counts for a job that is planned, unknown or failed. Any other is noted, so that its
+        charge counts, and cancelled if that is still possible.
 
         Args:
             cancelled_too: Whether cancelled jobs are to have their results too.
@@ -107,18 +155,19 @@ class Collector:
         """
         if self._device.local:
             return 0
-        without = ("planned", "failed", *(("cancelled",) if cancelled_too else ()))
+        without = ("planned", "unknown", "failed", *(("cancelled",) if cancelled_too else ()))
         found = self._device.find(self._ledger.run(self._run).tag)
         known, owners = self._ledger.remote_states(self._run), self._ledger.owners(self._run)
         adopted = 0
         for stray in found:
             tag = next((tag for tag in stray.tags if tag in owners), None)
-            if tag is None or known.get(stray.id) in _USELESS:
+            if tag is None or known.get(stray.id) in USELESS:
                 continue
             job = self._ledger.job(self._run, owners[tag])
-            if job.remote_id == stray.id or job.state == "submitting":
+            its_own = job.remote_id == stray.id and job.state != "unknown"
+            if its_own or job.state == "submitting":
                 continue  # it is no stray, or its sender looks for it itself
-            if job.state in without and self._sender.adopt_stray(job, stray.id, tag):
+            if job.state in without and self._sender.adopt_stray(job, stray, tag):
                 adopted += 1
             elif stray.id not in known:
                 self._ledger.note_duplicate(job, stray.id, stray.status, tag)
@@ -157,26 +206,33 @@ class Collector:
                 self._ledger.store_again(job, arrays)
 
     def learn_charges(self) -> None:
-        """Ask for charges that are not known yet; cancel duplicates that still are under way."""
+        """Ask for charges that are not known yet.
+
+        Duplicates that are still under way are cancelled; one that is done while the job that
+        counts is not takes its place.
+        """
         under_way = {
             job.remote_id: job for job in self._ledger.jobs(self._run, "submitting", "submitted")
         }
-        by_tag = {job.tag: job for job in self._ledger.jobs(self._run)}
+        owners = self._ledger.owners(self._run)
         for remote_id, tag, role in self._ledger.uncharged(self._run):
             if remote_id in under_way:
                 continue
             try:
                 seen = self._device.look(remote_id)
-                if not seen.final and role == "duplicate" and tag in by_tag:
-                    self._sender.drop_duplicate(by_tag[tag], remote_id)
+                job = self._ledger.job(self._run, owners[tag])
+                ahead = seen.status == "DONE" and job.state == "submitted"
+                if role == "duplicate" and (ahead or not seen.final):
+                    self._sender.drop_duplicate(job, remote_id)
                     seen = self._device.look(remote_id)
-            except VanishedError:
-                self._ledger.charge(remote_id, 0.0, "VANISHED")
-                continue
             except ServiceError:
-                continue
+                continue  # unknown, and counted with what it may use
             if seen.final:
                 self._learn(remote_id, seen.status)
+
+
+class _NotKnownError(VanishedError):
+    """The platform does not know a job that it took, and it is too early to believe that."""
 
 
 class Rounds:

@@ -64,6 +64,13 @@ class Device(Protocol):
     def local(self) -> bool:
         """Whether it is simulated here and costs nothing."""
 
+    @property
+    def instance(self) -> str | None:
+        """Hash of the account's instance that jobs go to, None for a local device.
+
+        The same device through another account knows none of these jobs.
+        """
+
     def send(
         self, request: JobRequest, tags: Sequence[str], max_seconds: int | None, batch: str | None
     ) -> str:
@@ -72,6 +79,13 @@ class Device(Protocol):
         Raises:
             BusyError, RefusedError, BatchClosedError, AccountError: It was not accepted.
             UnclearError: It may have been accepted.
+        """
+
+    def leaving(self, tag: str) -> bool:
+        """Whether a request that `send` gave up waiting for is still on its way, in this process.
+
+        Args:
+            tag: Its last tag.
         """
 
     def find(self, tag: str) -> list[RemoteJob]:
@@ -153,6 +167,7 @@ class LocalDevice:
     """
 
     local = True
+    instance = None
 
     def __init__(self, backend: BackendV2, execute: Execute | None = None) -> None:
         self.backend = backend
@@ -168,6 +183,10 @@ class LocalDevice:
     ) -> str:
         """Take a job: its id follows from its last tag."""
         return f"local:{tags[-1]}"
+
+    def leaving(self, tag: str) -> bool:
+        """Return False: a local job is taken at once."""
+        return False
 
     def find(self, tag: str) -> list[RemoteJob]:
         """Return nothing: a job that was never noted as sent costs nothing to send again."""

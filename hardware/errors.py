@@ -38,6 +38,10 @@ class HardwareError(Exception):
 
     #: Exit code of a command that ends with this error.
     exit_code = 1
+    #: True if the request that failed surely had no effect: it was not sent, or this answers the
+    #: only one that was. The client repeats requests, and what refuses the second says nothing of
+    #: the first.
+    sure = False
 
 
 class InvalidInputError(HardwareError, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 from qiskit_ibm_runtime import Batch, QiskitRuntimeService, RuntimeJobV2
 from qiskit_ibm_runtime.exceptions import RuntimeInvalidStateError
 
-from hardware.account import ask, guarded
+from hardware.account import ask, going_on, guarded
 from hardware.devices import JobRequest, RemoteJob, make_primitive, result_arrays
 from hardware.errors import (
     BadResultError,
@@ -79,9 +80,21 @@ class PlatformDevice:
         """Name of the device."""
         return str(self.backend.name)
 
-    def _ask(self, request: Callable[[], T], seconds: float | None = None) -> T:
+    @property
+    def instance(self) -> str:
+        """SHA-256 of the instance's resource name (CRN), in hexadecimal."""
+        return hashlib.sha256(self._crn.encode()).hexdigest()
+
+    @property
+    def _crn(self) -> str:
+        # An account may have several instances; the client's "active" one changes under way.
+        return str(self.backend._instance or self._service.active_instance())
+
+    def _ask(
+        self, request: Callable[[], T], seconds: float | None = None, label: str | None = None
+    ) -> T:
         with guarded():
-            return ask(request, seconds if seconds is not None else self._deadlines.request)
+            return ask(request, seconds if seconds is not None else self._deadlines.request, label)
 
     # --- jobs -----------------------------------------------------------------------------------
 
@@ -98,9 +111,14 @@ class PlatformDevice:
         }
         if max_seconds is not None:
             options["max_execution_time"] = max_seconds
-        job = self._ask(make_primitive(request, mode, options), self._deadlines.send)
+        send = make_primitive(request, mode, options)
+        job = self._ask(send, self._deadlines.send, label=tags[-1])
         self._jobs[job.job_id()] = job
         return str(job.job_id())
+
+    def leaving(self, tag: str) -> bool:
+        """Whether a request that `send` gave up waiting for is still on its way."""
+        return going_on(tag)
 
     def find(self, tag: str) -> list[RemoteJob]:
         """Return all jobs that carry a tag, oldest first."""
@@ -112,7 +130,13 @@ class PlatformDevice:
 
     def _list(self, tag: str, pending: bool | None) -> list[RemoteJob]:
         def listed() -> list[RemoteJob]:
-            jobs = self._service.jobs(limit=None, job_tags=[tag], pending=pending, descending=False)
+            jobs = self._service.jobs(
+                limit=None,
+                job_tags=[tag],
+                pending=pending,
+                descending=False,
+                instance=self._crn,
+            )
             found = [
                 RemoteJob(
                     job.job_id(),
@@ -190,7 +214,7 @@ class PlatformDevice:
         try:
             metrics = self._ask(self._job(job_id).metrics)
         except VanishedError:
-            return 0.0
+            return None
         usage = metrics.get("usage") if isinstance(metrics, dict) else None
         if not isinstance(usage, dict) or usage.get("status", "complete") == "pending":
             return None

@@ -1,7 +1,8 @@
 """The ledger: what was planned, sent, charged and returned, written before anything is sent.
 
 A run is ``planned → submitted → done | failed | cancelled``; a job likewise, with ``submitting``
-between ``planned`` and ``submitted`` for a request that may or may not have left. Each change is
+between ``planned`` and ``submitted`` for a request that may or may not have left, and ``unknown``
+for one that was sent and that the platform says it does not know. Each change is
 one transaction that states what it expects to find, so that several processes may work on one run
 and a process that dies between two lines leaves a ledger from which another carries on.
 
@@ -18,7 +19,7 @@ import numpy as np
 from hardware import storage
 from hardware.claims import SLACK, Claim, Claims, Pace
 from hardware.errors import BudgetError, RunStateError
-from hardware.records import JobRecord, JobState, RunRecord, RunState, iso, run_record
+from hardware.records import JOB_MOVES, JobRecord, JobState, RunRecord, RunState, iso, run_record
 
 __all__ = ["Claim", "Ledger", "Pace"]
 
@@ -36,12 +37,19 @@ class Ledger(Claims):
 
     # --- after a request ------------------------------------------------------------------------
 
-    def accept(self, job: JobRecord, remote_id: str, status: str = "QUEUED") -> bool:
-        """Note that the platform took a job; False if this process no longer holds it."""
+    def accept(
+        self, job: JobRecord, remote_id: str, status: str = "QUEUED", tag: str | None = None
+    ) -> bool:
+        """Note that the platform took a job; False if this process no longer holds it.
+
+        Args:
+            tag: The tag that it carries, where that is one of an earlier attempt.
+        """
         with self.writing() as db:
             if not self.move_job(db, job, "submitted", remote_id=remote_id):
                 return False
-            self._remote(db, remote_id, job.tag, "adopted", status)
+            self._remote(db, remote_id, tag or job.tag, "adopted", status)
+            db.execute("UPDATE tags SET doubt_at = NULL WHERE tag = ?", (job.tag,))
             return True
 
     def release(self, job: JobRecord, reason: str) -> bool:
@@ -86,20 +94,17 @@ class Ledger(Claims):
     def adopt_instead(self, job: JobRecord, remote_id: str, status: str) -> bool:
         """Let another of the jobs under a submitted job's tag count; False if that has changed."""
         with self.writing() as db:
-            changed = db.execute(
-                "UPDATE jobs SET remote_id = ?, updated_at = ? WHERE run_id = ? AND idx = ? "
-                "AND state = 'submitted' AND remote_id IS ?",
-                (remote_id, iso(self._now()), job.run_id, job.idx, job.remote_id),
-            ).rowcount
+            event = f"adopted {remote_id} for {job.remote_id}"
+            changed = self.move_job(db, job, "submitted", remote_id=remote_id, event=event)
             if changed:
                 self._remote(db, remote_id, job.tag, "adopted", status)
                 if job.remote_id is not None:
                     self._remote(db, job.remote_id, job.tag, "duplicate", "QUEUED")
-                self._note(db, job.run_id, job.idx, f"adopted {remote_id} for {job.remote_id}")
-            return bool(changed)
+                db.execute("UPDATE tags SET doubt_at = NULL WHERE tag = ?", (job.tag,))
+            return changed
 
     def adopt_stray(self, job: JobRecord, remote_id: str, status: str, tag: str) -> bool:
-        """Let a job on the platform count for one that is planned or ended without a result.
+        """Let a job on the platform count for one that is planned, unknown, failed or cancelled.
 
         Args:
             tag: The tag that it carries, that of the job's present attempt or of an earlier one.
@@ -107,22 +112,23 @@ class Ledger(Claims):
         Returns:
             False if the job has moved meanwhile.
         """
-        if job.state not in ("planned", "failed", "cancelled"):
+        if "submitted" not in JOB_MOVES[job.state]:
             return False
         with self.writing() as db:
-            changed = db.execute(
-                "UPDATE jobs SET state = 'submitted', remote_id = ?, verified = 1, reason = NULL, "
-                "reserved_seconds = NULL, claimant = NULL, lease_until = NULL, updated_at = ? "
-                "WHERE run_id = ? AND idx = ? AND state = ? AND attempt = ?",
-                (remote_id, iso(self._now()), job.run_id, job.idx, job.state, job.attempt),
-            ).rowcount
+            event = f"found {remote_id}"
+            changed = self.move_job(db, job, "submitted", remote_id=remote_id, event=event)
             if changed:
+                db.execute(
+                    "UPDATE jobs SET verified = 1, reserved_seconds = NULL "
+                    "WHERE run_id = ? AND idx = ?",
+                    (job.run_id, job.idx),
+                )
+                db.execute("UPDATE tags SET doubt_at = NULL WHERE tag = ?", (job.tag,))
                 self._remote(db, remote_id, tag, "adopted", status)
-                self._note(db, job.run_id, job.idx, f"{job.state} → submitted: found {remote_id}")
                 run = self.run(job.run_id)
                 if run.state in ("planned", "failed") or run.state == job.state == "cancelled":
                     self.move_run(db, run.id, "submitted")
-            return bool(changed)
+            return changed
 
     def mark_verified(self, job: JobRecord, verified: bool = True) -> None:
         """Note whether a job was looked for under its tag and stands alone there."""
@@ -203,19 +209,24 @@ class Ledger(Claims):
             self._note(db, job.run_id, job.idx, "damaged result replaced")
 
     def end(self, job: JobRecord, state: JobState, reason: str) -> bool:
-        """Note that a job ended ``failed`` or ``cancelled``."""
+        """Note that a job ended ``failed`` or ``cancelled``, or that it is ``unknown``."""
         with self.writing() as db:
             return self.move_job(db, job, state, reason=reason)
 
     def reopen(
-        self, run_id: str, *, cancelled_too: bool = False, budget_seconds: float | None = None
+        self,
+        run_id: str,
+        *,
+        cancelled_too: bool = False,
+        unknown_too: bool = False,
+        budget_seconds: float | None = None,
     ) -> int:
         """Plan the failed jobs of a run again, each under a new tag; return how many.
 
-        Cancelled ones stay cancelled unless `cancelled_too` asks for them.
-
         Args:
             cancelled_too: Whether to plan cancelled jobs again as well.
+            unknown_too: Whether to plan jobs again that the platform does not know any more. If it
+                has them after all, both are paid for; the budget counts both.
             budget_seconds: A new budget; without meaning for a local run.
 
         Raises:
@@ -231,10 +242,16 @@ class Ledger(Claims):
                     "UPDATE runs SET budget_seconds = ? WHERE id = ?", (budget_seconds, run_id)
                 )
                 self._note(db, run_id, None, f"budget {budget_seconds:g} s")
-            states = ("failed", "cancelled") if cancelled_too else ("failed",)
-            again = [job for job in self.jobs(run_id) if job.state in states]
+            states: list[JobState] = ["failed"]
+            states += ["cancelled"] if cancelled_too else []
+            states += ["unknown"] if unknown_too else []
+            again = self.jobs(run_id, *states)
             for job in again:
                 self.move_job(db, job, "planned", reason=job.reason)
+                db.execute(
+                    "UPDATE remote_jobs SET role = 'duplicate' WHERE remote_id = ?",
+                    (job.remote_id,),
+                )
                 db.execute(
                     "UPDATE jobs SET attempt = attempt + 1, remote_id = NULL, verified = 0, "
                     "reserved_seconds = NULL "
@@ -297,6 +314,10 @@ class Ledger(Claims):
             }
             run = run_record(db.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone())
             if run.state == "submitted" and not states & {"planned", "submitting", "submitted"}:
-                final: tuple[RunState, ...] = ("failed", "cancelled", "done")
-                self.move_run(db, run_id, next(s for s in final if s in states))
+                final: RunState = "done"
+                if states & {"failed", "unknown"}:
+                    final = "failed"
+                elif "cancelled" in states:
+                    final = "cancelled"
+                self.move_run(db, run_id, final)
         return self.run(run_id).state

@@ -27,7 +27,9 @@ class Policy:
         pace: Caps on pending jobs and on submissions a minute; the defaults fit the open plan.
         lease: How long a process may hold a job that it is sending before another may look into it;
             longer than the deadline of a submission.
-        settle: How long a job may take to be listed by the platform after it was accepted.
+        settle: How long a job may take to be listed by the platform after it was accepted. Where
+            it is in doubt whether the platform has a job, it is sent again only this long after the
+            doubt began, which is after the last byte was sent.
         busy: Wait after "too many requests" where the platform names none.
         patience: How long `submit` and `resume` wait for a busy platform before they return.
         tries: How often a job is sent, a result fetched or a round of questions asked before a
@@ -38,7 +40,7 @@ class Policy:
 
     pace: Pace = field(default_factory=lambda: Pace(max_pending=3, per_minute=5))
     lease: float = 1200.0
-    settle: float = 10.0
+    settle: float = 30.0
     busy: float = 15.0
     patience: float = 60.0
     tries: int = 3

@@ -19,12 +19,14 @@ class RunStatus:
         jobs: How many of its jobs are in each state.
         spending: QPU seconds charged, under way and to come.
         problems: What keeps jobs from being sent or collected, by job; -1 for the whole run.
+        waiting: What is waited for now, where that takes seconds.
     """
 
     run: RunRecord
     jobs: Mapping[str, int]
     spending: Spending
     problems: Mapping[int, str] = field(default_factory=dict)
+    waiting: str | None = None
 
     @property
     def state(self) -> RunState:

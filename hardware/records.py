@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, get_args
 
+import psutil
+
 RunState = Literal["planned", "submitted", "done", "failed", "cancelled"]
-JobState = Literal["planned", "submitting", "submitted", "done", "failed", "cancelled"]
+JobState = Literal["planned", "submitting", "submitted", "done", "unknown", "failed", "cancelled"]
 
 RUN_MOVES: dict[str, tuple[str, ...]] = {
     "planned": ("submitted", "failed", "cancelled"),
@@ -22,12 +24,16 @@ RUN_MOVES: dict[str, tuple[str, ...]] = {
     "cancelled": ("submitted",),
     "done": (),
 }
+#: All moves of a job; the database enforces them. ``unknown``: sent, and neither a look nor a
+#: search by tag finds it any more. A job that is planned, unknown, failed or cancelled becomes
+#: submitted when one is found under its tag, and a submitted one when another counts instead.
 JOB_MOVES: dict[str, tuple[str, ...]] = {
-    "planned": ("submitting", "cancelled"),
+    "planned": ("submitting", "submitted", "cancelled"),
     "submitting": ("submitted", "planned", "failed", "cancelled"),
-    "submitted": ("done", "failed", "cancelled"),
-    "failed": ("planned",),
-    "cancelled": ("planned",),
+    "submitted": ("submitted", "done", "unknown", "failed", "cancelled"),
+    "unknown": ("submitted", "planned", "cancelled"),
+    "failed": ("planned", "submitted"),
+    "cancelled": ("planned", "submitted"),
     "done": (),
 }
 JOB_STATES: tuple[JobState, ...] = get_args(JobState)
@@ -58,6 +64,7 @@ class RunRecord:
     calibration: str  # JSON object
     created_at: str
     updated_at: str
+    instance: str | None  # SHA-256 of the account's instance; None: local, or an older ledger
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,7 @@ class JobRecord:
     attempt: int
     tag: str
     sent_at: str | None
+    doubt_at: str | None  # since when it is in doubt whether the platform has it
     estimate_seconds: float
     reserved_seconds: float | None  # its share of the budget while it is under way
     remote_id: str | None
@@ -129,20 +137,36 @@ def _place() -> str:
 
 def new_claimant() -> str:
     """Return a name for this process under which it holds claims."""
-    return f"{_place()}|{os.getpid()}|{uuid.uuid4().hex}"
+    pid = os.getpid()
+    return f"{_place()}|{pid}:{_begun(psutil.Process(pid))}|{uuid.uuid4().hex}"
+
+
+def _begun(process: psutil.Process) -> str:
+    """Return when a process began: it tells processes with one id apart.
+
+    Linux keeps it relative to the boot. As a time of day it would move when the clock is set, and a
+    process that lives be taken for another.
+    """
+    try:
+        return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return f"{process.create_time():.2f}"
 
 
 def is_gone(claimant: str | None) -> bool:
     """Whether the process behind a claim is known to have ended."""
     if not claimant:
         return True
-    place, pid, _ = claimant.rsplit("|", 2)
+    place, who, _ = claimant.rsplit("|", 2)
     if place != _place():
         return False
+    pid, _, begun = who.partition(":")  # older ledgers have the id alone
     try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
+        process = psutil.Process(int(pid))
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return True
+        return bool(begun) and _begun(process) != begun
+    except psutil.NoSuchProcess:
         return True
-    except PermissionError:
+    except psutil.Error:
         return False
-    return False

@@ -8,9 +8,10 @@ may be interrupted at any line and called again, from any process.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from hardware.collection import Collector, Rounds
@@ -43,6 +44,8 @@ __all__ = [
     "submit",
 ]
 
+_logger = logging.getLogger(__name__)
+
 #: Makes a plan from what `Plan.to_bytes` gave.
 LoadPlan = Callable[[bytes], Plan]
 
@@ -55,6 +58,7 @@ def submit(
     budget_seconds: float | None = None,
     policy: Policy | None = None,
     clock: Clock | None = None,
+    on_progress: OnProgress | None = None,
 ) -> str:
     """Write a plan to the ledger, send what the account takes now and return the run's id.
 
@@ -66,6 +70,7 @@ def submit(
             real device, without meaning on a local one.
         policy: Pace and patience.
         clock: Time.
+        on_progress: Called before each wait of seconds.
 
     Raises:
         InvalidInputError: The plan is for another device.
@@ -92,8 +97,9 @@ def submit(
         local=device.local,
         budget_seconds=budget,
         calibration=plan.calibration,
+        instance=device.instance,
     )
-    with _sender(ledger, device, run.id, plan.request, policy, clock) as sender:
+    with _sender(ledger, device, run.id, plan.request, policy, clock, on_progress) as sender:
         sender.advance(sender.policy.patience)
     return run.id
 
@@ -136,8 +142,11 @@ def _sender(
     request: Callable[[int], JobRequest],
     policy: Policy | None,
     clock: Clock | None,
+    on_progress: OnProgress | None,
 ) -> Iterator[Sender]:
-    sender = Sender(ledger, device, run_id, request, policy or Policy(), clock or Clock())
+    sender = Sender(
+        ledger, device, run_id, request, policy or Policy(), clock or Clock(), on_progress
+    )
     try:
         yield sender
     except HardwareError as error:
@@ -145,7 +154,7 @@ def _sender(
         error.add_note(f"Run {run_id} is in the ledger as far as it went.")
         raise
     finally:
-        ledger.let_go(sender.claimant)
+        ledger.let_go(sender.claimant, device.leaving)
 
 
 def _open(
@@ -157,6 +166,7 @@ def _open(
         raise RunStateError(
             f"Expected the device of run {run.id}, {run.device}, got {device.name}: open that one."
         )
+    _check_instance(run, device)
     plans: list[Plan] = []
 
     def request(idx: int) -> JobRequest:
@@ -165,6 +175,24 @@ def _open(
         return plans[0].request(idx)
 
     return run, request
+
+
+def _check_instance(run: RunRecord, device: Device) -> None:
+    """Refuse another account than the run's: it knows none of its jobs, and would pay again."""
+    if run.local:
+        return
+    if run.instance is None:
+        _logger.warning(
+            "The ledger does not say which account run %s belongs to, because an older version "
+            "wrote it: make sure that it is the one you are logged in with.",
+            run.id,
+        )
+    elif run.instance != device.instance:
+        raise RunStateError(
+            f"Run {run.id} was sent through another account or instance than the one you are "
+            f"logged in with, which does not know its jobs. Log in with the run's own, e.g. "
+            "QiskitRuntimeService.save_account(token=…, instance=…, overwrite=True), and try again."
+        )
 
 
 def collect(
@@ -192,13 +220,16 @@ def collect(
         Where the run stands; not finished where the time was too short or a result would not come.
 
     Raises:
-        UnknownRunError, RunStateError: There is no such run, or it ran elsewhere.
+        UnknownRunError, RunStateError: There is no such run, or it ran elsewhere or through another
+            account.
         AccountError, ServiceError: The platform failed; what came is stored, collect again later.
         BudgetError: The budget does not cover what is left to send; what was sent is stored.
     """
     run, request = _open(run_id, ledger, device, load)
-    with _sender(ledger, device, run.id, request, policy, clock) as sender:
+    with _sender(ledger, device, run.id, request, policy, clock, on_progress) as sender:
         collector = Collector(sender)
+        with suppress(ServiceError):  # the rounds meet the same trouble
+            collector.reconsider()
         rounds = Rounds(sender, collector, timeout, on_progress)
         status = rounds.run()
         if collector.tidy() and status.finished:
@@ -227,19 +258,25 @@ def resume(
     load: LoadPlan = load_submitted,
     budget_seconds: float | None = None,
     resubmit_cancelled: bool = False,
+    resubmit_unknown: bool = False,
     policy: Policy | None = None,
     clock: Clock | None = None,
+    on_progress: OnProgress | None = None,
 ) -> RunStatus:
     """Carry on with a run: find what was sent, plan again what failed, send what the pace allows.
 
-    What was cancelled is not sent again unless `resubmit_cancelled` asks for it. Returns at once,
-    like `submit`.
+    Returns at once, like `submit`.
 
     Args:
         budget_seconds: A new budget for the whole run, what was charged so far included.
+        resubmit_cancelled: Send cancelled jobs again as well.
+        resubmit_unknown: Send jobs again that the platform took and does not know any more. If it
+            ran them after all, they are paid for twice; the budget counts them with what they may
+            have used.
+        on_progress: Called before each wait of seconds.
 
     Raises:
-        RunStateError: The run was cancelled, or it ran elsewhere.
+        RunStateError: The run was cancelled, or it ran elsewhere or through another account.
         BudgetError: The budget is negative, or it does not cover what is left and nothing is under
             way that may use less than its share of it.
         AccountError, ServiceError: The platform failed; resume again later.
@@ -247,13 +284,19 @@ def resume(
     if budget_seconds is not None and (not math.isfinite(budget_seconds) or budget_seconds < 0):
         raise BudgetError(f"Expected a budget of zero or more QPU seconds, got {budget_seconds}.")
     run, request = _open(run_id, ledger, device, load)
-    with _sender(ledger, device, run.id, request, policy, clock) as sender:
+    with _sender(ledger, device, run.id, request, policy, clock, on_progress) as sender:
         ledger.check_resumable(run.id, resubmit_cancelled)
         sender.recover()
         collector = Collector(sender)
+        collector.reconsider()
         collector.sweep(resubmit_cancelled)  # nothing is sent again that the platform has
         collector.learn_charges()
-        ledger.reopen(run.id, cancelled_too=resubmit_cancelled, budget_seconds=budget_seconds)
+        ledger.reopen(
+            run.id,
+            cancelled_too=resubmit_cancelled,
+            unknown_too=resubmit_unknown,
+            budget_seconds=budget_seconds,
+        )
         problems = {}
         try:
             claim = sender.advance(sender.policy.patience)
@@ -275,21 +318,22 @@ def cancel(
     load: LoadPlan = load_submitted,
     policy: Policy | None = None,
     clock: Clock | None = None,
+    on_progress: OnProgress | None = None,
 ) -> RunStatus:
     """Send nothing more of a run and cancel its jobs that have not ended.
 
     Results that are stored stay; jobs that ended meanwhile can be collected.
 
     Raises:
-        RunStateError: The run has ended already.
+        RunStateError: The run has ended already, or it ran elsewhere or through another account.
         AccountError, ServiceError: The platform failed for some job: nothing more will be sent,
             cancel again to reach the rest.
     """
     run, request = _open(run_id, ledger, device, load)
     ledger.cancel(run.id)
-    with _sender(ledger, device, run.id, request, policy, clock) as sender:
+    with _sender(ledger, device, run.id, request, policy, clock, on_progress) as sender:
         sender.recover()
-        tried = [_try(sender, job) for job in ledger.jobs(run.id, "submitted")]
+        tried = [_try(sender, job) for job in ledger.jobs(run.id, "submitted", "unknown")]
         Collector(sender).tidy()
         _close_batch(sender, run_status(ledger, run.id, {}))
         troubles = [error for error in tried if error is not None]
@@ -340,6 +384,7 @@ def execute(
             budget_seconds=budget_seconds,
             policy=policy,
             clock=clock,
+            on_progress=on_progress,
         )
         collect(
             run_id,

@@ -17,8 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from hardware.errors import DamagedResultError, LedgerError
+from hardware.records import JOB_MOVES
 
 #: Marks a database as ours ("qhld"), so that another program's file is not taken for a ledger.
 APPLICATION_ID = 0x71686C64
@@ -104,14 +106,58 @@ CREATE INDEX remote_by_tag ON remote_jobs (tag);
 CREATE INDEX events_by_run ON events (run_id, id);
 """
 
+#: The account's instance of a run; jobs of unknown whereabouts; what each attempt may use, and
+#: since when it is in doubt. Version 1 ended jobs that the platform did not know as failed, noting
+#: a charge of zero for them and wherever there were no metrics: all zeros are asked for again.
+_V2 = """
+ALTER TABLE runs ADD COLUMN instance TEXT;
+ALTER TABLE tags ADD COLUMN doubt_at TEXT;
+ALTER TABLE tags ADD COLUMN reserved_seconds REAL;
+CREATE TABLE new_jobs (
+    run_id TEXT NOT NULL REFERENCES runs (id),
+    idx INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN
+        ('planned', 'submitting', 'submitted', 'done', 'unknown', 'failed', 'cancelled')),
+    attempt INTEGER NOT NULL DEFAULT 1,
+    estimate_seconds REAL NOT NULL,
+    reserved_seconds REAL,
+    remote_id TEXT,
+    verified INTEGER NOT NULL DEFAULT 0 CHECK (verified IN (0, 1)),
+    reason TEXT,
+    claimant TEXT,
+    lease_until TEXT,
+    updated_at TEXT NOT NULL,
+    PRIMARY KEY (run_id, idx)
+) STRICT;
+INSERT INTO new_jobs SELECT run_id, idx,
+    iif(state = 'failed' AND reason = 'the platform no longer knows the job', 'unknown', state),
+    attempt, estimate_seconds, reserved_seconds, remote_id, verified, reason, claimant, lease_until,
+    updated_at FROM jobs;
+DROP TABLE jobs;
+ALTER TABLE new_jobs RENAME TO jobs;
+CREATE INDEX jobs_by_state ON jobs (state, run_id);
+UPDATE tags SET reserved_seconds = (
+    SELECT j.reserved_seconds FROM jobs j
+    WHERE j.run_id = tags.run_id AND j.idx = tags.idx AND j.attempt = tags.attempt
+);
+UPDATE remote_jobs SET charged_seconds = NULL
+    WHERE charged_seconds = 0 AND remote_id NOT LIKE 'local:%';
+"""
+
 #: Statements that lead from each schema version to the next; the first makes an empty file one.
-MIGRATIONS: tuple[str, ...] = (_V1,)
+MIGRATIONS: tuple[str, ...] = (_V1, _V2)
 SCHEMA_VERSION = len(MIGRATIONS)
 
 #: What SQLite and its module say of a file that was changed by others.
 _DAMAGE = ("not a database", "malformed", "Could not decode to UTF-8")
 #: How long the first opening of a new ledger may take, in seconds.
 _BIRTH_SECONDS = 3.0
+#: File systems that no other host can reach behind this one's back. On any other, NFS and SMB above
+#: all, a write-ahead log is unsafe.
+_LOCAL = (
+    *("apfs", "bcachefs", "btrfs", "exfat", "ext2", "ext3", "ext4", "f2fs", "hfs", "jfs", "ntfs"),
+    *("ntfs3", "overlay", "ramfs", "refs", "reiserfs", "tmpfs", "ufs", "vfat", "xfs", "zfs"),
+)
 
 
 def default_path() -> Path:
@@ -167,10 +213,14 @@ def connect(path: Path) -> sqlite3.Connection:
     try:
         with guard(path):
             db.row_factory = sqlite3.Row
-            db.execute("PRAGMA foreign_keys = ON")
             # A power cut must not take back a row whose request has left.
             db.execute("PRAGMA synchronous = FULL")
-            _migrate(db, path)
+            shared = not is_local(path)
+            if shared and path.exists() and _has_wal(path):
+                _leave_wal(db, path)
+            _migrate(db, path, "DELETE" if shared else "WAL")
+            db.execute("PRAGMA foreign_keys = ON")  # off while tables are made anew
+            _enforce_moves(db)
     except BaseException:
         db.close()
         raise
@@ -189,15 +239,65 @@ def _check_size(path: Path) -> None:
         time.sleep(0.05)
 
 
-def _migrate(db: sqlite3.Connection, path: Path) -> None:
+def is_local(path: Path) -> bool:
+    """Whether a file lies on a file system of this host alone, as far as that is known."""
+    parts = path.resolve().parts
+    found = ""
+    longest = 0
+    for mount in psutil.disk_partitions(all=True):
+        at = Path(mount.mountpoint).parts
+        if parts[: len(at)] == at and len(at) >= longest:  # a later mount hides an earlier one
+            longest = len(at)
+            found = "remote" if "remote" in mount.opts.split(",") else mount.fstype.lower()
+    return found in _LOCAL
+
+
+def _has_wal(path: Path) -> bool:
+    """Whether a database has a write-ahead log, by its header: asking SQLite would open that."""
+    with path.open("rb") as file:
+        return file.read(19)[18:] == b"\x02"
+
+
+def _leave_wal(db: sqlite3.Connection, path: Path) -> None:
+    """Give a ledger a rollback journal instead of a write-ahead log.
+
+    The log's index is memory that processes share, which those of two hosts cannot.
+    """
+    db.execute("PRAGMA locking_mode = EXCLUSIVE")  # without that memory
+    _version(db, path)  # refuses what is not ours
+    db.execute("PRAGMA journal_mode = DELETE")
+    db.execute("PRAGMA locking_mode = NORMAL")
+    _version(db, path)  # the next access gives the lock up
+
+
+def _enforce_moves(db: sqlite3.Connection) -> None:
+    """Let the database refuse all moves of jobs that the table has not, whoever makes them."""
+    allowed = " ".join(
+        f"WHEN '{state}' THEN NEW.state IN ({', '.join(repr(one) for one in moves)})"
+        for state, moves in JOB_MOVES.items()
+    )
+    db.execute(
+        "CREATE TEMP TRIGGER job_moves BEFORE UPDATE OF state ON jobs "
+        f"WHEN NOT CASE OLD.state {allowed} ELSE 0 END "
+        "BEGIN SELECT RAISE(ABORT, 'a job cannot make this move'); END"
+    )
+
+
+def _migrate(db: sqlite3.Connection, path: Path, journal: str) -> None:
     version = _version(db, path)
     if version == SCHEMA_VERSION:
         return
-    db.execute("PRAGMA journal_mode = WAL")
+    if not version:
+        db.execute(f"PRAGMA journal_mode = {journal}")
     with transaction(db):
         for step in range(_version(db, path), SCHEMA_VERSION):  # read again: now nobody else writes
             for statement in filter(None, map(str.strip, MIGRATIONS[step].split(";"))):
                 db.execute(statement)
+        if db.execute("PRAGMA foreign_key_check").fetchone():
+            raise LedgerError(
+                f"The ledger at {path} holds rows that belong to nothing: it is damaged; restore a "
+                "copy. The ledger is as it was."
+            )
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 

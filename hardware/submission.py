@@ -3,15 +3,18 @@
 The platform has no idempotent submission: the client repeats a request whose answer was lost, and a
 process may die between request and answer. So each job has a tag of its own, written in the ledger
 before the request leaves, and jobs are looked up by it whenever there is doubt: one is adopted, any
-other is cancelled.
+other is cancelled. What is not found is sent again only when the platform has had time to list it,
+counted from the moment at which the request cannot be on its way any more; and a job that was sent
+before is looked for once more right before it is sent again.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import replace
 
 from hardware.devices import Device, JobRequest, RemoteJob
 from hardware.errors import (
@@ -22,13 +25,23 @@ from hardware.errors import (
     HardwareError,
     RefusedError,
     ServiceError,
+    UnclearError,
     VanishedError,
 )
 from hardware.ledger import Claim, Ledger
 from hardware.policy import Clock, Policy
+from hardware.progress import OnProgress, run_status
 from hardware.records import JobRecord, new_claimant
 
-_PREFERENCE = {"DONE": 0, "RUNNING": 1, "QUEUED": 2, "INITIALIZING": 2}
+_PREFERENCE = {"DONE": 0, "RUNNING": 1, "QUEUED": 2, "INITIALIZING": 2, "UNKNOWN": 3}
+#: States in which a job on the platform gives nothing any more.
+USELESS = ("ERROR", "CANCELLED")
+#: How often a job is looked for while the platform has time to list it.
+_LOOKS = 4
+_SHORTEST = 0.01  # seconds between them
+#: Seconds from which on a wait is shown.
+_LONG = 1.0
+_logger = logging.getLogger(__name__)
 
 
 class Sender:
@@ -41,6 +54,7 @@ class Sender:
         request: Gives what a job asks of the device, by its index.
         policy: Pace and patience.
         clock: Time.
+        on_progress: Called before each wait of seconds.
     """
 
     def __init__(
@@ -51,6 +65,7 @@ class Sender:
         request: Callable[[int], JobRequest],
         policy: Policy,
         clock: Clock,
+        on_progress: OnProgress | None = None,
     ) -> None:
         self.ledger = ledger
         self.device = device
@@ -60,6 +75,7 @@ class Sender:
         self.clock = clock
         self.claimant = new_claimant()
         self._failures: Counter[int] = Counter()
+        self._on_progress = on_progress
         self._answered = 0.0  # when the platform last refused or failed a submission
 
     # --- sending --------------------------------------------------------------------------------
@@ -88,7 +104,17 @@ class Sender:
                 wait = max(0.0, self._answered + wait - self.clock.now())
                 if self.clock.now() + wait > until:
                     return Claim(blocked=str(error), wait_seconds=wait)
-                self.clock.sleep(wait)
+                self.wait(wait, f"the platform is busy: {error}")
+
+    def wait(self, seconds: float, why: str) -> None:
+        """Sleep, and show it where that takes long."""
+        if seconds >= _LONG:
+            _logger.info("Run %s waits %.0f s: %s", self.run_id, seconds, why)
+            if self._on_progress is not None:
+                status = run_status(self.ledger, self.run_id, {})
+                self._on_progress(replace(status, waiting=f"{seconds:.0f} s: {why}"))
+        if seconds > 0:
+            self.clock.sleep(seconds)
 
     def _claim(self) -> Claim:
         """Claim the next job; where other runs hold it back, ask whether they still do."""
@@ -113,9 +139,13 @@ class Sender:
             cap = self._cap(job)
             tags = (self.ledger.run(self.run_id).tag, job.tag)
             request = self.request(job.idx)
+            if self._was_sent(job):
+                return
         except HardwareError as error:
             self.ledger.release(job, str(error))
             raise
+        if not self.ledger.begin_send(job, self.policy.lease):
+            return  # the lease lapsed, and another process decides on the job
         try:
             remote_id = self.device.send(request, tags, cap, batch)
         except HardwareError as error:
@@ -126,7 +156,42 @@ class Sender:
                 self.ledger.set_batch(self.run_id, None, batch)
             self._resolve(job, error)
         else:
-            self._accepted(job, remote_id)
+            self._accepted(job, RemoteJob(remote_id, tags, ""))
+
+    def _was_sent(self, job: JobRecord) -> bool:
+        """Adopt the job if an earlier request for it had its effect after all."""
+        if self.device.local or (job.doubt_at is None and job.attempt == 1):
+            return False
+        found = [(self.seen(one), tag) for one, tag in self.listed(job)]
+        for one, tag in found:
+            if one.status in USELESS:
+                self.ledger.note_duplicate(job, one.id, one.status, tag)
+        useful = [(one, tag) for one, tag in found if one.status not in USELESS]
+        if not useful:
+            return False
+        self._accepted(job, *min(useful, key=lambda pair: _rank(pair[0])))
+        return True
+
+    def listed(self, job: JobRecord) -> list[tuple[RemoteJob, str]]:
+        """Return what the platform lists of all attempts at a job, with the tag of each.
+
+        Those that are known to have ended without a result are left out.
+        """
+        owners = self.ledger.owners(self.run_id)
+        known = self.ledger.remote_states(self.run_id)
+        return [
+            (one, tag)
+            for one in self.device.find(self.ledger.run(self.run_id).tag)
+            for tag in one.tags
+            if owners.get(tag) == job.idx and known.get(one.id) not in USELESS
+        ]
+
+    def seen(self, listed: RemoteJob) -> RemoteJob:
+        """Return a listed job in its present state; ``UNKNOWN`` where only the list knows it."""
+        try:
+            return self.device.look(listed.id)
+        except VanishedError:
+            return replace(listed, status="UNKNOWN")
 
     def _cap(self, job: JobRecord) -> int | None:
         if not self.policy.cap_execution or job.reserved_seconds is None or self.device.local:
@@ -151,14 +216,17 @@ class Sender:
         self.device.close_batch(batch)  # another process was quicker
         return self.ledger.run(self.run_id).batch_id
 
-    def _accepted(self, job: JobRecord, remote_id: str) -> None:
-        if not self.ledger.accept(job, remote_id):
+    def _accepted(self, job: JobRecord, remote: RemoteJob, tag: str | None = None) -> None:
+        if not self.ledger.accept(job, remote.id, remote.status, tag):
             # The lease lapsed and another process took over: it will find this job by its tag.
             self.ledger.mark_verified(job, False)
             return
-        job = self.ledger.job(self.run_id, job.idx)
+        own, job = job.tag, self.ledger.job(self.run_id, job.idx)
         if self.ledger.run(self.run_id).state == "cancelled":
             self.withdraw(job)
+            return
+        if tag not in (None, own):
+            self.ledger.mark_verified(job)  # nothing was sent under its present tag
             return
         try:
             self.verify(job)
@@ -174,7 +242,8 @@ class Sender:
         Those known to be sent are looked for under their tags where that has not been done yet.
 
         Raises:
-            AccountError, ServiceError: The platform cannot be asked; the jobs stay as they are.
+            AccountError, ServiceError: The platform cannot be asked, or a request is still on its
+                way; the jobs stay as they are.
         """
         for job in self.ledger.take_over(self.run_id, self.claimant, self.policy.lease):
             self._resolve(job, None)
@@ -191,7 +260,7 @@ class Sender:
         Where the platform cannot be asked, the job stays ``submitting``: `recover` asks later.
         """
         try:
-            found = self._listed(job)
+            found = self._find(job, wait=error is None or not error.sure)
         except (AccountError, ServiceError) as failure:
             if isinstance(error, (AccountError, BudgetError)):
                 raise error from failure  # the reason for both
@@ -210,24 +279,38 @@ class Sender:
                 raise error
             self._count_failure(job, error)
 
-    def _listed(self, job: JobRecord) -> list[RemoteJob]:
-        """Return what the platform has under a job's tag, once it has had time to list it."""
-        if not self.device.local and job.sent_at is not None:
-            sent = datetime.fromisoformat(job.sent_at).timestamp()
-            rest = sent + self.policy.settle - self.clock.now()
-            if rest > 0:
-                self.clock.sleep(rest)
-        return self.device.find(job.tag)
+    def _find(self, job: JobRecord, *, wait: bool) -> list[RemoteJob]:
+        """Return what the platform has under a job's tag.
+
+        Args:
+            wait: Whether to give the platform time to list it where it lists nothing.
+
+        Raises:
+            UnclearError: The request is still on its way.
+        """
+        if self.device.local:
+            return self.device.find(job.tag)
+        leaving = self.device.leaving(job.tag)
+        # What still leaves is not in doubt yet: the delay begins when it has ended.
+        until = 0.0 if leaving else self.ledger.doubt(job) + self.policy.settle
+        found = self.device.find(job.tag)
+        if leaving and not found:
+            raise UnclearError(
+                f"The platform has not answered to the submission of job {job.idx}, which is still "
+                "on its way: resume the run later."
+            )
+        while wait and not found and (rest := until - self.clock.now()) > 0:
+            nap = min(rest, max(self.policy.settle / _LOOKS, _SHORTEST))
+            self.wait(nap, f"job {job.idx} may have been taken and not be listed yet")
+            found = self.device.find(job.tag)
+        return found
 
     def _adopt(self, job: JobRecord, found: list[RemoteJob]) -> None:
-        best = found[0]
         if len(found) > 1:
-            seen = [(self.device.look(one.id), one) for one in found]
-            ranked = sorted(
-                seen, key=lambda pair: (_PREFERENCE.get(pair[0].status, 3), pair[1].created)
-            )
-            best = ranked[0][1]
-        self._accepted(job, best.id)
+            created = {one.id: one.created for one in found}
+            seen = [replace(self.seen(one), created=created[one.id]) for one in found]
+            found = sorted(seen, key=_rank)
+        self._accepted(job, found[0])
 
     def verify(self, job: JobRecord) -> None:
         """Make sure that a submitted job stands alone under its tag; cancel any other.
@@ -246,6 +329,7 @@ class Sender:
             self.drop_duplicate(self.ledger.job(self.run_id, job.idx), other.id)
         if len(others) < len(found):  # the list is up to date: it has the job itself
             self.ledger.mark_verified(job)
+            self.ledger.trust(job)
 
     def drop_duplicate(self, job: JobRecord, duplicate: str) -> None:
         """Cancel a second job under a job's tag, or let it count if it is done already."""
@@ -254,30 +338,41 @@ class Sender:
         seen = self.device.look(duplicate)
         if seen.status != "DONE" or job.state != "submitted" or job.remote_id is None:
             return
-        try:
-            own = self.device.look(job.remote_id)
-        except VanishedError:
-            own = RemoteJob(job.remote_id, (), "", "ERROR")
+        own = self.seen(RemoteJob(job.remote_id, (), ""))
         if own.status == "DONE" or not self.ledger.adopt_instead(job, duplicate, seen.status):
             return
         if not own.final:
-            self.device.cancel(job.remote_id)
+            self._try_to_cancel(job.remote_id)
 
-    def adopt_stray(self, job: JobRecord, stray: str, tag: str) -> bool:
-        """Let a job on the platform count that a job which is to be sent, or failed, left there.
+    def _try_to_cancel(self, remote_id: str) -> bool:
+        try:
+            return self.device.cancel(remote_id)
+        except VanishedError:
+            return False  # its charge stays unknown, and it is looked for again
+
+    def adopt_stray(self, job: JobRecord, stray: RemoteJob, tag: str) -> bool:
+        """Let a listed job count that a job which is to be sent, unknown or failed left there.
 
         Returns:
             Whether it counts now: it has ended well, or is under way in a run that is.
         """
-        seen = self.device.look(stray)
+        seen = self.seen(stray)
         closed = self.ledger.run(self.run_id).state == "cancelled" and job.state != "cancelled"
         if seen.status != "DONE" and (seen.final or closed):
             return False
-        return self.ledger.adopt_stray(job, stray, seen.status, tag)
+        return self.ledger.adopt_stray(job, stray.id, seen.status, tag)
 
     # --- cancelling -----------------------------------------------------------------------------
 
     def withdraw(self, job: JobRecord) -> None:
-        """Cancel a submitted job; one that has ended already stays to be collected."""
-        if job.remote_id is not None and self.device.cancel(job.remote_id):
+        """Cancel a submitted or unknown job; one that has ended already stays to be collected."""
+        if job.remote_id is None:
+            return
+        cancel = self._try_to_cancel if job.state == "unknown" else self.device.cancel
+        if cancel(job.remote_id):
             self.ledger.end(job, "cancelled", "cancelled on request")
+
+
+def _rank(job: RemoteJob) -> tuple[int, str]:
+    """Which of several jobs under a tag is to count: the one furthest on, then the oldest."""
+    return _PREFERENCE.get(job.status, 4), job.created

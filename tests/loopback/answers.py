@@ -13,6 +13,8 @@ from loopback.cloud import Cloud, Job
 from loopback.faults import CLOSED_BATCH, EndJob
 
 CRN = "crn:v1:bluemix:public:quantum-computing:us-east:a/loopback:loopback::"
+#: Another instance, which has the same devices and none of the first one's jobs.
+OTHER_CRN = "crn:v1:bluemix:public:quantum-computing:us-east:a/another:another::"
 
 Answer = tuple[int, Any]  # status, JSON-able body (a str is sent as it is)
 
@@ -49,14 +51,17 @@ class Answers:
         return 200, {"access_token": token, "token_type": "Bearer", "expiration": claims["exp"]}
 
     def _search(self, query: dict, body: Any) -> Answer:
-        item = {
-            "crn": CRN,
-            "name": "loopback",
-            "service_plan_unique_id": "plan-loopback",
-            "tags": [],
-            "doc": {"extensions": {"backends": list(self.cloud.devices)}},
-        }
-        return 200, {"items": [item], "limit": 100}
+        items = [
+            {
+                "crn": crn,
+                "name": name,
+                "service_plan_unique_id": "plan-loopback",
+                "tags": [],
+                "doc": {"extensions": {"backends": list(self.cloud.devices)}},
+            }
+            for crn, name in ((CRN, "loopback"), (OTHER_CRN, "another"))
+        ]
+        return 200, {"items": items, "limit": 100}
 
     def _catalog(self, query: dict, body: Any) -> Answer:
         names = {"en": {"display_name": "Open"}}

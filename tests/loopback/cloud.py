@@ -76,6 +76,7 @@ class Cloud:
         pending_cap: Most jobs that may wait or run at a time.
         allowance: Seconds of QPU time that the account owns.
         listing_seconds: How long an accepted job is missing from the list of jobs.
+        upload_seconds: How long a job's upload takes, before it is accepted.
         usage_key: Name under which the platform reports what a job was charged.
     """
 
@@ -88,6 +89,7 @@ class Cloud:
         pending_cap: int | None = None,
         allowance: float = 600.0,
         listing_seconds: float = 0.0,
+        upload_seconds: float = 0.0,
         usage_key: str = "qpu_charge_time_seconds",
     ) -> None:
         self.devices = tuple(devices)
@@ -96,6 +98,7 @@ class Cloud:
         self.pending_cap = pending_cap
         self.allowance = allowance
         self.listing_seconds = listing_seconds
+        self.upload_seconds = upload_seconds
         self.usage_key = usage_key
         self.jobs: dict[str, Job] = {}
         self.sessions: dict[str, dict[str, Any]] = {}

@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from qiskit_ibm_runtime import QiskitRuntimeService
 
-from loopback.answers import CRN, Answer, Answers
+from loopback.answers import CRN, OTHER_CRN, Answer, Answers
 from loopback.cloud import Cloud
 from loopback.faults import Drop, EndJob, Fault, FaultPlan, Garble, Reply, Slow
 
@@ -62,14 +62,22 @@ class Loopback:
         faults: What goes wrong.
         token_seconds: Life of an access token; negative for tokens that are expired at birth, so
             that the client asks for one before each request.
+        other: What the platform knows in another instance.
     """
 
     def __init__(
-        self, cloud: Cloud, faults: FaultPlan | None = None, *, token_seconds: int = 3600
+        self,
+        cloud: Cloud,
+        faults: FaultPlan | None = None,
+        *,
+        token_seconds: int = 3600,
+        other: Cloud | None = None,
     ) -> None:
         self.cloud = cloud
+        self.other = other
         self.faults = faults or FaultPlan()
         self.answers = Answers(cloud, token_seconds)
+        self._others = Answers(other or cloud, token_seconds)
         self.raw_key_requests = 0
         self.revoked = False
         loopback = self
@@ -97,6 +105,12 @@ class Loopback:
         self._http.server_close()
         self._thread.join(timeout=10)
         self.cloud.stop()
+        if self.other is not None:
+            self.other.stop()
+
+    def answers_for(self, crn: str | None) -> Answers:
+        """Return what answers in the instance of a request."""
+        return self._others if crn == OTHER_CRN else self.answers
 
     def environment(self) -> dict[str, str]:
         """Return the variables through which the client finds its account services here."""
@@ -121,9 +135,9 @@ class Loopback:
                 else:
                     os.environ[name] = value
 
-    def account(self) -> dict[str, str]:
-        """Return the client's arguments for an account on this double."""
-        return account(self.url + _API)
+    def account(self, crn: str = CRN) -> dict[str, str]:
+        """Return the client's arguments for an instance of an account on this double."""
+        return account(self.url + _API, crn)
 
     def service(self) -> QiskitRuntimeService:
         """Open the unmodified client on this double."""
@@ -163,6 +177,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         json_body = raw if "json" in self.headers.get("Content-Type", "") and raw else b"null"
         fault = self.owner.faults.take(kind)
+        answers = self.owner.answers_for(self.headers.get("Service-CRN"))
+        if kind == "submit":
+            time.sleep(answers.cloud.upload_seconds)
         if kind not in ("token", "search", "catalog") and not self._authorised():
             self._send(401, {"errors": [{"code": 1201, "message": "Invalid credentials."}]})
             return
@@ -171,9 +188,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         request = (args, parse_qs(url.query), json.loads(json_body))
         if isinstance(fault, EndJob):
-            answer = self.owner.answers.submit(request[2], fault)
+            answer = answers.submit(request[2], fault)
         else:
-            answer = self.owner.answers.answer(kind, *request)
+            answer = answers.answer(kind, *request)
         self._respond(answer, fault)
 
     def _respond(self, answer: Answer, fault: Fault | None) -> None:
@@ -233,11 +250,11 @@ def _route(method: str, path: str) -> tuple[str | None, tuple[str, ...]]:
     return None, ()
 
 
-def account(url: str) -> dict[str, str]:
+def account(url: str, crn: str = CRN) -> dict[str, str]:
     """Return the client's arguments for an account on the double at `url`."""
     return {
         "channel": "ibm_quantum_platform",
         "token": API_KEY,
-        "instance": CRN,
+        "instance": crn,
         "url": url,
     }
