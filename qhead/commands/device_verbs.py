@@ -309,12 +309,27 @@ def resume(
             rich_help_panel=DEVICE,
         ),
     ] = False,
+    resubmit_unknown: Annotated[
+        bool,
+        typer.Option(
+            "--resubmit-unknown",
+            help="Send jobs again that the platform took and does not know any more. Both are paid "
+            "for if it ran them after all.",
+            rich_help_panel=DEVICE,
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Carry on with a run: find what was sent, send again what failed, never what was cancelled."""
+    """Carry on with a run: find what was sent, send again what failed and nothing else."""
     from qhead.commands.runs import run_resume
 
-    run_resume(run, budget=budget, resubmit_cancelled=resubmit_cancelled, json=json)
+    run_resume(
+        run,
+        budget=budget,
+        resubmit_cancelled=resubmit_cancelled,
+        resubmit_unknown=resubmit_unknown,
+        json=json,
+    )
 
 
 @exit_codes

@@ -129,4 +129,10 @@ def explain_missing(missing: Sequence[int], num_rows: int, status: RunStatus) ->
         )
     if not status.finished:
         return f"{told} Jobs are still to come: qhead collect {run} --wait SECONDS."
+    if status.jobs.get("unknown"):
+        return (
+            f"{told} The platform took jobs that it does not know any more: qhead collect {run} "
+            f"looks for them again. qhead resume {run} --resubmit-unknown sends them again, and "
+            "they are paid for twice if it ran them after all."
+        )
     return f"{told} Send them again with qhead resume {run}, then qhead collect {run}."

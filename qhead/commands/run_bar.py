@@ -17,6 +17,9 @@ from hardware.ledger import Ledger
 from hardware.progress import RunStatus
 from qhead.progress import duration, progress_lines
 
+#: States of jobs that are waited for no more and have no result.
+_WITHOUT_RESULT = ("failed", "unknown", "cancelled")
+
 
 class RunBar:
     """Shows where a run stands.
@@ -72,13 +75,13 @@ class RunBar:
         """Return the figures in words and the number of jobs that have ended."""
         jobs: Mapping[str, int] = {} if self._status is None else self._status.jobs
         done = jobs.get("done", 0) + self._fetched
-        ended = done + jobs.get("failed", 0) + jobs.get("cancelled", 0)
+        ended = done + sum(jobs.get(state, 0) for state in _WITHOUT_RESULT)
         waiting = max(0, self._num_jobs - ended - self._running)
         if self.drawn:
             figures = f"{waiting} queued, {self._running} running, {done} done"
         else:  # nobody asked which of them run
             figures = f"{waiting + self._running} under way, {done} done"
-        for state in ("failed", "cancelled"):
+        for state in _WITHOUT_RESULT:
             if number := jobs.get(state):
                 figures += f", {number} {state}"
         if self._status is not None and not self._status.run.local:

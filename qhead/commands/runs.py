@@ -18,7 +18,7 @@ from qhead.commands.guard import complain
 from qhead.commands.specs import check_seconds
 from qhead.progress import waiting
 
-_STATES = ("planned", "submitting", "submitted", "done", "failed", "cancelled")
+_STATES = ("planned", "submitting", "submitted", "done", "unknown", "failed", "cancelled")
 
 
 def run_runs(*, json: bool) -> None:
@@ -67,7 +67,14 @@ def run_status_of(run_id: str, *, json: bool) -> None:
     _show(status, missing=missing, rows=made.num_rows)
 
 
-def run_resume(run_id: str, *, budget: float | None, resubmit_cancelled: bool, json: bool) -> None:
+def run_resume(
+    run_id: str,
+    *,
+    budget: float | None,
+    resubmit_cancelled: bool,
+    resubmit_unknown: bool,
+    json: bool,
+) -> None:
     """Find what was sent, plan again what failed and send what the pace allows."""
     check_seconds(budget)
     with existing_ledger(run_id) as ledger, naming_the_run():
