@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardware.errors import EmulationError, InvalidInputError
+from hardware.intervals import std_error_of_groups, std_error_of_share
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,21 +26,33 @@ class ReadoutFlips:
     Args:
         up: Probability of reading 1 where 0 was prepared, shape (bits,).
         down: Probability of reading 0 where 1 was prepared, shape (bits,).
+        up_errors: Standard errors of `up`, shape (bits,); None where it is known.
+        down_errors: Standard errors of `down`, shape (bits,); None where it is known.
     """
 
     up: np.ndarray
     down: np.ndarray
+    up_errors: np.ndarray | None = None
+    down_errors: np.ndarray | None = None
 
     @classmethod
-    def measured(cls, zeros: np.ndarray, ones: np.ndarray, num_bits: int) -> ReadoutFlips:
+    def measured(
+        cls, zeros: np.ndarray, ones: np.ndarray, num_bits: int, randomizations: int = 1
+    ) -> ReadoutFlips:
         """Estimate the flips from outcomes (shots,) of all-0 and all-1 preparations.
+
+        Args:
+            zeros: Outcomes of the all-0 preparation.
+            ones: Outcomes of the all-1 preparation.
+            num_bits: Number of measured bits.
+            randomizations: Random circuits that the shots are divided among, one after the other.
 
         Raises:
             EmulationError: A bit reads the same whatever was prepared.
         """
         bits = np.arange(num_bits)
-        up = ((zeros[:, np.newaxis] >> bits) & 1).mean(axis=0)
-        down = 1.0 - ((ones[:, np.newaxis] >> bits) & 1).mean(axis=0)
+        up, up_errors = _shares((zeros >> bits[:, np.newaxis]) & 1, randomizations)
+        down, down_errors = _shares(1 - ((ones >> bits[:, np.newaxis]) & 1), randomizations)
         if (up + down >= 0.9).any():
             worst = int(np.argmax(up + down))
             raise EmulationError(
@@ -47,12 +60,22 @@ class ReadoutFlips:
                 f"probability {up[worst]:.2f} after 0 and {1 - down[worst]:.2f} after 1: leave "
                 "that qubit out or do not invert."
             )
-        return cls(up, down)
+        return cls(up, down, up_errors, down_errors)
 
     def corrected(self, outcomes: np.ndarray) -> np.ndarray:
         """Return the corrected ±1 value of every bit, shape (K, bits), of outcomes (K,)."""
         signs = 1.0 - 2.0 * ((outcomes[:, np.newaxis] >> np.arange(len(self.up))) & 1)
         return (signs - (self.down - self.up)) / (1.0 - self.up - self.down)
+
+
+def _shares(ones: np.ndarray, randomizations: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return share of ones and its standard error, each (bits,), of readings (bits, shots)."""
+    share = ones.mean(axis=1)
+    error = std_error_of_share(share, ones.shape[1])
+    if randomizations > 1 and ones.shape[1] % randomizations == 0:
+        groups = ones.reshape(len(ones), randomizations, -1).mean(axis=2)
+        error = np.maximum(error, std_error_of_groups(groups))
+    return share, error
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,11 @@ import numpy as np
 from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
+from hardware.intervals import std_error_of_groups, std_error_of_mean
 from hardware.mitigation import ReadoutFlips
+
+#: Measured bits up to which the extremes of an observable are found by trying all outcomes.
+MAX_ENUMERATED_BITS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +65,21 @@ class Counts:
 
 
 @dataclass(frozen=True, eq=False)
+class Estimate:
+    """What one setting adds to N rows of M observables.
+
+    Args:
+        values: Means over the shots, unbiased where the read-out errors are known.
+        squares: Squared standard errors from the shots (`hardware.intervals`).
+        calibration: Standard errors from the read-out errors' own calibration.
+    """
+
+    values: np.ndarray  # (N, M)
+    squares: np.ndarray  # (N, M)
+    calibration: np.ndarray  # (N, M)
+
+
+@dataclass(frozen=True, eq=False)
 class Setting:
     """One measurement setting: a Pauli basis for each measured qubit, and the terms it serves.
 
@@ -95,33 +114,56 @@ class Setting:
                 rotated.sx(qubit)
         return rotated
 
-    def moments(
-        self, counts: Counts, flips: ReadoutFlips | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and squared standard error of the terms' weighted sums, each (N, M).
+    def estimate(
+        self, counts: Counts, flips: ReadoutFlips | None = None, randomizations: int = 1
+    ) -> Estimate:
+        """Return the terms' weighted sums with their errors.
 
-        The sums are evaluated shot by shot, so correlations between terms are accounted for. The
-        sample variance (Bessel) is floored at that of the add-half estimate: half a shot of n + 1
-        at the other end of the spectrum. Without it eight equal outcomes would claim certainty.
+        The sums are evaluated shot by shot, so correlations between terms are accounted for.
 
         Args:
-            counts: Outcomes of the measured qubits.
-            flips: Read-out errors to invert; the values' uncertainty does not contain theirs.
+            counts: Outcomes of the measured qubits; of each randomization in a row of its own,
+                those of one parameter set one after the other.
+            flips: Read-out errors to invert.
+            randomizations: R, random circuits that the shots are divided among.
         """
-        shot_values = self._term_values(counts.outcome, flips) @ self.coefficients  # (K, M)
-        shape = (counts.num_rows, self.coefficients.shape[1])
-        mean, square = np.zeros(shape), np.zeros(shape)
-        for m in range(shape[1]):
-            weighted = counts.count * shot_values[:, m]
-            mean[:, m] = np.bincount(counts.row, weighted, counts.num_rows) / counts.shots
-            deviation = shot_values[:, m] - mean[counts.row, m]
-            square[:, m] = np.bincount(counts.row, counts.count * deviation**2, counts.num_rows)
-        variance = square / max(counts.shots - 1, 1)
-        scale = self._largest(flips)
-        half_range = (np.abs(self.coefficients) * scale[:, np.newaxis]).sum(axis=0)  # (M,)
-        share = 0.5 / (counts.shots + 1)
-        floor = 4.0 * share * (1.0 - share) * half_range**2
-        return mean, np.maximum(variance, floor) / counts.shots
+        terms = self._term_values(counts.outcome, flips)  # (K, T)
+        shot_values = terms @ self.coefficients  # (K, M)
+        mean = _row_means(counts, shot_values)  # (N·R, M)
+        deviations = shot_values - mean[counts.row]
+        groups = mean.reshape(-1, randomizations, mean.shape[1])  # (N, R, M)
+        values = groups.mean(axis=1)
+        within = _row_means(counts, deviations**2).reshape(groups.shape).mean(axis=1)
+        low, high = self._extremes(flips)
+        error = std_error_of_mean(
+            values, within + groups.var(axis=1), counts.shots * randomizations, low, high
+        )
+        error = np.maximum(error, std_error_of_groups(groups.transpose(0, 2, 1)))
+        calibration = np.zeros_like(values)
+        if flips is not None and flips.up_errors is not None and flips.down_errors is not None:
+            bits = flips.corrected(counts.outcome)
+            for bit, (up, down) in enumerate(zip(flips.up_errors, flips.down_errors, strict=True)):
+                x = bits[:, bit : bit + 1]  # (K, 1), never zero
+                holds = (self.masks >> bit & 1).astype(bool)
+                slope = terms[:, holds] @ self.coefficients[holds] / x  # of the value over x
+                slope /= 1.0 - flips.up[bit] - flips.down[bit]
+                for error_of_flip, change in ((up, 1.0 + x), (down, x - 1.0)):
+                    part = _row_means(counts, slope * change).reshape(groups.shape).mean(axis=1)
+                    calibration += (part * error_of_flip) ** 2
+        return Estimate(values, error**2, np.sqrt(calibration))
+
+    def _extremes(self, flips: ReadoutFlips | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the least and the largest sum that a shot can have, or bounds of it; (M,)."""
+        if len(self.qubits) <= MAX_ENUMERATED_BITS:
+            sums = self._term_values(np.arange(2 ** len(self.qubits)), flips) @ self.coefficients
+            return sums.min(axis=0), sums.max(axis=0)
+        corners = np.array([0, 2 ** len(self.qubits) - 1])
+        bits = np.ones((2, len(self.qubits))) if flips is None else flips.corrected(corners)
+        largest = np.abs(bits).max(axis=0)
+        chosen = (self.masks[:, np.newaxis] >> np.arange(len(largest)) & 1).astype(bool)
+        scale = np.where(chosen, largest, 1.0).prod(axis=1)  # (T,)
+        bound = (np.abs(self.coefficients) * scale[:, np.newaxis]).sum(axis=0)
+        return -bound, bound
 
     def _term_values(self, outcomes: np.ndarray, flips: ReadoutFlips | None) -> np.ndarray:
         """Return the value of every term for every outcome, shape (K, T)."""
@@ -134,18 +176,6 @@ class Setting:
             chosen = [bit for bit in range(len(self.qubits)) if mask >> bit & 1]
             values[:, term] = bits[:, chosen].prod(axis=1)
         return values
-
-    def _largest(self, flips: ReadoutFlips | None) -> np.ndarray:
-        """Return the scale of each term's values: 1, or what the inversion makes of it; (T,)."""
-        if flips is None:
-            return np.ones(len(self.masks))
-        bits = 1.0 / (1.0 - flips.up - flips.down)
-        return np.array(
-            [
-                np.prod([bits[bit] for bit in range(len(bits)) if mask >> bit & 1])
-                for mask in self.masks
-            ]
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,16 +209,38 @@ class Measurement:
         settings = tuple(_setting("".join(basis), members, terms) for basis, members in groups)
         return cls(settings, constants)
 
-    def combine(self, counts: Sequence[Counts], num_rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return values and standard errors, each (N, M), from the counts of every setting."""
+    def combine(
+        self,
+        counts: Sequence[Counts],
+        num_rows: int,
+        flips: Sequence[ReadoutFlips | None] | None = None,
+        randomizations: int = 1,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return values and standard errors, each (N, M), from the counts of every setting.
+
+        Args:
+            counts: Counts of each setting; see `Setting.estimate`.
+            num_rows: N.
+            flips: Read-out errors to invert, of each setting.
+            randomizations: R, random circuits that the shots are divided among.
+        """
         values = np.tile(self.constants, (num_rows, 1))
-        squares = np.zeros_like(values)
-        for setting, counted in zip(self.settings, counts, strict=True):
-            mean, square = setting.moments(counted)
-            values += mean
-            # Settings are measured in separate shots: their errors are independent.
-            squares += square
-        return values, np.sqrt(squares)
+        squares, calibration = np.zeros_like(values), np.zeros_like(values)
+        read = flips if flips is not None else [None] * len(self.settings)
+        for setting, counted, own in zip(self.settings, counts, read, strict=True):
+            found = setting.estimate(counted, own, randomizations)
+            values += found.values
+            # Settings are measured in separate shots, but may share one read-out calibration.
+            squares += found.squares
+            calibration += found.calibration
+        return values, np.sqrt(squares + calibration**2)
+
+
+def _row_means(counts: Counts, values: np.ndarray) -> np.ndarray:
+    """Return the mean over each row's shots of values (K, M); shape (N, M)."""
+    weighted = counts.count[:, np.newaxis] * values
+    columns = [np.bincount(counts.row, column, counts.num_rows) for column in weighted.T]
+    return np.stack(columns, axis=1) / counts.shots
 
 
 def _setting(basis: str, labels: Sequence[str], terms: dict[str, np.ndarray]) -> Setting:

@@ -138,6 +138,15 @@ class Mitigation:
         """Whether the estimator is needed instead of counts."""
         return bool(self.zne_factors) or self.resilience
 
+    def randomizations(self, shots: int) -> int:
+        """Return the random circuits that the client divides shots among; 1 without twirling."""
+        # The estimator's own read-out mitigation twirls measurements as well.
+        if not (self.twirl_gates or self.twirl_measure or self.resilience):
+            return 1
+        if self.num_randomizations is not None:
+            return self.num_randomizations
+        return math.ceil(shots / max(64, math.ceil(shots / 32)))
+
 
 @dataclass(frozen=True)
 class PlanOptions:

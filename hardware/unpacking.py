@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from qiskit.quantum_info import SparsePauliOp
 
 from hardware.composition import tile_register
 from hardware.errors import PlanError
+from hardware.intervals import std_error_of_estimate
 from hardware.mitigation import ReadoutFlips
 from hardware.observables import Counts, Measurement
 from hardware.plan import JobPlan, PlannedJob, PlannedPub
 from hardware.workload import Expectations
 
 Arrays = Mapping[str, np.ndarray]
+
+#: Fewer randomizations may all have swapped the same bits, and agree on a wrong mean.
+FEW_RANDOMIZATIONS = 16
 
 
 def unpack(plan: JobPlan, results: Mapping[int, Arrays]) -> Expectations:
@@ -41,6 +46,7 @@ Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows (R,), values (R, M), va
 def _counted(plan: JobPlan, job: PlannedJob, arrays: Arrays) -> Iterator[Part]:
     """Yield the rows of each tile, all settings added up."""
     measurement = Measurement.of(plan.observables)
+    num_circuits = plan.options.mitigation.randomizations(plan.shots)
     samples = [(i, pub) for i, pub in enumerate(job.pubs) if pub.kind == "samples"]
     for tile in range(len(plan.tiles)):
         first = samples[0][1]
@@ -48,22 +54,22 @@ def _counted(plan: JobPlan, job: PlannedJob, arrays: Arrays) -> Iterator[Part]:
         rows = first.rows[kept, tile]
         if not rows.size:
             continue
-        values = np.tile(measurement.constants, (len(rows), 1))
-        squares = np.zeros_like(values)
+        counts, flips = [], []
         for index, pub in samples:
-            setting = measurement.settings[pub.setting]
-            outcomes = _outcomes(arrays, index, tile, len(setting.qubits), len(pub.rows))
-            flips = _flips(plan, job, arrays, pub.setting, tile, len(setting.qubits))
-            counts = Counts.from_outcomes(outcomes[kept])
-            mean, square = setting.moments(counts, flips)
-            values += mean
-            squares += square
-        yield rows, values, squares
+            num_bits = len(measurement.settings[pub.setting].qubits)
+            outcomes = _outcomes(arrays, index, tile, num_bits, len(pub.rows))[kept]
+            # Randomizations come one after the other; a fake runs all shots on one circuit.
+            circuits = num_circuits if outcomes.shape[1] % num_circuits == 0 else 1
+            counts.append(Counts.from_outcomes(outcomes.reshape(len(rows) * circuits, -1)))
+            flips.append(_flips(plan, job, arrays, pub.setting, tile, num_bits))
+        values, errors = measurement.combine(counts, len(rows), flips, circuits)
+        yield rows, values, errors**2
 
 
 def _estimated(plan: JobPlan, job: PlannedJob, arrays: Arrays) -> Iterator[Part]:
     """Yield the rows of each tile from evs and stds of shape (T·M, S)."""
     num_observables = len(plan.observables)
+    num_circuits = plan.options.mitigation.randomizations(plan.shots)
     for index, pub in enumerate(job.pubs):
         try:
             evs, stds = arrays[f"{index}/evs"], arrays[f"{index}/stds"]
@@ -75,8 +81,26 @@ def _estimated(plan: JobPlan, job: PlannedJob, arrays: Arrays) -> Iterator[Part]
         for tile in range(len(plan.tiles)):
             kept = ~pub.padded[:, tile]
             mean = evs.reshape(expected)[tile][:, kept].T
-            std = stds.reshape(expected)[tile][:, kept].T
+            std = np.array(stds.reshape(expected)[tile][:, kept].T, dtype=np.float64)
+            for m, observable in enumerate(plan.observables):
+                constant, coefficients = _split_constant(observable)
+                std[:, m] = std_error_of_estimate(
+                    mean[:, m] - constant,
+                    std[:, m],
+                    plan.shots,
+                    coefficients,
+                    randomizations=num_circuits,
+                    readout_mitigated=plan.options.mitigation.resilience,
+                    noise_factors=plan.options.mitigation.zne_factors,
+                )
             yield pub.rows[kept, tile], mean, std**2
+
+
+def _split_constant(observable: SparsePauliOp) -> tuple[float, np.ndarray]:
+    """Return the coefficient of the identity and those of the other terms, (T,)."""
+    constant = ~(observable.paulis.x | observable.paulis.z).any(axis=1)
+    coefficients = observable.coeffs.real
+    return float(coefficients[constant].sum()), coefficients[~constant]
 
 
 def _outcomes(arrays: Arrays, pub: int, tile: int, num_bits: int, num_sets: int) -> np.ndarray:
@@ -106,7 +130,9 @@ def _flips(
     for index, pub in enumerate(job.pubs):
         if pub.kind != "samples" and pub.setting == setting:
             prepared[pub.kind] = _outcomes(arrays, index, tile, num_bits, 1)[0]
-    return ReadoutFlips.measured(prepared["readout 0"], prepared["readout 1"], num_bits)
+    zeros, ones = prepared["readout 0"], prepared["readout 1"]
+    circuits = plan.options.mitigation.randomizations(plan.shots)
+    return ReadoutFlips.measured(zeros, ones, num_bits, circuits)
 
 
 def _shots_of(job: PlannedJob, arrays: Arrays) -> int:
@@ -122,6 +148,12 @@ def _notes(plan: JobPlan, values: np.ndarray) -> tuple[str, ...]:
     mitigation = plan.options.mitigation
     if mitigation.readout_inversion:
         notes.append("Read-out errors inverted qubit by qubit, as measured in each job.")
+    circuits = mitigation.randomizations(plan.shots)
+    if 1 < circuits < FEW_RANDOMIZATIONS and not mitigation.zne_factors:
+        notes.append(
+            f"The shots are divided among {circuits} randomizations, too few to show how much "
+            f"randomizations differ: take {FEW_RANDOMIZATIONS} or more for errors that hold."
+        )
     missing = int(np.isnan(values).any(axis=1).sum())
     if missing:
         notes.append(f"{missing} of {plan.num_rows} rows have no result yet.")

@@ -142,9 +142,10 @@ class Expectations:
     """Expectation values of a workload, in its order.
 
     Args:
-        values: Expectation values, shape (N, M), within the observables' spectral range, unless
-            read-out errors were inverted; NaN in rows that have no result yet.
-        std_errors: Standard errors of `values`, shape (N, M); zero where exact.
+        values: Expectation values, shape (N, M): plain means of the shots, within the observables'
+            spectral range unless read-out errors were inverted; NaN in rows without a result yet.
+        std_errors: Half the width of a 95 % interval around `values` over 1.96, shape (N, M),
+            which holds near the ends of the range too (`hardware.intervals`); zero where exact.
         target: Specification of the target that made them, e.g. ``"shots:1024"``.
         shots: Shots per parameter set, None where exact.
         notes: Sentences on what acted and what the emulation leaves out.

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix, f1_score
 
+from hardware.intervals import Z_95
 from qhead.errors import DataError
-from qhead.prediction import Z_95, Prediction
+from qhead.prediction import Prediction
 
 NUM_CALIBRATION_BINS = 10
 

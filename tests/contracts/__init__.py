@@ -2,4 +2,6 @@
 
 import pytest
 
-pytest.register_assert_rewrite("contracts.head_contract", "contracts.target_contract")
+pytest.register_assert_rewrite(
+    "contracts.head_contract", "contracts.sampling_bounds", "contracts.target_contract"
+)

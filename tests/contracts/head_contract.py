@@ -1,13 +1,12 @@
 """What every head must do: subclass `HeadContract` as ``Test…`` and write `make_head`.
 
-The problems have `NUM_FEATURES` features. Chance is tested at 4.5 standard deviations of the
-binomial distribution of the samples scored: a false alarm in some 150,000 runs.
+The problems have `NUM_FEATURES` features. Chance is tested by the binomial distribution of the
+samples scored.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -18,12 +17,12 @@ from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 from torch.nn.functional import cross_entropy
 
+from contracts.sampling_bounds import assert_shares, shifted
 from qhead.errors import HeadError, ModelError
 from qhead.heads import HEADS, TorchHead
 from qhead.training import TrainingOptions
 
 NUM_FEATURES = 6
-CHANCE_SIGMAS = 4.5
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Exact:
 
 def clusters(n: int, seed: int, classes: int = 2) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return n samples in round clusters whose centres are far apart, classes in turn."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(shifted(seed))
     labels = np.arange(n) % classes
     centres = np.full((classes, NUM_FEATURES), 0.2)
     centres[np.arange(classes), np.arange(classes)] += 1.0
@@ -44,7 +43,7 @@ def clusters(n: int, seed: int, classes: int = 2) -> tuple[NDArray[np.float32], 
 
 
 def noise(n: int, seed: int) -> NDArray[np.float32]:
-    return np.random.default_rng(seed).normal(size=(n, NUM_FEATURES)).astype(np.float32)
+    return np.random.default_rng(shifted(seed)).normal(size=(n, NUM_FEATURES)).astype(np.float32)
 
 
 def equal_states(one: TorchHead, other: TorchHead) -> bool:
@@ -65,7 +64,7 @@ class HeadContract:
         raise NotImplementedError
 
     def head(self, seed: int = 0, **changes: object) -> TorchHead:
-        return self.make_head(replace(self.training, **changes), seed)  # type: ignore[arg-type]
+        return self.make_head(replace(self.training, **changes), shifted(seed))  # type: ignore[arg-type]
 
     @pytest.fixture
     def fitted(self) -> TorchHead:
@@ -73,9 +72,11 @@ class HeadContract:
 
     # Learning, and the controls that must not learn.
 
+    @pytest.mark.sampled
     def test_learns_a_separable_problem(self, fitted: TorchHead) -> None:
         assert fitted.score(*clusters(400, 2)) >= 0.95
 
+    @pytest.mark.sampled
     def test_learns_three_classes_with_string_labels(self) -> None:
         names = np.array(["zebra", "ant", "mouse"])
         X, y = clusters(150, 1, classes=3)
@@ -86,10 +87,12 @@ class HeadContract:
         assert head.decision_function(X).shape == (300, 3)
         assert np.mean(head.predict(X) == names[y]) >= 0.9
 
+    @pytest.mark.sampled
     def test_shuffled_labels_score_chance(self) -> None:
         X, y = clusters(1640, 3)
-        self.assert_chance(X, np.random.default_rng(4).permutation(y))
+        self.assert_chance(X, np.random.default_rng(shifted(4)).permutation(y))
 
+    @pytest.mark.sampled
     def test_random_features_score_chance(self) -> None:
         _, y = clusters(1640, 3)
         self.assert_chance(noise(1640, 5), y)
@@ -99,7 +102,7 @@ class HeadContract:
         head = self.head().fit(X[train], y[train], validation=(X[validation], y[validation]))
         seen = head.history_[-1].validation_accuracy  # of the last epoch: chosen by nothing
         for accuracy, n in ((head.score(X[test], y[test]), 1000), (seen, 560)):
-            assert abs(accuracy - 0.5) < CHANCE_SIGMAS * math.sqrt(0.25 / n)
+            assert_shares(accuracy, 0.5, n)
 
     # Outputs.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from contracts.sampling_bounds import assert_means, shifted
 from loopback import CLOSED_BATCH, Cloud, Drop, EndJob, FaultPlan, Garble, Loopback, Reply
 from qiskit import QuantumCircuit, transpile
 from qiskit.circuit import ParameterVector
@@ -52,27 +53,26 @@ def exact(pauli: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("device", "layout"), [("ibm_manila", (1, 2)), ("ibm_fez", (100, 101))])
+@pytest.mark.sampled
 def test_sampler_jobs_run_through_the_unmodified_client(device, layout):
-    with Loopback(Cloud((device,))) as double:
+    with Loopback(Cloud((device,), seed=shifted(7))) as double:
         job = submit(double.service(), device, layout=layout)
         bits = job.result()[0].data.meas
         assert job.usage() == pytest.approx(2 + 3 * SHOTS * 250e-6)
     for pauli in ("IZ", "ZI", "ZZ"):
-        # five standard errors of a ±1 variable
-        np.testing.assert_allclose(
-            bits.expectation_values(pauli), exact(pauli), atol=5 / np.sqrt(SHOTS)
-        )
+        assert_means(bits.expectation_values(pauli), exact(pauli), SHOTS)
 
 
+@pytest.mark.sampled
 def test_estimator_jobs_with_their_default_twirling():
-    with Loopback(Cloud()) as double:
+    with Loopback(Cloud(seed=shifted(7))) as double:
         backend = double.service().backend("ibm_manila")
         circuit = isa(backend, measured=False)
         paulis = ("IZ", "ZI", "XX")
         observables = [[SparsePauliOp(p).apply_layout(circuit.layout)] for p in paulis]
         job = Estimator(mode=backend).run([(circuit, observables, VALUES)], precision=0.03)
         evs = job.result()[0].data.evs  # (3 observables, 3 sets)
-    np.testing.assert_allclose(evs, [exact(p) for p in paulis], atol=5 * 0.03)
+    assert_means(evs, [exact(p) for p in paulis], 1112)  # 1 / 0.03²
 
 
 def test_equal_jobs_have_equal_results_and_other_seeds_others():

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from contracts.sampling_bounds import FALSE_ALARM, assert_means, assert_shares, at_most, shifted
+from scipy.stats import norm
 
 from hardware.errors import EmulationError, InvalidInputError
+from hardware.intervals import Z_95
 from hardware.mitigation import AffineReadout, ReadoutFlips, recalibrate
 from hardware.observables import Counts, Setting
 
@@ -17,31 +20,36 @@ def flipped(bits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return (seen << np.arange(3)).sum(axis=1)
 
 
+@pytest.mark.sampled
 def test_flips_are_estimated_from_both_preparations() -> None:
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(shifted(0))
     shots = 50_000
     zeros = flipped(np.zeros((shots, 3), dtype=np.int64), rng)
     ones = flipped(np.ones((shots, 3), dtype=np.int64), rng)
     flips = ReadoutFlips.measured(zeros, ones, 3)
-    np.testing.assert_allclose(flips.up, UP, atol=5 * np.sqrt(0.1 / shots))
-    np.testing.assert_allclose(flips.down, DOWN, atol=5 * np.sqrt(0.15 / shots))
+    assert_shares(flips.up, UP, shots)
+    assert_shares(flips.down, DOWN, shots)
 
 
-def test_inversion_is_unbiased_and_its_errors_are_calibrated() -> None:
+@pytest.mark.sampled
+def test_inversion_is_unbiased_and_its_intervals_hold() -> None:
     # Correlated true bits: a GHZ-like mixture has <Z0 Z2> = 1 and <Z0> = 0.2.
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(shifted(1))
     repeats, shots = 300, 400
     first = rng.random((repeats, shots)) < 0.4
     setting = Setting((0, 1, 2), "ZZZ", np.array([0b001, 0b101, 0b111]), np.eye(3))
     flips = ReadoutFlips(UP, DOWN)
     bits = np.stack([first, np.ones_like(first), first], axis=-1).astype(np.int64)
     outcomes = np.array([flipped(bits[r], rng) for r in range(repeats)])
-    mean, square = setting.moments(Counts.from_outcomes(outcomes), flips)
+    found = setting.estimate(Counts.from_outcomes(outcomes), flips)
     expected = np.array([0.2, 1.0, -1.0])
-    scores = (mean - expected) / np.sqrt(square)
-    assert np.abs(scores.mean(axis=0)).max() < 5 / np.sqrt(repeats)
-    np.testing.assert_allclose(scores.var(axis=0), 1.0, atol=5 * np.sqrt(2 / repeats))
-    raw, _ = setting.moments(Counts.from_outcomes(outcomes))
+    x0, x1, x2 = (1 + np.abs(DOWN - UP)) / (1 - UP - DOWN)  # largest corrected values
+    largest = np.array([x0, x0 * x2, x0 * x1 * x2])
+    assert_means(found.values.mean(axis=0), expected, repeats * shots, largest)
+    missed = np.abs(found.values - expected) > Z_95 * np.sqrt(found.squares)
+    assert missed.sum(axis=0).max() <= at_most(0.06, repeats)
+    assert not found.calibration.any()  # known flips have no error
+    raw = setting.estimate(Counts.from_outcomes(outcomes)).values
     assert np.abs(raw.mean(axis=0) - expected).max() > 0.2
 
 
@@ -51,8 +59,9 @@ def test_a_bit_that_reads_nothing_is_refused() -> None:
         ReadoutFlips.measured(zeros, ones, 1)
 
 
+@pytest.mark.sampled
 def test_recalibration_undoes_a_contraction() -> None:
-    rng = np.random.default_rng(2)
+    rng = np.random.default_rng(shifted(2))
     exact = rng.uniform(-1, 1, (200, 3))
     gain, shift = np.array([0.5, 0.8, 0.3]), np.array([0.05, 0.0, -0.1])
     readout = AffineReadout(rng.normal(size=(2, 3)), rng.normal(size=2))
@@ -64,8 +73,8 @@ def test_recalibration_undoes_a_contraction() -> None:
     noisy = device + rng.normal(scale=0.02, size=device.shape)
     fitted = recalibrate(readout, noisy, exact, errors)
     slope = readout.weight / fitted.weight
-    sigma = 0.02 / np.sqrt(200 / 3)
-    np.testing.assert_allclose(slope[0], gain, atol=5 * sigma)
+    sigma = 0.02 / np.sqrt(200 * exact.var(axis=0))
+    assert (np.abs(slope[0] - gain) < norm.isf(FALSE_ALARM / 6) * sigma).all()
 
 
 def test_recalibration_refuses_what_cannot_be_undone() -> None:

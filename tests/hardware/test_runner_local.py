@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from contracts.sampling_bounds import assert_means
 from loopback.plans import TinyPlan, load_tiny
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BitArray, DataBin, PrimitiveResult, PubResult
@@ -56,10 +57,8 @@ def test_a_fake_device_needs_no_budget_and_costs_nothing(ledger):
     for idx, arrays in results.items():
         bits = bit_arrays(arrays, 0)["meas"]
         assert bits.array.shape == (2, SHOTS, 1)
-        # five standard errors, and the device's own errors of a few percent a gate and read-out
-        np.testing.assert_allclose(
-            bits.expectation_values("IZ"), exact(plan, idx, "IZ"), atol=5 / SHOTS**0.5 + 0.15
-        )
+        # the device's own errors: a few percent a gate and read-out
+        assert_means(bits.expectation_values("IZ"), exact(plan, idx, "IZ"), SHOTS, bias=0.15)
     assert runner.finished_run(plan, ledger=ledger) == run
     assert runner.finished_run(local_plan(jobs=3), ledger=ledger) is None
 
@@ -76,7 +75,7 @@ def test_the_estimator_path_on_a_fake_device(ledger):
     results = run_through(plan, ledger, LocalDevice(FakeManilaV2()))[1]
     evs = results[0]["0/evs"]  # (2 observables, 2 rows)
     expected = [exact(plan, 0, pauli) for pauli in ("IZ", "XX")]
-    np.testing.assert_allclose(evs, expected, atol=5 / SHOTS**0.5 + 0.15)
+    assert_means(evs, expected, SHOTS, bias=0.15)
     assert (results[0]["0/stds"] < 2 / SHOTS**0.5).all()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from contracts.sampling_bounds import assert_means, mean_slack, shifted
 from loopback import Cloud, EndJob, FaultPlan, Loopback
 from qiskit.circuit import ParameterVector, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp, Statevector
@@ -56,10 +57,11 @@ def ledger(tmp_path):
         yield opened
 
 
+@pytest.mark.sampled
 def test_tiled_jobs_over_the_platform_give_each_row_its_own_values(ledger):
     work = workload(rows=45)
     limits = JobLimits(executions=4 * SHOTS)
-    with Loopback(Cloud(("ibm_fez",))) as double:
+    with Loopback(Cloud(("ibm_fez",), seed=shifted(7))) as double:
         device = PlatformDevice(double.service(), "ibm_fez")
         options = PlanOptions(shots=SHOTS, tiles=6, limits=limits)
         made = plan(work, device.backend, options, target="ibm:ibm_fez")
@@ -73,13 +75,13 @@ def test_tiled_jobs_over_the_platform_give_each_row_its_own_values(ledger):
         assert status.spending.charged == pytest.approx(made.cost.qpu_seconds, rel=0.2)
     found = load_plan(ledger.plan_body(run)).unpack(runner.results(run, ledger=ledger))
     assert found.missing == ()
-    # five standard errors of a ±1 variable; 135 values
-    np.testing.assert_allclose(found.values, exact(work), atol=5 / SHOTS**0.5)
+    assert_means(found.values, exact(work), SHOTS)
 
 
+@pytest.mark.sampled
 def test_rows_of_a_failed_job_are_missing_and_the_others_can_be_used(ledger):
     work = workload(rows=12)
-    with Loopback(Cloud(), FaultPlan({("submit", 2): EndJob("Failed")})) as double:
+    with Loopback(Cloud(seed=shifted(7)), FaultPlan({("submit", 2): EndJob("Failed")})) as double:
         device = PlatformDevice(double.service(), "ibm_manila")
         options = PlanOptions(shots=SHOTS, tiles=2, limits=JobLimits(executions=4 * SHOTS))
         made = plan(work, device.backend, options)
@@ -88,7 +90,7 @@ def test_rows_of_a_failed_job_are_missing_and_the_others_can_be_used(ledger):
         found = runner.expectations(run, ledger=ledger)
         assert found.missing == (4, 5, 6, 7)
         there = np.setdiff1d(np.arange(12), found.missing)
-        np.testing.assert_allclose(found.values[there], exact(work)[there], atol=5 / SHOTS**0.5)
+        assert_means(found.values[there], exact(work)[there], SHOTS)
         runner.resume(run, ledger=ledger, device=device, policy=QUICK)
         runner.collect(run, ledger=ledger, device=device, policy=QUICK, timeout=60)
         whole = runner.expectations(run, ledger=ledger)
@@ -104,29 +106,35 @@ def test_rows_of_a_failed_job_are_missing_and_the_others_can_be_used(ledger):
 @pytest.mark.parametrize(
     "mitigation", [Mitigation(), Mitigation(readout_inversion=True), Mitigation(resilience=True)]
 )
+@pytest.mark.sampled
 def test_a_fake_device_takes_real_plans(ledger, mitigation):
     work = workload(rows=5)
     backend = FakeManilaV2()
-    options = PlanOptions(shots=SHOTS, tiles=2, mitigation=mitigation, seed=3)
+    options = PlanOptions(shots=10 * SHOTS, tiles=2, mitigation=mitigation, seed=shifted(3))
     made = plan(work, backend, options, target="fake:manila")
     device = LocalDevice(backend)
     run = runner.submit(made, ledger=ledger, device=device)
     assert runner.collect(run, ledger=ledger, device=device).state == "done"
     found = runner.expectations(run, ledger=ledger)
-    # the device's own errors: a few percent a two-qubit gate and read-out
-    np.testing.assert_allclose(found.values, exact(work), atol=5 / SHOTS**0.5 + 0.15)
+    # the device's own errors: a few percent a two-qubit gate and read-out; an inversion divides
+    # the errors of the data and of two calibrations by the read-out's scale, above 0.8
+    slack = mean_slack(exact(work), 10 * SHOTS, bias=0.15)
+    assert (np.abs(found.values - exact(work)) < 3 * (slack - 0.15) / 0.8**2 + 0.15).all()
 
 
+@pytest.mark.sampled
 def test_many_tiles_of_a_wide_fake_device_go_the_same_way(ledger):
     work = workload(rows=20)
     device = local_device("fez")
-    made = plan(work, device.backend, PlanOptions(shots=SHOTS, tiles=10, seed=1), target="fake:fez")
+    made = plan(
+        work, device.backend, PlanOptions(shots=SHOTS, tiles=10, seed=shifted(1)), target="fake:fez"
+    )
     run = runner.submit(made, ledger=ledger, device=device)
     assert runner.collect(run, ledger=ledger, device=device).state == "done"
     found = runner.expectations(run, ledger=ledger)
     assert found.missing == ()
     # the device's own errors: the best tiles of this device have a percent or two in all
-    np.testing.assert_allclose(found.values, exact(work), atol=5 / SHOTS**0.5 + 0.1)
+    assert_means(found.values, exact(work), SHOTS, bias=0.1)
 
 
 def test_the_blocking_form_and_results_that_need_not_be_paid_for_again(ledger):
@@ -137,7 +145,7 @@ def test_the_blocking_form_and_results_that_need_not_be_paid_for_again(ledger):
         means = {"ledger": ledger, "device": device, "policy": QUICK, "budget_seconds": 60.0}
         seen = []
         found = runner.execute(made, on_progress=seen.append, **means)
-        np.testing.assert_allclose(found.values, exact(work), atol=5 / SHOTS**0.5)
+        assert_means(found.values, exact(work), SHOTS)
         assert found.notes[-1] == f"Run {seen[-1].run.id}."
         again = runner.execute(made, reuse=True, **means)
         np.testing.assert_array_equal(again.values, found.values)

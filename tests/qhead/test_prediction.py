@@ -1,9 +1,13 @@
+from itertools import product
+
 import numpy as np
 import pytest
-from scipy.special import softmax
+from scipy.special import expit, softmax
+from scipy.stats import binom
 
+from hardware.intervals import Z_95, std_error_of_mean
 from qhead.errors import InputError
-from qhead.prediction import Z_95, exact_prediction, sampled_prediction
+from qhead.prediction import exact_prediction, sampled_prediction
 
 CLASSES = np.array(["bad", "good"])
 
@@ -18,47 +22,76 @@ def test_exact_prediction_is_decided():
 
 
 def test_labels_of_one_observable_are_decided_as_often_as_promised():
-    # One qubit, p(1) such that <Z> = 0.06; the read-out's bias puts the boundary at <Z> = 0, so a
-    # shot noise estimate on the wrong side is a wrong label. Of the labels called decided at 95 %,
-    # at most 2.5 % (one side) may be wrong, within the Monte Carlo error.
-    rng, shots, repeats = np.random.default_rng(1), 1000, 20_000
-    truth = 0.06
+    # One qubit with <Z> = 0.06; the read-out's bias puts the boundary at <Z> = 0, so a mean on the
+    # wrong side is a wrong label. All numbers of ones are weighed by their exact probability.
+    shots, truth = 1000, 0.06
     weight = np.array([[-1.5], [2.5]])  # (K, M)
-    ones = rng.binomial(shots, (1 - truth) / 2, size=(repeats, 1))
-    values = 1 - 2 * ones / shots
-    errors = np.sqrt((1 - values**2) / shots)
+    ones = np.arange(shots + 1)
+    mass = binom.pmf(ones, shots, (1 - truth) / 2)
+    values = (1 - 2 * ones / shots)[:, None]
+    errors = std_error_of_mean(values, 1 - values**2, shots, -1.0, 1.0)
     prediction = sampled_prediction(values @ weight.T, errors, weight, CLASSES)
     wrong = prediction.decided & (prediction.labels == "bad")
-    # mean 1.9 standard errors from the boundary: about half are decided
-    assert 0.4 < prediction.decided.mean() < 0.6
-    assert wrong.mean() < 0.025
-    # and a boundary at the truth itself decides 5 % by chance
+    # the mean is 1.9 standard errors from the boundary: about half are decided
+    assert 0.4 < mass[prediction.decided].sum() < 0.6
+    assert mass[wrong].sum() < 1e-4
+    # and a boundary at the truth itself decides just under 5 % by chance
     at_boundary = sampled_prediction((values - truth) @ weight.T, errors, weight, CLASSES)
-    spread = np.sqrt(0.05 * 0.95 / repeats)
-    assert at_boundary.decided.mean() == pytest.approx(0.05, abs=5 * spread + 0.005)
+    assert 0.04 < mass[at_boundary.decided].sum() < 0.05
 
 
-@pytest.mark.parametrize("independent", [True, False])
-def test_errors_agree_with_monte_carlo(independent):
-    # Independent normal errors meet the quadrature; fully correlated ones meet the bound (signs
-    # chosen so that all contributions to the margin add up).
-    rng, samples = np.random.default_rng(2), 200_000
-    weight = np.array([[0.7, -0.4, 1.1], [-0.5, 0.9, 0.2], [0.1, -1.2, -0.6]])  # (K, M)
-    bias = np.array([0.2, -0.1, 0.0])
-    centre, errors = np.array([0.3, -0.2, 0.5]), np.array([0.01, 0.02, 0.015])
-    logits = (centre @ weight.T + bias)[None]
-    prediction = sampled_prediction(
-        logits, errors[None], weight, np.arange(3), independent=independent
+def test_the_error_of_a_saturated_probability_does_not_vanish():
+    # m = 8 ± 1.96 * 2 is 0.9997, and may be sigma(4.08) = 0.983: 50 times further than p(1 - p) * 2
+    weight = np.array([[4.0], [-4.0]])
+    found = sampled_prediction(np.array([[4.0, -4.0]]), np.array([[0.25]]), weight, CLASSES)
+    expected = (expit(8) - expit(8 - 2 * Z_95)) / Z_95
+    assert found.std_errors[0] == pytest.approx(expected)
+    # near one half the longer side is as long as the other, and the first order holds
+    found = sampled_prediction(np.array([[0.01, -0.01]]), np.array([[0.01]]), weight, CLASSES)
+    assert found.std_errors[0] == pytest.approx(0.25 * 0.08, rel=0.01)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 6])
+@pytest.mark.parametrize("size", [0.01, 0.1, 1.0])
+def test_the_interval_of_a_probability_holds_whatever_the_values_within_theirs(num_classes, size):
+    rng = np.random.default_rng(num_classes)
+    ratios = []
+    for _ in range(50):
+        weight, bias = rng.normal(size=(num_classes, 3)) * 2, rng.normal(size=num_classes)
+        centre, errors = rng.uniform(-1, 1, 3), rng.uniform(0, size, 3)
+        logits = (centre @ weight.T + bias)[None]
+        found = sampled_prediction(logits, errors[None], weight, np.arange(num_classes))
+        corners = np.array(list(product((-1, 1), repeat=3)))
+        inside = np.concatenate([corners, rng.uniform(-1, 1, (200, 3))]) * Z_95 * errors
+        drawn = softmax((centre + inside) @ weight.T + bias, axis=1)
+        distance = np.abs(drawn[:, found.labels[0]] - found.winning[0]).max()
+        assert distance <= Z_95 * found.std_errors[0] + 1e-12
+        if found.decided[0]:
+            assert (drawn.argmax(axis=1) == found.labels[0]).all()
+        ratios.append(Z_95 * found.std_errors[0] / distance)
+        if num_classes == 2:
+            assert Z_95 * found.std_errors[0] == pytest.approx(distance)
+    if size < 1:  # and is no wider than it must be
+        assert np.median(ratios) < (1.05 if size < 0.1 else 1.3)
+
+
+def test_own_shots_add_in_quadrature():
+    weight = np.array([[3.0, 4.0], [0.0, 0.0]])
+    logits, errors = np.array([[0.1, -0.1]]), np.array([[1e-4, 1e-4]])
+    shared, own = (
+        sampled_prediction(logits, errors, weight, CLASSES, independent=which).std_errors[0]
+        for which in (False, True)
     )
-    first = int(logits.argmax())
-    noise = rng.normal(size=(samples, 3))
-    if not independent:
-        probabilities = softmax(logits[0])
-        signs = np.sign(weight[first] - probabilities @ weight)
-        noise = noise[:, :1] * signs
-    drawn = softmax((centre + noise * errors) @ weight.T + bias, axis=1)[:, first]
-    # relative error of a standard deviation from n samples: 1 / sqrt(2 n) = 0.16 %; first order
-    assert prediction.std_errors[0] == pytest.approx(drawn.std(), rel=0.02)
+    assert shared / own == pytest.approx(7 / 5, rel=1e-3)
+
+
+def test_every_other_class_must_be_beaten():
+    # The second class is 1.0 behind and sure, the third 1.2 behind and open.
+    weight = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 5.0]])
+    logits, errors = np.array([[2.0, 1.0, 0.8]]), np.array([[0.0, 0.2]])
+    assert not sampled_prediction(logits, errors, weight, np.arange(3)).decided[0]
+    logits[0, 2] = 0.0
+    assert sampled_prediction(logits, errors, weight, np.arange(3)).decided[0]
 
 
 def test_margin_error_decides():

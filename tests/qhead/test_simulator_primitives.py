@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from contracts.sampling_bounds import assert_same_chance, shifted
 from contracts.target_contract import SEED, TargetContract
 from qiskit.circuit import ClassicalRegister, Parameter, QuantumCircuit, QuantumRegister
 from qiskit.primitives import (
@@ -142,20 +143,21 @@ def measured() -> QuantumCircuit:
     return circuit
 
 
+@pytest.mark.sampled
 def test_sampler_agrees_with_qiskits() -> None:
     shots = 20_000
     values = np.random.default_rng(8).normal(size=(2, 3, 2))
-    ours = ExactSampler(seed=1).run([(measured(), values, shots)]).result()[0]
-    theirs = StatevectorSampler(seed=2).run([(measured(), values, shots)]).result()[0]
+    ours = ExactSampler(seed=shifted(1)).run([(measured(), values, shots)]).result()[0]
+    theirs = StatevectorSampler(seed=shifted(2)).run([(measured(), values, shots)]).result()[0]
     for name in ("one", "two"):
         a, b = ours.data[name], theirs.data[name]
         assert isinstance(a, BitArray)
         assert (a.shape, a.num_bits, a.num_shots) == (b.shape, b.num_bits, b.num_shots)
         for place in np.ndindex(2, 3):
             one, two = a.get_int_counts(place), b.get_int_counts(place)
-            for outcome in one.keys() | two.keys():
-                p, q = one.get(outcome, 0) / shots, two.get(outcome, 0) / shots
-                assert abs(p - q) < 5 * np.sqrt(2 * max(p, q) / shots)
+            outcomes = sorted(one.keys() | two.keys())
+            pair = [[each.get(outcome, 0) for outcome in outcomes] for each in (one, two)]
+            assert_same_chance(*pair, shots)
     joint = ours.join_data()
     assert joint.num_bits == 11
     # Registers keep their correlation: qubits 0 and 2 are equal, shot by shot.

@@ -1,0 +1,134 @@
+"""Intervals of means of bounded outcomes that hold at the ends of their range as well.
+
+The sample variance vanishes where all outcomes agree, and the usual interval around the mean (Wald)
+with it: of 200 shots with one flip it covers too little, with none nothing. Here z²/2 shots are
+added at either end of the range before the variance is taken (Agresti & Coull, American
+Statistician 52, 1998), and the interval is made symmetric around the plain mean by the distance
+between the two means, plus half a shot for the counts' discreteness. For outcomes of two values the
+95 % interval covers at least 95 % for every probability (``scripts/coverage.py``). The plain mean
+stays the estimate: it is unbiased, the mean with added shots is not.
+
+A *standard error* of this package is half the width of that interval over 1.96. It combines as one:
+in quadrature where errors are independent (Zou & Donner, Statistics in Medicine 27, 2008, for
+symmetric intervals), as a sum where they may be anything.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+#: Two-sided 95 % of a normal distribution.
+Z_95 = 1.959963984540054
+
+Numbers = float | NDArray[np.float64]
+
+
+def std_error_of_mean(
+    mean: Numbers, variance: Numbers, num: int, low: Numbers, high: Numbers
+) -> NDArray[np.float64]:
+    """Return the standard error of a mean of outcomes within [low, high].
+
+    Args:
+        mean: Mean of the outcomes.
+        variance: Their variance without Bessel's correction.
+        num: Number of outcomes.
+        low: Smallest value that an outcome can have.
+        high: Largest one.
+    """
+    added = Z_95**2 / 2  # at either end
+    total = num + 2 * added
+    shifted = (num * mean + added * (low + high)) / total
+    spread = num * (variance + (mean - shifted) ** 2)
+    spread = spread + added * ((low - shifted) ** 2 + (high - shifted) ** 2)
+    half = Z_95 * np.sqrt(spread) / total + np.abs(shifted - mean) + (high - low) / (2 * num)
+    return np.asarray(half / Z_95)
+
+
+def std_error_of_share(share: Numbers, num: int) -> NDArray[np.float64]:
+    """Return the standard error of a probability that was measured as a share of `num` trials."""
+    return std_error_of_mean(share, share * (1 - share), num, 0.0, 1.0)
+
+
+def std_error_of_groups(means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the standard error of the mean of R groups' means, shape (..., R); zero for R = 1.
+
+    Outcomes of one randomization share its error, so that their mean scatters by more than shots
+    do. The error is Student's: its interval holds for few groups too.
+    """
+    num = means.shape[-1]
+    if num < 2:
+        return np.zeros(means.shape[:-1])
+    scale = _student_factor(num)
+    return np.asarray(scale * means.std(axis=-1, ddof=1) / np.sqrt(num))
+
+
+def std_error_of_estimate(
+    value: NDArray[np.float64],
+    reported: NDArray[np.float64],
+    num: int,
+    coefficients: NDArray[np.float64],
+    *,
+    randomizations: int = 1,
+    readout_mitigated: bool = False,
+    noise_factors: tuple[float, ...] = (),
+) -> NDArray[np.float64]:
+    """Return the standard error of expectation values that a platform's estimator gave.
+
+    The reported error is what the platform says, and what it leaves out is added:
+
+    - it vanishes where all shots agree: the shots bound it from below;
+    - it is the scatter of R randomizations, divided by R and not R - 1: Student's factor;
+    - it adds the terms of an observable in quadrature, but they share their shots: a sum of T
+      terms may have √T times that error;
+    - the read-out's scale λ is taken as exact. Its own relative error is at most that of the
+      value, times the value itself;
+    - the line through F noise factors is fitted with F - 2 degrees of freedom, which may leave no
+      error or an infinite one: the shots' error, carried through the line, bounds it from below.
+
+    Args:
+        value: Values without the observable's constant part.
+        reported: The platform's errors of the same shape; what is not finite counts as unknown.
+        num: Shots of each value and noise factor.
+        coefficients: The T coefficients of the observable's terms, shape (T,).
+        randomizations: R, random circuits that the shots are divided among.
+        readout_mitigated: Whether values were divided by a measured read-out.
+        noise_factors: Factors of zero-noise extrapolation, F or none.
+    """
+    largest, num_terms = float(np.abs(coefficients).sum()), len(coefficients)
+    if not num_terms:
+        return np.zeros_like(value)
+    gain = _extrapolation_gain(noise_factors)
+    known = np.where(np.isfinite(reported), reported, 0.0) * np.sqrt(num_terms)
+    if randomizations > 1 and not noise_factors:
+        known = known * _student_factor(randomizations)
+        known = known * np.sqrt(randomizations / (randomizations - 1))
+    variance = num * (known / gain) ** 2
+    share = np.minimum(np.abs(value) / largest, 1.0)
+    if noise_factors:  # measured values shrink by an unknown factor: any variance is possible
+        variance = np.maximum(variance, largest**2)
+    elif num_terms == 1:
+        variance = np.maximum(variance, largest**2 * (1 - share**2))
+    error = gain * std_error_of_mean(share * largest, variance, num, -largest, largest)
+    error = np.maximum(error, known)
+    if readout_mitigated:
+        error = error * np.sqrt(1 + (share**2 if num_terms == 1 else 1.0))
+    return error
+
+
+def _student_factor(num: int) -> float:
+    """Return how much wider Student's 95 % interval of `num` values is than the normal one."""
+    return float(stdtrit(num - 1, 0.975)) / Z_95
+
+
+def _extrapolation_gain(factors: tuple[float, ...]) -> float:
+    """Return how much a straight line through values at `factors` magnifies their error at 0."""
+    if not factors:
+        return 1.0
+    x = np.asarray(factors)
+    spread = ((x - x.mean()) ** 2).sum()
+    if not spread > 0:
+        return 1.0
+    weights = 1 / len(x) - x.mean() * (x - x.mean()) / spread
+    return float(np.sqrt((weights**2).sum()))
