@@ -276,7 +276,7 @@ class Ledger(Claims):
                 raise BudgetError(
                     f"Expected a budget of run {run_id} of at least what it uses, got "
                     f"{run.budget_seconds:g} s: {spent.charged:g} s are charged and "
-                    f"{spent.in_flight:g} s under way."
+                    f"{spent.in_flight:g} s under way or not known yet."
                 )
 
     def check_resumable(self, run_id: str, cancelled_too: bool) -> RunRecord:

@@ -151,7 +151,7 @@ def _show(status: RunStatus, *, missing: int | None = None, rows: int | None = N
         "QPU seconds charged": _charged(status),
     }
     if not run.local:
-        told["QPU seconds reserved, jobs under way"] = f"{spent.in_flight:.1f}"
+        told["QPU seconds reserved, under way or not known yet"] = f"{spent.in_flight:.1f}"
         told["QPU seconds reserved, jobs to come"] = f"{spent.to_come:.1f}"
     if run.budget_seconds is not None:
         told["budget"] = f"{run.budget_seconds:g}"
