@@ -193,8 +193,8 @@ class Claims(Books):
             raise BudgetError(
                 f"Expected job {idx} of run {run.id} to fit in its budget of "
                 f"{run.budget_seconds:g} s: {spent.charged:g} s are charged, {spent.in_flight:g} s "
-                f"under way or not known yet and the job needs about {seconds:g} s. What has been sent can be "
-                "collected; resume the run with a larger budget to send the rest."
+                f"under way or not known yet and the job needs about {seconds:g} s. What has been "
+                "sent can be collected; resume the run with a larger budget to send the rest."
             )
         left = run.budget_seconds - used
         return max(seconds, seconds * left / spent.to_come) if spent.to_come else seconds
