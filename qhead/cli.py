@@ -21,6 +21,7 @@ from qhead.commands.arguments import (
     NoCache,
     Recalibrate,
     Seed,
+    SkipEmpty,
     Target,
     TextColumn,
     TilesOnDevice,
@@ -88,6 +89,7 @@ def train(
     force: Force = False,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
+    skip_empty: SkipEmpty = False,
     validation_fraction: Annotated[
         float, typer.Option("--validation-fraction", help="Share held out to choose the weights.")
     ] = 0.15,
@@ -97,7 +99,9 @@ def train(
     per_class: Annotated[
         int | None,
         typer.Option(
-            "--per-class", help="Sample so many rows of each class; the rest is for the test."
+            "--per-class",
+            help="Sample so many rows of each class to train on; the rest is for the test, unless "
+            "DATA has a test split.",
         ),
     ] = None,
     encoder: Annotated[
@@ -185,6 +189,7 @@ def train(
             force=force,
             text_column=text_column,
             label_column=label_column,
+            skip_empty=skip_empty,
             validation_fraction=validation_fraction,
             test_fraction=test_fraction,
             per_class=per_class,
@@ -241,6 +246,7 @@ def evaluate(
     ] = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
+    skip_empty: SkipEmpty = False,
     budget: Budget = None,
     tiles: TilesOnDevice = None,
     recalibrate: Recalibrate = None,
@@ -274,7 +280,7 @@ def evaluate(
         target=target,
         split=split,
         columns=(text_column, label_column),
-        short=ShortForm(budget, tiles, recalibrate, partial, of_run),
+        short=ShortForm(budget, tiles, recalibrate, partial, of_run, skip_empty),
         seed=seed,
         json=json,
         cache=not no_cache,
@@ -304,6 +310,7 @@ def predict(
         typer.Option("--raw", help="CSV: leave cells alone that a spreadsheet would execute."),
     ] = False,
     text_column: TextColumn = None,
+    skip_empty: SkipEmpty = False,
     budget: Budget = None,
     tiles: TilesOnDevice = None,
     recalibrate: Recalibrate = None,
@@ -324,7 +331,7 @@ def predict(
         force=force,
         raw=raw,
         text_column=text_column,
-        short=ShortForm(budget, tiles, recalibrate),
+        short=ShortForm(budget, tiles, recalibrate, skip_empty=skip_empty),
         seed=seed,
         cache=not no_cache,
     )

@@ -13,8 +13,8 @@ Data = Annotated[
     str,
     typer.Argument(
         metavar="DATA",
-        help="A CSV, TSV, JSONL or Parquet file, a folder of splits, a Hub data set id, "
-        "or demo:reviews, demo:support.",
+        help="A CSV, TSV, JSONL, JSON or Parquet file (.gz too), a folder of splits, a Hub data "
+        "set id, or demo:reviews, demo:support.",
     ),
 ]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder.")]
@@ -22,6 +22,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for m
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.", min=0)]
 Force = Annotated[bool, typer.Option("--force", help="Replace what --out names.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep embeddings.")]
+SkipEmpty = Annotated[
+    bool, typer.Option("--skip-empty", help="Leave empty texts out; they are counted.")
+]
 TextColumn = Annotated[
     str | None, typer.Option("--text-column", help="Column of the sentences.", show_default=False)
 ]

@@ -73,6 +73,7 @@ def run_now(
         columns=columns,
         recalibrate=short.recalibrate,
         seed=seed,
+        skip_empty=short.skip_empty,
     )
     made, device, _ = make_plan(request_of(folder, source, asked, texts=texts), model)
     run_id = send(made, device, short.budget, quiet=device.local)

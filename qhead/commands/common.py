@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -70,11 +71,17 @@ def quantum_head(model: TextClassifier) -> Any:
 
 
 def load_split(
-    source: str, split: str | None, columns: tuple[str | None, str | None]
+    source: str,
+    split: str | None,
+    columns: tuple[str | None, str | None],
+    *,
+    skip_empty: bool = False,
 ) -> LabelledTexts:
     """Load one split of a data set: the one named, else ``test``, else the only one."""
     text_column, label_column = columns
-    splits = load_splits(source, text_column=text_column, label_column=label_column)
+    splits = load_splits(
+        source, text_column=text_column, label_column=label_column, skip_empty=skip_empty
+    )
     name = split or ("test" if "test" in splits else next(iter(splits)))
     if name not in splits or (split is None and name != "test" and len(splits) > 1):
         hint = did_you_mean(name, splits) if split else ""
@@ -107,7 +114,7 @@ def align_labels(data: LabelledTexts, classes: np.ndarray) -> LabelledTexts:
             "that has them."
         )
     labels = np.array([known[label] for label in spelled], dtype=classes.dtype)
-    return LabelledTexts(data.texts, labels, data.source, data.positions)
+    return replace(data, labels=labels)
 
 
 def evaluation_table(evaluations: Sequence[Evaluation], *, title: str) -> Table:

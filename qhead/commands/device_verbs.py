@@ -21,6 +21,7 @@ from qhead.commands.arguments import (
     NoCache,
     Recalibrate,
     Seed,
+    SkipEmpty,
     TextColumn,
 )
 from qhead.commands.guard import exit_codes
@@ -152,6 +153,7 @@ def plan(
     split: Split = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
+    skip_empty: SkipEmpty = False,
     seed: Seed = 0,
     json: Json = False,
     no_cache: NoCache = False,
@@ -164,7 +166,7 @@ def plan(
         readout_inversion=readout_inversion,
         decoupling=decoupling, twirl_gates=twirl_gates, twirl_measure=twirl_measure,
         randomizations=randomizations, zne=zne, resilience=resilience,
-        recalibrate=recalibrate,
+        recalibrate=recalibrate, skip_empty=skip_empty,
     )  # fmt: skip
     from qhead.commands.plan import run
 
@@ -203,6 +205,7 @@ def submit(
     split: Split = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
+    skip_empty: SkipEmpty = False,
     seed: Annotated[int | None, typer.Option("--seed", help="Of fakes; default: 0.", min=0)] = None,
     json: Json = False,
     no_cache: NoCache = False,
@@ -218,11 +221,15 @@ def submit(
     }  # fmt: skip
     asked = None
     if target is not None:
-        asked = _asked(target, split, text_column, label_column, seed or 0, no_cache, **given)
+        asked = _asked(
+            target, split, text_column, label_column, seed or 0, no_cache,
+            skip_empty=skip_empty, **given,
+        )  # fmt: skip
     from qhead.commands.submit import check_alone, run
 
     if plan_file is not None:
         names = {"target": target, "split": split, "seed": seed, **given}
+        names["skip_empty"] = skip_empty or None
         check_alone([name for name, value in names.items() if value is not None])
     run(model, data, asked, plan_file=plan_file, budget=budget, json=json)
 
@@ -375,6 +382,7 @@ def _asked(
     tiles: str | None,
     recalibrate: str | None,
     zne: str | None,
+    skip_empty: bool,
     **given: Any,
 ) -> DeviceOptions:
     """Return the options that were given; plan and mitigation know their own defaults."""
@@ -404,4 +412,5 @@ def _asked(
         mitigation=mitigation,
         seed=seed,
         cache=not no_cache,
+        skip_empty=skip_empty,
     )

@@ -16,9 +16,10 @@ from qhead.commands.common import (
     open_model,
     print_json,
 )
+from qhead.commands.guard import complain
 from qhead.commands.short_form import ShortForm
 from qhead.commands.specs import is_device
-from qhead.data import LabelledTexts
+from qhead.data import LabelledTexts, contradictions, imbalance
 from qhead.evaluation import Evaluation, evaluate_prediction
 from qhead.prediction import predict_head
 from qhead.progress import counting_bar, waiting
@@ -43,7 +44,7 @@ def run(
         data, result, told = _on_device(folder, source, target, split, columns, short, seed, cache)
     else:
         where = resolve_target(target, seed=seed)
-        data = load_split(source, split, columns)
+        data = load_split(source, split, columns, skip_empty=short.skip_empty)
         model = open_model(folder, cache=cache)
         data = align_labels(data, model.classes_)
         with counting_bar("embedding") as bar:
@@ -56,7 +57,10 @@ def run(
             seconds=time.perf_counter() - start,
         )
         told = {}
+    for remark in (remarks := (*contradictions(data), *imbalance(data))):
+        complain("Note", remark)
     if json:
+        result = dataclasses.replace(result, notes=(*result.notes, *remarks))
         print_json(
             {
                 "model": str(folder),
@@ -89,7 +93,7 @@ def _on_device(
     # The platform's client takes a second to import.
     from qhead.commands.blocking import check_whole, from_ledger, run_now
 
-    data = load_split(source, split, columns)
+    data = load_split(source, split, columns, skip_empty=short.skip_empty)
     model = open_model(folder, cache=cache)
     data = align_labels(data, model.classes_)  # before anything is paid for
     start = time.perf_counter()

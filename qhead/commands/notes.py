@@ -73,15 +73,21 @@ class TextsNote:
     text_column: str | None
     num_rows: int
     fingerprint: str
+    skip_empty: bool = False  # empty texts were left out
 
     @classmethod
     def of(
-        cls, texts: Sequence[str], source: str, split: str | None, text_column: str | None
+        cls,
+        texts: Sequence[str],
+        source: str,
+        split: str | None,
+        text_column: str | None,
+        skip_empty: bool = False,
     ) -> TextsNote:
         """Return the note of some sentences; of files and folders the place is kept in full."""
         # A run is collected from anywhere, not only from where it was sent.
         place = str(Path(source).absolute()) if source != "-" and Path(source).exists() else source
-        return cls(place, split, text_column, len(texts), fingerprint(texts))
+        return cls(place, split, text_column, len(texts), fingerprint(texts), skip_empty)
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ class DeviceOptions:
         mitigation: Options of `Mitigation` that were given.
         seed: Seed of fake devices.
         cache: Whether to use the cache of embeddings.
+        skip_empty: Leave empty texts out.
     """
 
     target: str
@@ -63,6 +64,7 @@ class DeviceOptions:
     mitigation: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     cache: bool = True
+    skip_empty: bool = False
 
 
 def request_of(
@@ -89,16 +91,18 @@ def request_of(
     )
     again = asked.recalibrate
     if texts is None:
-        sentences = read_sentences(source, asked.split, asked.columns)
+        sentences = read_sentences(source, asked.split, asked.columns, asked.skip_empty)
     else:
-        note = TextsNote.of(texts, source, asked.split, asked.columns[0])
+        note = TextsNote.of(texts, source, asked.split, asked.columns[0], asked.skip_empty)
         sentences = Sentences(tuple(texts), note)
     return PlanRequest(
         folder=folder,
         sentences=sentences,
         spec=spec,
         options=options,
-        recalibrate=None if again is None else read_validation(again, asked.columns),
+        recalibrate=None
+        if again is None
+        else read_validation(again, asked.columns, asked.skip_empty),
         cache=asked.cache,
     )
 

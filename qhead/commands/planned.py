@@ -36,7 +36,10 @@ class Sentences:
 
 
 def read_sentences(
-    source: str, split: str | None, columns: tuple[str | None, str | None]
+    source: str,
+    split: str | None,
+    columns: tuple[str | None, str | None],
+    skip_empty: bool = False,
 ) -> Sentences:
     """Read sentences, labels or not: a file, ``-``, a folder of splits, a Hub data set.
 
@@ -45,24 +48,34 @@ def read_sentences(
     """
     plain = source == "-" or source.startswith("demo:") or Path(source).is_file()
     if split is None and plain:
-        texts = load_unlabelled(source, text_column=columns[0])
+        texts = load_unlabelled(source, text_column=columns[0], skip_empty=skip_empty)
     else:
-        texts = load_split(source, split, columns).texts
-    return Sentences(texts, TextsNote.of(texts, source, split, columns[0]))
+        texts = load_split(source, split, columns, skip_empty=skip_empty).texts
+    return Sentences(texts, TextsNote.of(texts, source, split, columns[0], skip_empty))
 
 
-def read_validation(source: str, columns: tuple[str | None, str | None]) -> Sentences:
+def read_noted(note: TextsNote, place: str | None = None) -> tuple[str, ...]:
+    """Read the sentences of a note again, from where they were or from another place."""
+    source = place or note.source
+    return read_sentences(source, note.split, (note.text_column, None), note.skip_empty).texts
+
+
+def read_validation(
+    source: str, columns: tuple[str | None, str | None], skip_empty: bool = False
+) -> Sentences:
     """Read the sentences to recalibrate on: the split ``validation``, or all of a single file."""
     if Path(source).is_file() or source.startswith("demo:"):
-        return read_sentences(source, None, columns)
-    splits = load_splits(source, text_column=columns[0], label_column=columns[1])
+        return read_sentences(source, None, columns, skip_empty)
+    splits = load_splits(
+        source, text_column=columns[0], label_column=columns[1], skip_empty=skip_empty
+    )
     name = "validation" if "validation" in splits or len(splits) > 1 else next(iter(splits))
     if name not in splits:
         raise DataError(
             f"{source}: expected a split 'validation' to recalibrate on, got {shown(splits)}. "
             "Name a file of validation sentences."
         )
-    return read_sentences(source, name, columns)
+    return read_sentences(source, name, columns, skip_empty)
 
 
 @dataclass(frozen=True)
@@ -157,7 +170,7 @@ def texts_of(about: About, source: str | None) -> tuple[str, ...] | None:
     if place == "-":
         return None
     try:
-        texts = read_sentences(place, note.split, (note.text_column, None)).texts
+        texts = read_noted(note, place)
     except DataError as error:
         if source is not None:
             raise

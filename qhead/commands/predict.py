@@ -45,7 +45,7 @@ def run(
     check_new(out, force=force)
     short.check(target)
     where = None if is_device(target) else resolve_target(target, seed=seed)
-    texts = load_unlabelled(source, text_column=text_column)
+    texts = load_unlabelled(source, text_column=text_column, skip_empty=short.skip_empty)
     model = open_model(folder, cache=cache)
     outcome = None
     notes: list[str] = []

@@ -10,6 +10,7 @@ from typing import IO, Any
 from hardware.errors import did_you_mean
 from qhead.commands.guard import complain
 from qhead.commands.terminal import encoding_of, holds, is_unicode
+from qhead.data.texts import ranges
 from qhead.errors import InputError
 
 FORMATS = ("csv", "jsonl")
@@ -92,12 +93,4 @@ def _is_formula(cell: object) -> bool:
 
 def row_numbers(indices: Sequence[int]) -> str:
     """Return row numbers, counted from 1, for a message: ``3, 7–12``."""
-    parts: list[str] = []
-    start = 0
-    for end in range(1, len(indices) + 1):
-        if end == len(indices) or indices[end] != indices[end - 1] + 1:
-            first, last = indices[start] + 1, indices[end - 1] + 1
-            parts.append(str(first) if first == last else f"{first}–{last}")
-            start = end
-    more = len(parts) - 20
-    return ", ".join(parts[:20]) + (f" and {more} more ranges" if more > 0 else "")
+    return ranges([index + 1 for index in indices])

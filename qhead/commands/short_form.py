@@ -15,6 +15,7 @@ class ShortForm:
         recalibrate: As of a plan.
         partial: Score the rows that have arrived even if others have not.
         run: A run that is in the ledger, whose results are to be scored.
+        skip_empty: Leave empty texts out; on any target.
     """
 
     budget: float | None = None
@@ -22,6 +23,7 @@ class ShortForm:
     recalibrate: str | None = None
     partial: bool = False
     run: str | None = None
+    skip_empty: bool = False
 
     def check(self, target: str) -> None:
         """Refuse options that mean nothing off a device.

@@ -25,7 +25,7 @@ from qhead.commands.guard import complain
 from qhead.commands.notes import About, TextsNote, fingerprint
 from qhead.commands.plan import DeviceOptions, request_of
 from qhead.commands.plan_files import check_calibration, read_plan
-from qhead.commands.planned import make_plan, read_sentences
+from qhead.commands.planned import make_plan, read_noted
 from qhead.commands.runs import status_dict
 from qhead.commands.specs import DeviceSpec, check_budget, parse_device
 from qhead.errors import DataError, InputError
@@ -126,7 +126,7 @@ def _planned(
     check_budget(spec, budget)
     about.model.check(folder or Path(about.model.path))
     if source is not None:
-        texts = read_sentences(source, about.data.split, (about.data.text_column, None)).texts
+        texts = read_noted(about.data, source)
         if fingerprint(texts) != about.data.fingerprint:
             raise DataError(
                 f"Expected the sentences that {path} was made for, got others in {source}: plan "
@@ -152,7 +152,7 @@ def _warn_of_changes(path: Path, note: TextsNote) -> None:
     if note.source == "-" or not Path(note.source).exists():
         return  # standard input is gone, and nobody is asked for a data set of the Hub
     try:
-        texts = read_sentences(note.source, note.split, (note.text_column, None)).texts
+        texts = read_noted(note)
         now = "" if fingerprint(texts) == note.fingerprint else "others, or in another order"
     except DataError as error:
         now = f"what cannot be read: {error}"

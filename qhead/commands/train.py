@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -18,9 +19,11 @@ from qhead.commands.guard import INTERRUPTED, complain
 from qhead.data import (
     LabelledTexts,
     Split,
+    contradictions,
     duplicates_across,
     few_shot_split,
     holdout_split,
+    imbalance,
     load_splits,
 )
 from qhead.embeddings import DEFAULT_MODEL, SentenceEncoder
@@ -42,6 +45,7 @@ class TrainRequest:
     force: bool = False
     text_column: str | None = None
     label_column: str | None = None
+    skip_empty: bool = False
     validation_fraction: float = 0.15
     test_fraction: float = 0.0
     per_class: int | None = None
@@ -61,6 +65,7 @@ class Parts:
     train: LabelledTexts
     validation: LabelledTexts | None
     test: LabelledTexts | None
+    remarks: Sequence[str] = ()  # on the data set before it was split
 
     def by_name(self) -> dict[str, LabelledTexts]:
         """Return the parts that are there, by name."""
@@ -81,7 +86,9 @@ def run(request: TrainRequest, *, json: bool) -> None:
         **request.head_options,
     )
     parts = split(request)
-    report_duplicates(parts)
+    notes = [*parts.remarks, *imbalance(parts.train), *duplicate_notes(parts)]
+    for note in notes:
+        complain("Note", note)
     encoder = SentenceEncoder(request.encoder or DEFAULT_MODEL, cache=request.cache)
     start = time.perf_counter()
     embeddings = {name: _embed(encoder, name, part) for name, part in parts.by_name().items()}
@@ -113,7 +120,7 @@ def run(request: TrainRequest, *, json: bool) -> None:
     model.data_["seed"] = request.seed
     model.metrics_ = {name: result.as_dict() for name, result in evaluations.items()}
     model.save(request.out, overwrite=request.force)
-    _tell(request, model, evaluations, time.perf_counter() - start, json=json)
+    _tell(request, model, evaluations, time.perf_counter() - start, notes, json=json)
     if model.head_.stopped_ == "interrupted":
         complain(
             "Interrupted",
@@ -126,7 +133,10 @@ def run(request: TrainRequest, *, json: bool) -> None:
 def split(request: TrainRequest) -> Parts:
     """Return the data set's own splits, or hold some rows of its only one out."""
     splits = load_splits(
-        request.data, text_column=request.text_column, label_column=request.label_column
+        request.data,
+        text_column=request.text_column,
+        label_column=request.label_column,
+        skip_empty=request.skip_empty,
     )
     if "train" not in splits:
         raise DataError(
@@ -147,6 +157,7 @@ def split(request: TrainRequest) -> Parts:
         train.rows(rows.train),
         validation if validation is not None else _rows(train, rows.validation),
         test if test is not None else _rows(train, rows.test),
+        contradictions(train),
     )
 
 
@@ -158,15 +169,15 @@ def _held_out_rows(
 ) -> Split:
     """Choose the rows to hold out, where the data has no such splits of its own."""
     if request.per_class is not None:
-        if validation is not None or test is not None or request.test_fraction:
+        if request.test_fraction:
             raise DataError(
-                "Expected a single file for --per-class, which makes the test "
-                "set of all other rows, got a data set with splits or --test-fraction."
+                "Leave --test-fraction out: with --per-class the test set is the data set's own "
+                "test split, or all rows that are not sampled."
             )
         return few_shot_split(
             train.labels,
             per_class=request.per_class,
-            validation_fraction=request.validation_fraction,
+            validation_fraction=0.0 if validation is not None else request.validation_fraction,
             seed=request.seed,
         )
     if test is not None and request.test_fraction:
@@ -183,17 +194,18 @@ def _rows(data: LabelledTexts, rows: Any) -> LabelledTexts | None:
     return data.rows(rows) if len(rows) else None
 
 
-def report_duplicates(parts: Parts) -> None:
-    """Warn of sentences that stand in two parts: they make a score too good."""
+def duplicate_notes(parts: Parts) -> list[str]:
+    """Return which sentences stand in two parts: they make a score too good."""
+    notes = []
     for (left, one), (right, other) in combinations(parts.by_name().items(), 2):
         if pairs := duplicates_across(one.texts, other.texts):
             i, j = pairs[0]
-            complain(
-                "Warning",
+            notes.append(
                 f"{len(pairs)} of {len(other)} {right} sentences are {left} sentences too, the "
                 f"first at {other.place(j)} as at {one.place(i)}: the {right} score will be too "
-                "good. Remove them from one side.",
+                "good. Remove them from one side."
             )
+    return notes
 
 
 def _embed(encoder: SentenceEncoder, name: str, part: LabelledTexts) -> np.ndarray:
@@ -206,6 +218,7 @@ def _tell(
     model: TextClassifier,
     evaluations: dict[str, Evaluation],
     seconds: float,
+    notes: list[str],
     *,
     json: bool,
 ) -> None:
@@ -224,6 +237,7 @@ def _tell(
                 "stopped": head.stopped_,
                 "training_seconds": head.training_seconds_,
                 "seconds": seconds,
+                "notes": notes,
                 **{name: result.as_dict() for name, result in evaluations.items()},
             }
         )

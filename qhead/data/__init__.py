@@ -1,7 +1,7 @@
 """Labelled sentences: loading them with errors that name file and line, and splitting them.
 
-`load_texts`, `load_splits` and `load_unlabelled` read CSV, TSV, JSONL and Parquet files, folders of
-splits, data sets of the Hugging Face Hub and the sets that ship with the project
+`load_texts`, `load_splits` and `load_unlabelled` read CSV, TSV, JSONL, JSON and Parquet files,
+folders of splits, data sets of the Hugging Face Hub and the sets that ship with the project
 (``demo:reviews``, ``demo:support``). `few_shot_split` and `holdout_split` choose rows.
 """
 
@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from qhead.data.loading import load_splits, load_texts, load_unlabelled
 from qhead.data.splits import Split, duplicates_across, few_shot_split, holdout_split
-from qhead.data.texts import MAX_CHARACTERS, DuplicateWarning, LabelledTexts, concatenate
+from qhead.data.texts import (
+    MAX_CHARACTERS,
+    DuplicateWarning,
+    LabelledTexts,
+    concatenate,
+    contradictions,
+    imbalance,
+)
 
 __all__ = [
     "MAX_CHARACTERS",
@@ -17,9 +24,11 @@ __all__ = [
     "LabelledTexts",
     "Split",
     "concatenate",
+    "contradictions",
     "duplicates_across",
     "few_shot_split",
     "holdout_split",
+    "imbalance",
     "load_splits",
     "load_texts",
     "load_unlabelled",

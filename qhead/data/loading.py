@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 from hardware.errors import did_you_mean
-from qhead.data.readers import SUFFIXES, Pick, check_file, decode, read_records, read_text
+from qhead.data.readers import (
+    SUFFIXES,
+    Pick,
+    Record,
+    check_file,
+    decode,
+    kind_of,
+    read_records,
+    read_text,
+    unit_of,
+    without_blank_end,
+)
 from qhead.data.sources import DEMO_NAMES, find_files
 from qhead.data.texts import (
     MAX_CHARACTERS,
     LabelledTexts,
     check_label,
     check_text,
+    is_empty,
     parse_labels,
+    ranges,
     shown,
 )
 from qhead.errors import DataError
 
 #: Names under which text and label are found, in order of preference, when none is given.
 TEXT_COLUMNS = ("text", "sentence", "question", "review", "content")
-LABEL_COLUMNS = ("label", "labels", "class", "target", "category")
+LABEL_COLUMNS = ("label", "labels", "class", "target", "category", "sentiment", "stars")
 
 _PLAIN_SUFFIXES = (".txt", "")
+
+_log = logging.getLogger(__name__)
 
 
 def load_texts(
@@ -37,18 +53,20 @@ def load_texts(
     label_column: str | None = None,
     split: str | None = None,
     max_characters: int = MAX_CHARACTERS,
+    skip_empty: bool = False,
 ) -> LabelledTexts:
     """Load one labelled data set.
 
     Labels are int64 if every one is written as an integer, strings otherwise ("1.0" is a string).
 
     Args:
-        source: A CSV, TSV, JSONL or Parquet file, a folder of splits, a Hub data set
-            (``owner/name``), or ``demo:reviews``, ``demo:support``.
+        source: A CSV, TSV, JSONL, JSON or Parquet file (all but Parquet also gzipped), a folder of
+            splits, a Hub data set (``owner/name``), or ``demo:reviews``, ``demo:support``.
         text_column: Column of the sentences; None looks for `TEXT_COLUMNS`.
         label_column: Column of the labels; None looks for `LABEL_COLUMNS`.
         split: ``train``, ``validation`` or ``test``; None where there is only one.
         max_characters: Longest text allowed.
+        skip_empty: Leave rows without a text out, and log how many; otherwise they are an error.
 
     Raises:
         DataError: With file and line: what cannot be read, is empty, too long or ragged.
@@ -66,7 +84,7 @@ def load_texts(
             f"{source}: expected one of the splits {shown(files)}, got {chosen!r}.{hint}"
         )
     name = str(source) if str(source) in DEMO_NAMES else None
-    return _load_files(files[chosen], name, text_column, label_column, max_characters)
+    return _load_files(files[chosen], name, (text_column, label_column), max_characters, skip_empty)
 
 
 def load_splits(
@@ -75,6 +93,7 @@ def load_splits(
     text_column: str | None = None,
     label_column: str | None = None,
     max_characters: int = MAX_CHARACTERS,
+    skip_empty: bool = False,
 ) -> dict[str, LabelledTexts]:
     """Load all splits of a data set, in the order train, validation, test.
 
@@ -88,6 +107,7 @@ def load_splits(
             label_column=label_column,
             split=split,
             max_characters=max_characters,
+            skip_empty=skip_empty,
         )
         for split in find_files(source)
     }
@@ -105,60 +125,99 @@ def load_unlabelled(
     *,
     text_column: str | None = None,
     max_characters: int = MAX_CHARACTERS,
+    skip_empty: bool = False,
 ) -> tuple[str, ...]:
     """Load sentences without labels.
 
     Args:
-        source: A CSV, TSV, JSONL or Parquet file, a demo set, a plain text file (``.txt`` or no
-            ending) or a stream with one sentence a line; ``-`` is the standard input.
+        source: A data file as for `load_texts`, a demo set, a plain text file (``.txt``,
+            ``.txt.gz`` or no ending) or a stream with one sentence a line; ``-`` is the standard
+            input.
         text_column: Column of the sentences; None looks for `TEXT_COLUMNS`.
         max_characters: Longest text allowed.
+        skip_empty: Leave empty texts out, and log how many; otherwise they are an error.
 
     Raises:
-        DataError: As for `load_texts`; in plain text every line is a sentence, so that an empty
-            line is an error, not skipped.
+        DataError: As for `load_texts`. In plain text every line is a sentence; blank lines at the
+            end are none.
     """
+    options: dict[str, Any] = {"max_characters": max_characters, "skip_empty": skip_empty}
     if not isinstance(source, str | os.PathLike):
-        return _plain_lines(source.read(), getattr(source, "name", "stream"), max_characters)
+        return _plain_lines(source.read(), getattr(source, "name", "stream"), **options)
     if os.fspath(source) == "-":
-        return _plain_lines(sys.stdin.buffer.read(), "standard input", max_characters)
+        return _plain_lines(sys.stdin.buffer.read(), "standard input", **options)
     path = Path(source)
     if not os.fspath(source).startswith("demo:"):
-        if path.suffix.lower() in _PLAIN_SUFFIXES:
+        if kind_of(path) in _PLAIN_SUFFIXES:
             check_file(path)
-            return _plain_lines(read_text(path), str(path), max_characters)
-        if path.suffix.lower() not in SUFFIXES:
+            return _plain_lines(read_text(path), str(path), **options)
+        if kind_of(path) not in SUFFIXES:
             raise DataError(
                 f"{path}: expected a file ending in {', '.join(SUFFIXES)} or .txt, got "
                 f"{path.suffix!r}. Convert the file or rename it."
             )
     (path,) = find_files(source)["train"]
     records = read_records(path, _picker({"text": (text_column, TEXT_COLUMNS)}))
-    return tuple(
-        check_text(text, f"{path}, {_unit(path)} {position}", max_characters=max_characters)
-        for position, (text,) in records
-    )
+    return _sentences(records, str(path), unit_of(path), **options)
 
 
 def _load_files(
     paths: Sequence[Path],
     name: str | None,
-    text_column: str | None,
-    label_column: str | None,
+    columns: tuple[str | None, str | None],
     max_characters: int,
+    skip_empty: bool,
 ) -> LabelledTexts:
     """Read the shards of one split. Labels are parsed over all of them together."""
+    text_column, label_column = columns
     pick = _picker({"text": (text_column, TEXT_COLUMNS), "label": (label_column, LABEL_COLUMNS)})
     texts, labels, positions = [], [], []
     for path in paths:
-        for position, (text, label) in read_records(path, pick):
-            place = f"{path}, {_unit(path)} {position}"
+        unit = unit_of(path)
+        records = _with_text(read_records(path, pick), str(path), unit, skip_empty)
+        for position, (text, label) in records:
+            place = f"{path}, {unit} {position}"
             texts.append(check_text(text, place, max_characters=max_characters))
             labels.append(check_label(label, place))
             positions.append(position)
     single = np.array(positions) if len(paths) == 1 else None  # lines of shards would be ambiguous
-    return LabelledTexts(
-        tuple(texts), parse_labels(labels), name or ", ".join(map(str, paths)), single
+    source = name or ", ".join(map(str, paths))
+    return LabelledTexts(tuple(texts), parse_labels(labels), source, single, unit_of(paths[0]))
+
+
+def _with_text(
+    records: Sequence[Record], name: str, unit: str, skip_empty: bool
+) -> Sequence[Record]:
+    """Return the records that have a text, the first value of each.
+
+    Raises:
+        DataError: Some have none and are not to be skipped, all of them named; or none has one.
+    """
+    empty = [each.position for each in records if not each.values or is_empty(each.values[0])]
+    if not empty:
+        return records
+    where = f"{unit}{'s' if len(empty) > 1 else ''} {ranges(empty)}"
+    if not skip_empty:
+        what = "the text is empty" if len(empty) == 1 else f"{len(empty)} texts are empty"
+        raise DataError(
+            f"{name}, {where}: {what}. Fill in or delete what is empty, or leave it out "
+            "(skip_empty)."
+        )
+    if len(empty) == len(records):
+        raise DataError(f"{name}: all {len(records)} texts are empty.")
+    _log.info("Left out %d of %d texts of %s, which are empty: %s.", len(empty), len(records),
+              name, where)  # fmt: skip
+    left_out = set(empty)
+    return [each for each in records if each.position not in left_out]
+
+
+def _sentences(
+    records: Sequence[Record], name: str, unit: str, *, max_characters: int, skip_empty: bool
+) -> tuple[str, ...]:
+    """Return the texts of records, the first value of each."""
+    return tuple(
+        check_text(values[0], f"{name}, {unit} {position}", max_characters=max_characters)
+        for position, values in _with_text(records, name, unit, skip_empty)
     )
 
 
@@ -202,18 +261,13 @@ def _nearest(usual: Iterable[str], columns: Sequence[str]) -> str:
     return next((hint for name in usual if (hint := did_you_mean(name, columns))), "")
 
 
-def _plain_lines(data: str | bytes, name: str, max_characters: int) -> tuple[str, ...]:
+def _plain_lines(
+    data: str | bytes, name: str, *, max_characters: int, skip_empty: bool
+) -> tuple[str, ...]:
     text = decode(data, str(name)) if isinstance(data, bytes) else data
-    if not text:
+    lines = enumerate(text.split("\n"), start=1)
+    records = [Record(i, (line.removesuffix("\r"),) if line.strip() else ()) for i, line in lines]
+    records = without_blank_end(records)
+    if not records:
         raise DataError(f"{name}: expected one sentence a line, got nothing.")
-    lines = text.removesuffix("\n").split("\n")
-    return tuple(
-        check_text(
-            line.removesuffix("\r"), f"{name}, line {position}", max_characters=max_characters
-        )
-        for position, line in enumerate(lines, start=1)
-    )
-
-
-def _unit(path: Path) -> str:
-    return "row" if path.suffix.lower() == ".parquet" else "line"
+    return _sentences(records, name, "line", max_characters=max_characters, skip_empty=skip_empty)

@@ -1,4 +1,4 @@
-"""Rows of CSV, TSV, JSONL and Parquet files, with the line on which each one begins.
+"""Rows of CSV, TSV, JSONL, JSON and Parquet files, with the line on which each one begins.
 
 Each reader is given a function that picks columns by name once the columns are known, and returns
 `Record`s. What cannot be read is a `DataError` that names file and line.
@@ -7,8 +7,10 @@ Each reader is given a function that picks columns by name once the columns are 
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,28 +22,36 @@ from qhead.errors import DataError
 Pick = Callable[[Sequence[str], str], tuple[str, ...]]
 
 
+#: Ending of a file that is gzipped.
+GZIP = ".gz"
+
+_MARKS = {",": "comma", ";": "semicolon"}
+
+
 class Record(NamedTuple):
     """One row: where it begins in its file, and the values of the picked columns."""
 
-    position: int  # line (Parquet: row), from 1
-    values: tuple[Any, ...]
+    position: int  # line (Parquet, JSON: row), from 1
+    values: tuple[Any, ...]  # () for a blank line
 
 
 def read_records(path: Path, pick: Pick) -> list[Record]:
-    """Read the picked columns of a file, by its suffix.
+    """Read the picked columns of a file, by its suffix; all but Parquet may be gzipped (``.gz``).
 
-    CSV is read as in RFC 4180 (quotes may hold commas and line breaks). TSV is read as its
-    registration (text/tab-separated-values) has it: quotes are characters like any other, so a
-    field holds neither tabs nor line breaks. JSONL is one object a line.
+    CSV is read as in RFC 4180 (quotes may hold commas and line breaks); the separator is the
+    semicolon where that gives the first line more columns. TSV is read as its registration
+    (text/tab-separated-values) has it: quotes are characters like any other, so a field holds
+    neither tabs nor line breaks. JSONL is one object a line. JSON is an array of objects, or an
+    object of columns; one object a line under that name is read as JSONL.
 
     Raises:
         DataError: Missing or empty file, unsupported suffix, bytes that are not UTF-8, NUL, wrong
             columns, a row with too few or too many fields.
     """
-    reader = _READERS.get(path.suffix.lower())
+    reader = _READERS.get(kind_of(path))
     if reader is None:
         raise DataError(
-            f"{path}: expected a file ending in {', '.join(_READERS)}, got "
+            f"{path}: expected a file ending in {', '.join(SUFFIXES)} (or .csv.gz and so on), got "
             f"{path.suffix or 'no ending'!r}. Convert the file or rename it."
         )
     check_file(path)
@@ -49,6 +59,18 @@ def read_records(path: Path, pick: Pick) -> list[Record]:
     if not records:
         raise DataError(f"{path}: expected at least one row below the column names, got none.")
     return records
+
+
+def kind_of(path: Path) -> str:
+    """Return a file's suffix in lower case, ``.gz`` left out: ``.csv`` of ``Train.CSV.gz``."""
+    name = Path(path.name.lower())
+    inner = Path(name.stem).suffix
+    return inner if name.suffix == GZIP and inner != ".parquet" else name.suffix
+
+
+def unit_of(path: str | Path) -> str:
+    """Return what `Record.position` counts in a file: lines or rows."""
+    return "row" if kind_of(Path(path)) in (".parquet", ".json") else "line"
 
 
 def check_file(path: Path) -> None:
@@ -89,28 +111,42 @@ def decode(data: bytes, name: str) -> str:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a UTF-8 file, line ends as they are."""
+    """Return the text of a UTF-8 file, gzipped or not, line ends as they are."""
     try:
-        return decode(path.read_bytes(), str(path))
+        data = path.read_bytes()
+        if path.suffix.lower() == GZIP:
+            data = gzip.decompress(data)
+        return decode(data, str(path))
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: the gzipped file is damaged or incomplete: {error}.") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}.") from error
 
 
 def _read_csv(path: Path, pick: Pick) -> list[Record]:
-    return _read_delimited(path, pick, delimiter=",", quoting=csv.QUOTE_MINIMAL)
+    text = read_text(path)
+    return _read_delimited(path, text, pick, delimiter=_separator(text), quoting=csv.QUOTE_MINIMAL)
+
+
+def _separator(text: str) -> str:
+    """Return the semicolon where it cuts the first line into more columns than the comma does."""
+    first = text.lstrip("\r\n").split("\n", 1)[0]
+    columns = {mark: len(next(csv.reader([first], delimiter=mark), [])) for mark in ",;"}
+    return ";" if columns[";"] > columns[","] else ","
 
 
 def _read_tsv(path: Path, pick: Pick) -> list[Record]:
-    return _read_delimited(path, pick, delimiter="\t", quoting=csv.QUOTE_NONE)
+    return _read_delimited(path, read_text(path), pick, delimiter="\t", quoting=csv.QUOTE_NONE)
 
 
-def _read_delimited(path: Path, pick: Pick, *, delimiter: str, quoting: Any) -> list[Record]:
-    stream = io.StringIO(read_text(path), newline="")
+def _read_delimited(
+    path: Path, text: str, pick: Pick, *, delimiter: str, quoting: Any
+) -> list[Record]:
+    stream = io.StringIO(text, newline="")
     rows = csv.reader(stream, delimiter=delimiter, quoting=quoting, strict=True)
     header: list[str] | None = None
     chosen: list[int] = []
     records: list[Record] = []
-    blank: int | None = None
     while True:
         position = rows.line_num + 1  # a record may span lines: this is its first
         try:
@@ -123,11 +159,11 @@ def _read_delimited(path: Path, pick: Pick, *, delimiter: str, quoting: Any) -> 
         if row is None:
             break
         if not row:
-            blank = blank or position
+            records.append(Record(position, ()))
             continue
-        if blank is not None:  # empty lines are allowed at the end of a file only
-            raise DataError(f"{path}, line {blank}: the line is empty. Delete it.")
         if header is None:
+            if records:
+                raise DataError(f"{path}, line 1: the line is empty. Delete it.")
             header = row
             place = f"{path}, line {position}"
             chosen = [header.index(name) for name in pick(header, place)]
@@ -140,22 +176,34 @@ def _read_delimited(path: Path, pick: Pick, *, delimiter: str, quoting: Any) -> 
         records.append(Record(position, tuple(row[index] for index in chosen)))
     if header is None:
         raise DataError(f"{path}: the file is empty but for line breaks.")
-    return records
+    return without_blank_end(records)
+
+
+def without_blank_end(records: list[Record]) -> list[Record]:
+    """Return records without the blank lines at the end of their file."""
+    end = len(records)
+    while end and not records[end - 1].values:
+        end -= 1
+    return records[:end]
 
 
 def _ragged_hint(delimiter: str) -> str:
-    if delimiter == ",":
-        return 'Put a text that holds a comma in "quotes".'
+    if delimiter != "\t":
+        return f'Put a text that holds a {_MARKS[delimiter]} in "quotes".'
     return "A text in a TSV file holds neither tabs nor line breaks: write CSV or JSONL for those."
 
 
 def _read_jsonl(path: Path, pick: Pick) -> list[Record]:
-    lines = read_text(path).split("\n")
-    while lines and not lines[-1].strip():
-        lines.pop()
+    return _read_json_lines(path, read_text(path), pick)
+
+
+def _read_json_lines(path: Path, text: str, pick: Pick) -> list[Record]:
     names: tuple[str, ...] | None = None
     records = []
-    for position, line in enumerate(lines, start=1):
+    for position, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            records.append(Record(position, ()))
+            continue
         place = f"{path}, line {position}"
         try:
             item = json.loads(line, object_pairs_hook=_unique_keys)
@@ -165,15 +213,68 @@ def _read_jsonl(path: Path, pick: Pick) -> list[Record]:
             ) from error
         except (ValueError, RecursionError) as error:
             raise DataError(f"{place}: {error}.") from error
-        if not isinstance(item, dict):
-            raise DataError(f"{place}: expected a JSON object, got {type(item).__name__}.")
-        if names is None:
-            names = pick(list(item), place)
-        missing = [name for name in names if name not in item]
-        if missing:
-            raise DataError(f"{place}: expected the field {missing[0]!r}, got {shown(item)}.")
-        records.append(Record(position, tuple(item[name] for name in names)))
+        names = names or _picked_from(item, pick, place)
+        records.append(_json_record(position, item, names, place))
+    return without_blank_end(records)
+
+
+def _picked_from(item: Any, pick: Pick, place: str) -> tuple[str, ...]:
+    if not isinstance(item, dict):
+        raise DataError(f"{place}: expected a JSON object, got {type(item).__name__}.")
+    return pick(list(item), place)
+
+
+def _json_record(position: int, item: Any, names: tuple[str, ...], place: str) -> Record:
+    if not isinstance(item, dict):
+        raise DataError(f"{place}: expected a JSON object, got {type(item).__name__}.")
+    missing = [name for name in names if name not in item]
+    if missing:
+        raise DataError(f"{place}: expected the field {missing[0]!r}, got {shown(item)}.")
+    return Record(position, tuple(item[name] for name in names))
+
+
+def _read_json(path: Path, pick: Pick) -> list[Record]:
+    text = read_text(path)
+    try:
+        whole = json.loads(text, object_pairs_hook=_unique_keys)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":  # a second object: one a line
+            return _read_json_lines(path, text, pick)
+        raise DataError(
+            f"{path}, line {error.lineno}: not JSON: {error.msg} at column {error.colno}."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: {error}.") from error
+    if isinstance(whole, dict):
+        return _read_json_columns(path, whole, pick)
+    if not isinstance(whole, list):
+        raise DataError(
+            f"{path}: expected an array of objects, or an object of columns, got "
+            f"{type(whole).__name__}."
+        )
+    names: tuple[str, ...] | None = None
+    records = []
+    for position, item in enumerate(whole, start=1):
+        place = f"{path}, row {position}"
+        names = names or _picked_from(item, pick, place)
+        records.append(_json_record(position, item, names, place))
     return records
+
+
+def _read_json_columns(path: Path, columns: dict[str, Any], pick: Pick) -> list[Record]:
+    """Read ``{"text": [...], "label": [...]}``, or pandas' ``{"text": {"0": ...}, ...}``."""
+    names = pick(list(columns), str(path))
+    for name in names:
+        if not isinstance(columns[name], list | dict):
+            raise DataError(
+                f"{path}: expected an array of objects, or an object of columns; the column "
+                f"{name!r} is a single {type(columns[name]).__name__}."
+            )
+    keys = [list(c) if isinstance(c := columns[name], dict) else len(c) for name in names]
+    if any(each != keys[0] for each in keys):
+        raise DataError(f"{path}: the columns {shown(names)} have different rows.")
+    values = [c.values() if isinstance(c := columns[name], dict) else c for name in names]
+    return [Record(row, item) for row, item in enumerate(zip(*values, strict=True), start=1)]
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -203,6 +304,7 @@ _READERS: dict[str, Callable[[Path, Pick], list[Record]]] = {
     ".csv": _read_csv,
     ".tsv": _read_tsv,
     ".jsonl": _read_jsonl,
+    ".json": _read_json,
     ".parquet": _read_parquet,
 }
 SUFFIXES = tuple(_READERS)

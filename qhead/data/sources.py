@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from hardware.errors import did_you_mean
-from qhead.data.readers import SUFFIXES
+from qhead.data.readers import GZIP, SUFFIXES, kind_of
 from qhead.data.texts import shown
 from qhead.errors import DataError
 from qhead.hub import fetch_snapshot
@@ -49,7 +49,7 @@ def find_files(source: str | os.PathLike[str]) -> dict[str, list[Path]]:
     path = Path(name)
     if path.is_dir():
         return _files_in(path)
-    if path.exists() or path.suffix.lower() in SUFFIXES or not _HUB_ID.fullmatch(name):
+    if path.exists() or kind_of(path) in SUFFIXES or not _HUB_ID.fullmatch(name):
         return {WHOLE: [path]}
     return _files_in(_download(name))
 
@@ -85,8 +85,8 @@ def _split_files(folder: Path) -> dict[str, list[Path]]:
         return {}
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
-        match = _SPLIT_FILE.fullmatch(path.stem)
-        if path.suffix.lower() not in SUFFIXES or not match:
+        match = _SPLIT_FILE.fullmatch(_stem(path))
+        if kind_of(path) not in SUFFIXES or not match:
             continue
         split = _SPLIT_WORDS.get(match["word"].lower())
         if split:
@@ -96,8 +96,13 @@ def _split_files(folder: Path) -> dict[str, list[Path]]:
     return {split: found[split] for split in ("train", "validation", "test") if split in found}
 
 
+def _stem(path: Path) -> str:
+    """Return ``train`` of ``train.csv`` and ``train.csv.gz``."""
+    return Path(path.stem).stem if path.suffix.lower() == GZIP else path.stem
+
+
 def _check_shards(folder: Path, split: str, paths: list[Path]) -> None:
-    matches = [_SPLIT_FILE.fullmatch(path.stem) for path in paths]
+    matches = [_SPLIT_FILE.fullmatch(_stem(path)) for path in paths]
     shards = [(match["shard"], match["shards"]) for match in matches if match]
     if len(paths) == 1 and shards[0][0] is None:
         return
@@ -117,7 +122,7 @@ def _download(name: str) -> Path:
         f"{owner}/{title}",
         kind="dataset",
         revision=None,
-        patterns=[f"*{suffix}" for suffix in SUFFIXES],
+        patterns=[f"*{suffix}{zipped}" for suffix in SUFFIXES for zipped in ("", GZIP)],
         complete=lambda local: any(path.suffix in SUFFIXES for path in local.rglob("*")),
         error=DataError,
     )

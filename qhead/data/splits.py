@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from qhead.data.texts import normal_form
 from qhead.errors import DataError
 
 
@@ -108,13 +108,9 @@ def duplicates_across(
     """
     first: dict[str, int] = {}
     for i, text in enumerate(train_texts):
-        first.setdefault(_normal(text), i)
-    normal = ((j, _normal(text)) for j, text in enumerate(other_texts))
+        first.setdefault(normal_form(text), i)
+    normal = ((j, normal_form(text)) for j, text in enumerate(other_texts))
     return [(first[text], j) for j, text in normal if text in first]
-
-
-def _normal(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def _check_fraction(name: str, value: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,9 @@ from qhead.errors import DataError
 
 #: A sentence longer than this is taken for a mistake (a missing quote, a whole document).
 MAX_CHARACTERS = 20_000
+
+#: Ratio of the largest class to the smallest from which on the imbalance is worth a remark.
+IMBALANCE = 5
 
 # "007", "+1" and "1.0" stay strings: as integers they could not be written back as they came.
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
@@ -34,7 +38,8 @@ class LabelledTexts:
         texts: n sentences, none of them empty.
         labels: n labels, str or int64; a read-only copy is kept.
         source: What messages call this data set: a file, a Hub id, ``demo:reviews``.
-        positions: Line (Parquet: row) of each sentence in its source, shape (n,), or None.
+        positions: Line or row of each sentence in its source, shape (n,), or None.
+        unit: What `positions` counts: ``line`` or ``row``.
 
     Raises:
         DataError: The numbers of texts and labels differ, a text is empty or no string, or a label
@@ -45,6 +50,7 @@ class LabelledTexts:
     labels: np.ndarray  # (n,), str or int64
     source: str
     positions: np.ndarray | None = None  # (n,), from 1
+    unit: str = "line"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "texts", tuple(self.texts))
@@ -91,14 +97,14 @@ class LabelledTexts:
             self.labels[chosen],
             self.source,
             None if self.positions is None else self.positions[chosen],
+            self.unit,
         )
 
     def place(self, index: int) -> str:
         """Return where row `index` came from, for messages: ``reviews.csv, line 7``."""
         if self.positions is None:
             return f"{self.source}, index {index}"
-        unit = "row" if self.source.endswith(".parquet") else "line"
-        return f"{self.source}, {unit} {self.positions[index]}"
+        return f"{self.source}, {self.unit} {self.positions[index]}"
 
     def check_trainable(self) -> None:
         """Raise `DataError` unless there are at least two classes."""
@@ -120,6 +126,37 @@ class LabelledTexts:
                     f"{self.place(index)}: expected one of the labels seen in training "
                     f"({shown(allowed)}), got {label!r}.{hint}"
                 )
+
+
+def contradictions(data: LabelledTexts) -> list[str]:
+    """Return a remark if equal sentences have different labels, in a list of one or none."""
+    first: dict[str, int] = {}
+    again: list[tuple[int, int]] = []  # rows of one text with two labels
+    for index, text in enumerate(data.texts):
+        earlier = first.setdefault(normal_form(text), index)
+        if data.labels[earlier] != data.labels[index]:
+            again.append((earlier, index))
+    if not again:
+        return []
+    i, j = again[0]
+    return [
+        f"{len(again)} of {len(data)} sentences stand there before under another label, the first "
+        f"at {data.place(j)} ({data.labels[j].item()!r}) as at {data.place(i)} "
+        f"({data.labels[i].item()!r}). One of the labels must be wrong."
+    ]
+
+
+def imbalance(data: LabelledTexts) -> list[str]:
+    """Return a remark if a class is much rarer than another, in a list of one or none."""
+    classes, counts = np.unique(data.labels, return_counts=True)
+    if len(counts) < 2 or counts.max() < IMBALANCE * counts.min():
+        return []
+    frequent, rare = (repr(classes[k].item()) for k in (counts.argmax(), counts.argmin()))
+    return [
+        f"The classes are unbalanced: {counts.max()} sentences of {frequent}, {counts.min()} of "
+        f"{rare}. Always to say {frequent} is right in {counts.max() / len(data):.0%} of them; "
+        "balanced class weights make the rare classes count."
+    ]
 
 
 def concatenate(parts: Sequence[LabelledTexts], source: str | None = None) -> LabelledTexts:
@@ -145,14 +182,12 @@ def concatenate(parts: Sequence[LabelledTexts], source: str | None = None) -> La
 
 def check_text(text: object, place: str, *, max_characters: int) -> str:
     """Return `text` if it is a usable sentence; raise `DataError`, naming `place`, if it is not."""
-    if text is None:
-        raise DataError(f"{place}: expected a sentence, got nothing. Fill it in or delete the row.")
+    if is_empty(text):
+        raise DataError(f"{place}: the text is empty. Fill it in or delete the row.")
     if not isinstance(text, str):
         raise DataError(
             f"{place}: expected a sentence, got {type(text).__name__} {str(text)[:40]!r}."
         )
-    if not text.strip():
-        raise DataError(f"{place}: the text is empty. Fill it in or delete the row.")
     if len(text) > max_characters:
         raise DataError(
             f"{place}: expected at most {max_characters:,} characters in a text, got "
@@ -191,6 +226,29 @@ def check_label(label: object, place: str) -> str:
             f"{place}: the label {spelled[:40]!r} holds characters that cannot be printed."
         )
     return spelled
+
+
+def normal_form(text: str) -> str:
+    """Return a text without its case, white space and forms of characters, for comparison."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def is_empty(text: object) -> bool:
+    """Return whether there is nothing where a sentence should be."""
+    return text is None or (isinstance(text, str) and not text.strip())
+
+
+def ranges(numbers: Sequence[int], limit: int = 20) -> str:
+    """Return ascending numbers for a message, the first `limit` runs of them: ``3, 7–12``."""
+    parts: list[str] = []
+    start = 0
+    for end in range(1, len(numbers) + 1):
+        if end == len(numbers) or numbers[end] != numbers[end - 1] + 1:
+            first, last = numbers[start], numbers[end - 1]
+            parts.append(str(first) if first == last else f"{first}–{last}")
+            start = end
+    more = len(parts) - limit
+    return ", ".join(parts[:limit]) + (f" and {more} more ranges" if more > 0 else "")
 
 
 def parse_labels(spelled: Sequence[str]) -> np.ndarray:

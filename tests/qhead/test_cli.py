@@ -136,6 +136,56 @@ def test_few_shot_sampling(data, toy_model, tmp_path):
     assert (told["data"]["n"], told["validation"]["n"], told["test"]["n"]) == (34, 6, 40)
 
 
+def test_few_shot_sampling_from_a_folder_of_splits(data, toy_model, tmp_path):
+    lines = data.read_text().splitlines()
+    folder = tmp_path / "d"
+    folder.mkdir()
+    (folder / "train.csv").write_text("\n".join(lines[:61]) + "\n")
+    (folder / "test.csv").write_text("\n".join([lines[0], *lines[61:]]) + "\n")
+    given = ["--encoder", toy_model, "--json", "--per-class", "10", *QUICK]
+    told = json.loads(run("train", folder, "--out", tmp_path / "m", *given).stdout)
+    assert (told["data"]["n"], told["validation"]["n"], told["test"]["n"]) == (17, 3, 20)
+    shutil.copy(folder / "test.csv", folder / "dev.csv")
+    told = json.loads(run("train", folder, "--out", tmp_path / "n", *given).stdout)
+    assert (told["data"]["n"], told["validation"]["n"], told["test"]["n"]) == (20, 20, 20)
+
+
+def test_remarks_on_the_data(data, model, toy_model, tmp_path):
+    lines = data.read_text().splitlines()
+    rows = [line for line in lines[1:] if line.endswith("plus")]
+    rows += [line for line in lines[1:] if line.endswith("minus")][:3]
+    rows.append(rows[0].upper().replace("PLUS", "minus"))
+    path = tmp_path / "odd.csv"
+    path.write_text("\n".join([lines[0], *rows]) + "\n")
+    given = ["--encoder", toy_model, "--validation-fraction", "0", "--json", *QUICK]
+    result = run("train", path, "--out", tmp_path / "m", *given)
+    notes = json.loads(result.stdout)["notes"]
+    assert "1 of 44 sentences stand there before under another label" in notes[0]
+    assert "40 sentences of 'plus', 4 of 'minus'" in notes[1]
+    assert result.stderr.splitlines() == [f"Note: {note}" for note in notes]
+    result = run("evaluate", model, path, "--json")
+    assert json.loads(result.stdout)["notes"][-2:] == notes
+    assert run("train", data, "--out", tmp_path / "n", *given).stderr == ""
+
+
+def test_empty_texts_are_left_out_where_the_user_says_so(data, model, toy_model, tmp_path):
+    path = tmp_path / "holes.csv"
+    path.write_text(data.read_text().replace("\nthe film was good,", "\n,") + ",\n\n\n")
+    out = ["--out", tmp_path / "m", "--encoder", toy_model, *QUICK]
+    for verb in (["train", path, *out], ["evaluate", model, path], ["predict", model, path]):
+        stderr = refused(tmp_path, *verb)
+        assert "lines 2, 82: 2 texts are empty" in stderr
+        assert "--skip-empty" in stderr
+        result = run(*verb, "--skip-empty")
+        assert result.exit_code == 0, result.stderr
+        assert f"Left out 2 of 81 texts of {path}, which are empty: lines 2, 82." in result.stderr
+        if verb[0] == "train":
+            shutil.rmtree(tmp_path / "m")
+    result = run("predict", model, "--skip-empty", input="good\n\nbad\n\n")
+    assert len(result.stdout.splitlines()) == 3
+    assert "Left out 1 of 3 texts of standard input, which are empty: line 2." in result.stderr
+
+
 def test_no_row_is_held_back_unasked(data, toy_model, tmp_path):
     given = ["--encoder", toy_model, "--validation-fraction", "0", *QUICK]
     result = run("train", data, "--out", tmp_path / "a", "--json", *given)

@@ -504,6 +504,24 @@ def test_predict_and_evaluate_on_a_fake(model, sentences, toy_texts, home):
     assert predicted.stderr == ""  # no bar in a pipe
 
 
+def test_empty_texts_that_were_left_out_stay_out(model, sentences, home):
+    path = home / "holes.csv"
+    lines = sentences.read_text().splitlines()
+    path.write_text("\n".join([lines[0], lines[1], ",x", *lines[2:4]]) + "\n")
+    assert "--skip-empty" in refused(home, "submit", model, path, "--target", FAKE)
+    sent = run("submit", model, path, "--target", FAKE, "--skip-empty")
+    assert sent.exit_code == 0, sent.stderr
+    rows = rows_of(run("collect", sent.stdout.strip()))
+    assert [row["text"] for row in rows] == [line.split(",")[0] for line in lines[1:4]]
+    plan = home / "holes.plan"
+    result = run("plan", model, path, "--target", FAKE, "--skip-empty", "--out", plan)
+    assert result.exit_code == 0, result.stderr
+    again = run("submit", "--plan", plan)
+    assert again.exit_code == 0
+    assert "Warning" not in again.stderr
+    assert "--skip-empty" in refused(home, "submit", "--plan", plan, "--skip-empty")
+
+
 @pytest.mark.parametrize(
     "option", [["--budget", "5"], ["--tiles", "2"], ["--recalibrate", "x.csv"]]
 )

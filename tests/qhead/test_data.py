@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -21,9 +22,11 @@ from qhead.data import (
     MAX_CHARACTERS,
     LabelledTexts,
     concatenate,
+    contradictions,
     duplicates_across,
     few_shot_split,
     holdout_split,
+    imbalance,
     load_splits,
     load_texts,
     load_unlabelled,
@@ -120,7 +123,7 @@ BAD_FILES = {
     "same column twice": ("a.csv", "text,text,label\na,b,1\n", "stands there twice"),
     "too many fields": ("a.csv", GOOD + "yes, fine,1\n", r"line 3: expected 2 fields.*got 3"),
     "too few fields": ("a.csv", GOOD + "fine\n", r"line 3: expected 2 fields.*got 1"),
-    "empty line": ("a.csv", GOOD + "\nfine,0\n", r"line 3: the line is empty"),
+    "empty line": ("a.csv", GOOD + "\nfine,0\n", r"line 3: the text is empty"),
     "after a long record": (
         "a.csv",
         'text,label\n"one\ntwo\nthree",1\n"four\n\nfive",0\n,1\n',
@@ -135,7 +138,7 @@ BAD_FILES = {
     "not UTF-8": ("a.csv", GOOD.encode() + b"caf\xe9,1\n", r"line 3: .*0xe9 at offset 21"),
     "UTF-16": ("a.csv", GOOD.encode("utf-16"), r"line 1: .*offset 0.*UTF-16"),
     "NUL": ("a.csv", GOOD.encode() + b"fi\0ne,1\n", r"line 3: NUL byte at offset 20"),
-    "suffix": ("a.xlsx", GOOD, r"\.csv, \.tsv, \.jsonl, \.parquet, got '\.xlsx'"),
+    "suffix": ("a.xlsx", GOOD, r"\.csv, \.tsv, \.jsonl, \.json, \.parquet .*got '\.xlsx'"),
     "tab in TSV": ("a.tsv", "text\tlabel\na\tb\t1\n", r"line 2: expected 2 fields.*got 3"),
     "broken JSON": ("a.jsonl", '{"text": "a", "label": 1}\n{"text": ', r"line 2: .*column"),
     "JSON list": ("a.jsonl", "[1]", r"line 1: expected a JSON object, got list"),
@@ -151,6 +154,30 @@ BAD_FILES = {
     "number as text": ("a.jsonl", '{"text": 5, "label": 1}', r"line 1: expected a sentence.*int"),
     "surrogate": ("a.jsonl", '{"text": "a\\ud800", "label": 1}', r"line 1: character 2.*surrogate"),
     "escaped NUL": ("a.jsonl", '{"text": "a\\u0000", "label": 1}', r"line 1: .*NUL"),
+    "two empty texts": (
+        "a.csv",
+        GOOD + ",1\n\nfine,0\n ,0\n",
+        r"lines 3–4, 6: 3 texts are empty.*skip_empty",
+    ),
+    "blank lines in JSONL": (
+        "a.jsonl",
+        '\n{"text": "a", "label": 1}\n\n{"text": "", "label": 1}\n\n',
+        r"lines 1, 3–4: 3 texts are empty",
+    ),
+    "blank line before the names": ("a.csv", "\n" + GOOD, r"line 1: the line is empty"),
+    "damaged gzip": ("a.csv.gz", gzip.compress(GOOD.encode())[:-9], r"gzipped file is damaged"),
+    "no gzip": ("a.csv.gz", GOOD, r"gzipped file is damaged"),
+    "zipped spreadsheet": ("a.xlsx.gz", gzip.compress(b"x"), r"\.csv\.gz and so on.*'\.gz'"),
+    "semicolon unquoted": ("a.csv", "text;label\na;b;1\n", r"holds a semicolon in"),
+    "broken JSON file": ("a.json", '[{"text": "a",\n "label": }]', r"line 2: not JSON"),
+    "JSON number": ("a.json", "5", r"an array of objects.*got int"),
+    "JSON record": ("a.json", '{"text": "a", "label": 1}', r"column 'text' is a single str"),
+    "ragged columns": ("a.json", '{"text": ["a"], "label": [1, 2]}', r"have different rows"),
+    "missing key in JSON": (
+        "a.json",
+        '[{"text": "a", "label": 1}, {"text": "b"}]',
+        r"row 2: expected the field 'label'",
+    ),
     "not Parquet": ("a.parquet", GOOD, r"a\.parquet: cannot be read as Parquet"),
 }
 
@@ -164,7 +191,7 @@ def test_a_bad_file_is_an_error_that_names_the_line(tmp_path, name, content, mes
 def test_bad_parquet_rows_are_named(tmp_path: Path) -> None:
     path = tmp_path / "data.parquet"
     pq.write_table(pa.table({"text": ["a", None], "label": [1, 2]}), path)
-    with pytest.raises(DataError, match=r"row 2: expected a sentence, got nothing"):
+    with pytest.raises(DataError, match=r"row 2: the text is empty"):
         load_texts(path)
     pq.write_table(pa.table({"text": ["a", "b"], "label": [1.0, 2.0]}), path)
     with pytest.raises(DataError, match=r"row 1: .*integer.*float"):
@@ -254,14 +281,86 @@ def test_unlabelled_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert load_unlabelled("-") == ("crème",)
     with pytest.raises(DataError, match=r"line 2: the text is empty"):
         load_unlabelled(io.StringIO("one\n\ntwo\n"))
-    with pytest.raises(DataError, match="got nothing"):
-        load_unlabelled(io.BytesIO(b""))
+    for nothing in (b"", b"\n", b" \n\r\n"):
+        with pytest.raises(DataError, match="got nothing"):
+            load_unlabelled(io.BytesIO(nothing))
+    with pytest.raises(DataError, match=r"lines 1, 3–4: 3 texts are empty"):
+        load_unlabelled(io.StringIO("\none\n\n  \ntwo\n"))
     with pytest.raises(DataError, match=r"line 2: .*0xff at offset 4"):
         load_unlabelled(io.BytesIO(b"one\n\xff\n"))
     with pytest.raises(DataError, match=r"'\.pdf'"):
         load_unlabelled(write(tmp_path, "a.pdf", "x"))
     with pytest.raises(DataError, match="there is no such file"):
         load_unlabelled(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n", "\r\n", "\n  \n\r\n"])
+def test_the_end_of_a_pipe_is_no_sentence(end: str) -> None:
+    assert load_unlabelled(io.BytesIO(b"one\ntwo" + end.encode())) == ("one", "two")
+
+
+SAME = {
+    "a.csv.gz": gzip.compress(b"text,label\na,1\nb,0\n"),
+    "a.TSV.GZ": gzip.compress(b"text\tlabel\na\t1\nb\t0\n"),
+    "a.jsonl.gz": gzip.compress(b'{"text": "a", "label": 1}\n{"text": "b", "label": 0}\n'),
+    "a.json.gz": gzip.compress(b'[{"text": "a", "label": 1}, {"text": "b", "label": 0}]'),
+    "array.json": '[{"text": "a", "label": 1}, {"label": 0, "text": "b"}]',
+    "columns.json": '{"text": ["a", "b"], "label": [1, 0], "note": "x"}',
+    "pandas.json": '{"text": {"0": "a", "1": "b"}, "label": {"0": 1, "1": 0}}',
+    "lines.json": '{"text": "a", "label": 1}\n{"text": "b", "label": 0}\n',
+    "semicolon.csv": "text;label\na;1\nb;0\n",
+    "comma in a name.csv": "text;label, or not;label\na;x;1\nb;x;0\n",
+    "sentiment.csv": "text,sentiment\na,1\nb,0\n",
+    "stars.csv": "review;stars\na;1\nb;0\n",
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_formats_and_names_of_columns(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, name, SAME[name])
+    data = load_texts(path)
+    assert data.texts == ("a", "b")
+    assert data.labels.tolist() == [1, 0]
+    assert load_unlabelled(path) == ("a", "b")
+
+
+def test_gzipped_plain_text_and_splits(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.txt.gz", gzip.compress(b"one\ntwo\n\n"))
+    assert load_unlabelled(path) == ("one", "two")
+    folder = tmp_path / "splits"
+    folder.mkdir()
+    for name in ("train-00000-of-00002", "train-00001-of-00002", "test"):
+        write(folder, f"{name}.csv.gz", gzip.compress(f"text,label\n{name},1\n".encode()))
+    splits = load_splits(folder)
+    assert {name: len(data) for name, data in splits.items()} == {"train": 2, "test": 1}
+
+
+def test_empty_texts_are_left_out_with_a_count(tmp_path: Path, caplog) -> None:
+    caplog.set_level("INFO", "qhead.data")
+    path = write(tmp_path, "a.csv", "text,label\na,1\n ,\n\nb,0\n")
+    data = load_texts(path, skip_empty=True)
+    assert (data.texts, data.labels.tolist()) == (("a", "b"), [1, 0])
+    assert data.place(1).endswith("line 5")
+    assert caplog.messages == [f"Left out 2 of 4 texts of {path}, which are empty: lines 3–4."]
+    assert load_unlabelled(io.StringIO("a\n\nb"), skip_empty=True) == ("a", "b")
+    with pytest.raises(DataError, match="all 2 texts are empty"):
+        load_unlabelled(write(tmp_path, "b.csv", "text,id\n,1\n,2\n"), skip_empty=True)
+
+
+def test_contradictions_and_imbalance_are_remarked() -> None:
+    texts = ("good", "Good ", "bad", "good", "fine")
+    data = LabelledTexts(texts, np.array(["a", "b", "b", "a", "a"]), "x.csv", np.arange(2, 7))
+    (remark,) = contradictions(data)
+    assert remark.startswith("1 of 5 sentences stand there before under another label")
+    assert "x.csv, line 3 ('b') as at x.csv, line 2 ('a')" in remark
+    assert contradictions(data.rows([0, 2, 3, 4])) == []
+    labels = np.array([0] * 70 + [1] * 3)
+    many = LabelledTexts(tuple(map(str, range(73))), labels, "y")
+    (remark,) = imbalance(many)
+    assert "70 sentences of 0, 3 of 1" in remark
+    assert "96%" in remark
+    assert imbalance(many.rows(range(58, 73))) == []  # 12 : 3
+    assert imbalance(many.rows(range(70))) == []  # one class
 
 
 @pytest.mark.parametrize(("name", "classes", "least"), [("reviews", 2, 500), ("support", 3, 300)])
