@@ -10,11 +10,10 @@ from typing import Any
 from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 
+from hardware import calibration
 from hardware.errors import PlanError, UnknownBackendError, did_you_mean
 from hardware.hashing import digest
 
-#: A calibrated error at or above this marks an instruction that does not work.
-DEAD_ERROR = 0.5
 #: Wait between two shots where the device states none, seconds.
 USUAL_REP_DELAY = 250e-6
 
@@ -68,39 +67,8 @@ def fake_backend(name: str) -> BackendV2:
 
 
 def working_target(backend: BackendV2) -> Target:
-    """Return the backend's target without the instructions that do not work.
-
-    Calibrations store a broken edge or qubit with an error of a half or more; the transpiler would
-    use it where a route is short.
-    """
-    target = backend.target
-    dead = {
-        (name, qubits)
-        for name, instances in target.items()
-        for qubits, properties in (instances or {}).items()
-        if properties is not None and (properties.error or 0.0) >= DEAD_ERROR
-    }
-    if not dead:
-        return target
-    kept = Target(
-        description=target.description,
-        num_qubits=target.num_qubits,
-        dt=target.dt,
-        granularity=target.granularity,
-        min_length=target.min_length,
-        pulse_alignment=target.pulse_alignment,
-        acquire_alignment=target.acquire_alignment,
-        qubit_properties=target.qubit_properties,
-    )
-    for name, instances in target.items():
-        operation = target.operation_from_name(name)
-        if instances is None or instances == {None: None}:
-            kept.add_instruction(operation, name=name)
-            continue
-        alive = {qubits: p for qubits, p in instances.items() if (name, qubits) not in dead}
-        if alive:
-            kept.add_instruction(operation, alive, name=name)
-    return kept
+    """Return the backend's target without what is unknown or does not work."""
+    return calibration.working(backend.target)
 
 
 def calibration_id(backend: BackendV2) -> str:

@@ -26,6 +26,7 @@ from hardware.noise import (
 from hardware.observables import Measurement
 from hardware.options import check_shots
 from hardware.sampling import Method, PreparedCircuit, Sampler, ShotStreams
+from hardware.scheduling import scheduled
 from hardware.transpile import light_cone, restrict_to_active, translate, translate_all_but
 from hardware.workload import Expectations, Workload
 
@@ -199,7 +200,8 @@ class CalibratedTarget(EmulatedTarget):
 
     The circuit is transpiled with its parameters kept for every shape of region that the chip has,
     and placed where its expected error is least, as a plan of one tile is (`hardware.tiling`). Only
-    those qubits are simulated, under their own errors.
+    those qubits are simulated, under their own errors, and they decay while they wait
+    (`hardware.scheduling`).
 
     Args:
         backend: Short name of a fake backend, e.g. ``"fez"``, or any `BackendV2`.
@@ -248,8 +250,9 @@ class CalibratedTarget(EmulatedTarget):
         placed = on_region(fitted.circuit, region.qubits, device)
         reduced, physical = restrict_to_active(placed, ends)
         bits = tuple(physical.index(qubit) for qubit in ends)
-        noise = calibrated_noise(backend, reduced, physical)
-        return PreparedCircuit(reduced, bits, noise, noise.attach(reduced, bits), physical)
+        timed = scheduled(reduced, bits, device, physical)
+        noise = calibrated_noise(backend, timed, physical, bits)
+        return PreparedCircuit(timed, bits, noise, noise.attach(timed, bits), physical)
 
 
 def _number(value: float) -> str:

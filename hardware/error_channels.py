@@ -19,7 +19,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Relaxation:
-    """Thermal relaxation of a qubit towards |0⟩. Seconds; infinite where unknown."""
+    """Thermal relaxation of a qubit towards |0⟩. Seconds; T₂ at most 2 T₁."""
 
     t1: float
     t2: float
@@ -68,23 +68,23 @@ class ErrorChannel:
 
 
 def calibrated_channel(
-    error: float | None, duration: float | None, qubits: Sequence[Any]
+    error: float, duration: float, times: Sequence[tuple[float, float]]
 ) -> ErrorChannel | None:
     """Return the channel of a calibrated instruction, None where it has no error.
 
     Args:
-        error: Average gate infidelity, None where unknown.
-        duration: Seconds, None or zero where it takes no time.
-        qubits: Qiskit `QubitProperties` of each qubit, None where unknown.
+        error: Average gate infidelity.
+        duration: Seconds.
+        times: T₁ and T₂ of each qubit, seconds.
     """
-    num_qubits, fidelity = len(qubits), 1.0
+    num_qubits, fidelity = len(times), 1.0
     relaxations: tuple[Relaxation, ...] = ()
-    if duration:
-        relaxations = tuple(_relaxation(about, duration) for about in qubits)
+    if duration > 0:
+        relaxations = tuple(Relaxation(t1, t2, duration) for t1, t2 in times)
         process = math.prod(np.trace(r.transfer_matrix()) / 4 for r in relaxations)
         fidelity = _average_fidelity(process, num_qubits)
     depolarizing = 0.0
-    if error and error > 1.0 - fidelity:
+    if error > 1.0 - fidelity:
         dim = 2**num_qubits
         error = min(error, dim / (dim + 1))  # the least fidelity that a channel can have
         depolarizing = dim * (error - (1.0 - fidelity)) / (dim * fidelity - 1.0)
@@ -97,9 +97,3 @@ def calibrated_channel(
 def _average_fidelity(process: float, num_qubits: int) -> float:
     dim = 2**num_qubits
     return (dim * process + 1) / (dim + 1)
-
-
-def _relaxation(about: Any, time: float) -> Relaxation:
-    t1 = getattr(about, "t1", None) or math.inf
-    t2 = getattr(about, "t2", None) or math.inf
-    return Relaxation(t1, min(t2, 2 * t1), time)

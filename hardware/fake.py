@@ -10,7 +10,7 @@ from hardware.backends import fake_backend, fake_name
 from hardware.devices import LocalDevice, run_locally
 from hardware.emulation import DEFAULT_SHOTS, CalibratedTarget
 from hardware.errors import InvalidInputError
-from hardware.noise import LEFT_OUT, readout_confusions, readout_remarks
+from hardware.noise import readout_confusions, readout_remarks
 from hardware.options import PlanOptions
 from hardware.plan import JobPlan
 from hardware.workload import Expectations, Workload
@@ -93,5 +93,4 @@ class FakeTarget:
         found = made.unpack(results)
         qubits = sorted({qubit for tile in made.tiles for qubit in tile.ends if qubit >= 0})
         confusions = readout_confusions(fake_backend(self.backend), qubits)
-        notes = (*found.notes, *readout_remarks(confusions), LEFT_OUT)
-        return replace(found, notes=notes)
+        return replace(found, notes=(*found.notes, *readout_remarks(confusions)))

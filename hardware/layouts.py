@@ -8,19 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 
 import numpy as np
 import rustworkx as rx
 from qiskit import transpile
-from qiskit.circuit import Gate, QuantumCircuit
+from qiskit.circuit import QuantumCircuit
 from qiskit.transpiler import InstructionProperties, Target
 
-from hardware.backends import DEAD_ERROR
+from hardware.calibration import (
+    gate_names,
+    known_error,
+    known_relaxation,
+    known_seconds,
+    working,
+    working_qubits,
+)
 from hardware.errors import PlanError
-from hardware.gates import opened
-from hardware.hashing import circuit_digest
+from hardware.hashing import canonical_circuit, circuit_digest
 from hardware.regions import Edge, Shape
+from hardware.scheduling import Step, waits
 from hardware.transpile import TRANSPILER_SEED
 
 #: Shapes that are transpiled; on heavy-hex chips all of them.
@@ -29,74 +35,98 @@ MAX_SHAPES = 40
 TRIALS = 3
 
 
+@dataclass(frozen=True)
+class GateSet:
+    """What the transpiler needs to know of a device, beside its edges.
+
+    Args:
+        one: Names of the one-qubit gates.
+        two: Name of the two-qubit gate.
+    """
+
+    one: tuple[str, ...]
+    two: str
+
+
 @dataclass(frozen=True, eq=False)
 class Device:
     """What pricing needs of a calibration, as arrays.
 
+    Losses are -log(1 - error), times are seconds. Infinite, or NaN for times, where the device has
+    no such instruction that is known and works.
+
     Args:
-        one: Name of each one-qubit gate, as in the target.
-        two: Name of the two-qubit gate.
+        gates: Names of the gates.
         edges: Working edges, smaller qubit first.
-        gate_loss: -log(1 - error) of SX by qubit, shape (n,).
-        readout_loss: The same of the read-out, shape (n,).
-        edge_loss: The same of the two-qubit gate, shape (n, n), symmetric; infinite elsewhere.
-        decay: Expected loss of an idle qubit, per second, shape (n,).
-        durations: Typical duration of each gate, seconds.
+        qubits: Working qubits.
+        losses: Loss of each one-qubit gate and of "measure", by qubit, shape (n,).
+        times: Time of each one-qubit gate and of "measure", by qubit, shape (n,).
+        edge_loss: Loss of the two-qubit gate, first qubit first, shape (n, n).
+        edge_time: Time of the two-qubit gate, first qubit first, shape (n, n).
+        relaxation: 1/T₁ and 1/T₂ by qubit, per second, shape (2, n).
     """
 
     num_qubits: int
-    one: tuple[str, ...]
-    two: str
+    gates: GateSet
     edges: tuple[Edge, ...]
-    gate_loss: np.ndarray
-    readout_loss: np.ndarray
+    qubits: tuple[int, ...]
+    losses: dict[str, np.ndarray]
+    times: dict[str, np.ndarray]
     edge_loss: np.ndarray
-    decay: np.ndarray
-    durations: dict[str, float]
+    edge_time: np.ndarray
+    relaxation: np.ndarray
 
     @classmethod
     def of(cls, target: Target) -> Device:
-        """Read a working target.
+        """Read a target; what `hardware.calibration.working` would leave out is.
 
         Raises:
-            PlanError: It has no calibrated two-qubit gate.
+            PlanError: It has no two-qubit gate, or no SX, that is known and works.
         """
-        one, pairs = [], {}
-        for name in sorted(target.operation_names):
-            operation = target.operation_from_name(name)
-            if not isinstance(operation, Gate) or (operation.params and operation.num_qubits == 2):
-                continue
-            if operation.num_qubits == 1:
-                one.append(name)
-            elif operation.num_qubits == 2 and None not in (target[name] or {None: None}):
-                pairs[name] = target[name]
-        if not pairs:
-            raise PlanError("Expected a device with a calibrated two-qubit gate, got none.")
-        two = max(pairs, key=lambda name: len(pairs[name]))
+        target = working(target)
+        one, pairs = gate_names(target, 1), gate_names(target, 2)
+        if not pairs or "sx" not in one:
+            raise PlanError("The device has no calibrated two-qubit gate or no calibrated SX.")
+        two = max(pairs, key=lambda name: len(target[name]))
         num_qubits = target.num_qubits
         edge_loss = np.full((num_qubits, num_qubits), np.inf)
-        for (a, b), properties in pairs[two].items():
-            loss = _loss(properties)
-            edge_loss[a, b] = edge_loss[b, a] = min(loss, edge_loss[a, b])
-        gate_loss = _losses(target, "sx", num_qubits)
-        readout_loss = _losses(target, "measure", num_qubits)
-        alive = np.isfinite(gate_loss) & np.isfinite(readout_loss)
-        edges = [
-            (a, b)
-            for a, b in zip(*np.nonzero(np.isfinite(edge_loss)), strict=True)
-            if a < b and alive[a] and alive[b]
-        ]
+        edge_time = np.full((num_qubits, num_qubits), np.nan)
+        for a, b in target[two]:
+            edge_loss[a, b] = _loss(known_error(target, two, (a, b)))
+            edge_time[a, b] = known_seconds(target, two, (a, b))
+        # Where the device has one direction only, a gate is turned round when it is placed.
+        alone = ~np.isfinite(edge_loss)
+        edge_loss[alone], edge_time[alone] = edge_loss.T[alone], edge_time.T[alone]
+        edges = np.argwhere(np.triu(np.isfinite(edge_loss))).tolist()
+        names, every = (*one, "measure"), range(num_qubits)
+        relaxation = np.full((2, num_qubits), np.nan)
+        for qubit in every:
+            if (times := known_relaxation(target, qubit)) is not None:
+                relaxation[:, qubit] = 1 / np.array(times)
         return cls(
             num_qubits=num_qubits,
-            one=tuple(one),
-            two=two,
-            edges=tuple((int(a), int(b)) for a, b in edges),
-            gate_loss=gate_loss,
-            readout_loss=readout_loss,
+            gates=GateSet(one, two),
+            edges=tuple((a, b) for a, b in edges),
+            qubits=tuple(sorted(working_qubits(target))),
+            losses={
+                name: np.array([_loss(known_error(target, name, (q,))) for q in every])
+                for name in names
+            },
+            times={
+                name: np.array([known_seconds(target, name, (q,)) for q in every], dtype=float)
+                for name in names
+            },
             edge_loss=edge_loss,
-            decay=_decay(target),
-            durations={name: _duration(target, name) for name in (*one, two, "measure")},
+            edge_time=edge_time,
+            relaxation=relaxation,
         )
+
+    @property
+    def durations(self) -> dict[str, float]:
+        """Median time of each gate and of "measure", seconds, of those that are known."""
+        times = {**self.times, self.gates.two: self.edge_time}
+        known = {name: found[np.isfinite(found)] for name, found in times.items()}
+        return {name: float(np.median(found)) for name, found in known.items() if found.size}
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,23 +136,15 @@ class ShapeCircuit:
     Args:
         circuit: Unitary circuit of the device's gates on the shape's qubits, parameters kept.
         final: Qubit of the shape that holds each qubit of the original circuit at the end.
-        duration: Time from the first gate to the last, seconds.
-        edge_uses: Two-qubit gates on each of the shape's edges.
-        gate_uses: One-qubit gates with an error on each qubit.
-        idle: Idle time of each qubit while others work, seconds.
     """
 
     circuit: QuantumCircuit
     final: tuple[int, ...]
-    duration: float
-    edge_uses: np.ndarray
-    gate_uses: np.ndarray
-    idle: np.ndarray
 
     @property
     def num_two_qubit_gates(self) -> int:
         """Two-qubit gates of one run."""
-        return int(self.edge_uses.sum())
+        return int(self.circuit.num_nonlocal_gates())
 
 
 def promising(
@@ -148,14 +170,17 @@ def promising(
     return sorted(range(len(shapes)), key=rank)[:limit]
 
 
-def fit(circuit: QuantumCircuit, shape: Shape, device: Device, level: int) -> ShapeCircuit:
-    """Transpile a circuit for a shape; remembered, since plans of one head ask again and again."""
-    circuit = opened(circuit)  # the transpiler knows gates by name
-    key = (circuit_digest(circuit), shape.edges, device.one, device.two, level)
+def fit(circuit: QuantumCircuit, shape: Shape, gates: GateSet, level: int) -> ShapeCircuit:
+    """Transpile a circuit for a shape; remembered, since plans of one head ask again and again.
+
+    Nothing but what the key holds takes part: not the device's errors and durations, and of the
+    circuit not its registers or the identity of its parameters.
+    """
+    key = (circuit_digest(circuit), shape.num_qubits, shape.edges, gates, level)
     if key not in _fitted:
         if len(_fitted) >= _MAX_FITTED:
             _fitted.clear()
-        _fitted[key] = _fit(circuit, shape, device, level)
+        _fitted[key] = _fit(canonical_circuit(circuit), shape.num_qubits, shape.edges, gates, level)
     return _fitted[key]
 
 
@@ -163,8 +188,10 @@ _MAX_FITTED = 512
 _fitted: dict[tuple[object, ...], ShapeCircuit] = {}
 
 
-def _fit(circuit: QuantumCircuit, shape: Shape, device: Device, level: int) -> ShapeCircuit:
-    target = shape_target(shape, device)
+def _fit(
+    circuit: QuantumCircuit, num_qubits: int, edges: Sequence[Edge], gates: GateSet, level: int
+) -> ShapeCircuit:
+    target = shape_target(num_qubits, edges, gates)
     trials = [
         transpile(
             circuit,
@@ -175,97 +202,72 @@ def _fit(circuit: QuantumCircuit, shape: Shape, device: Device, level: int) -> S
         for trial in range(TRIALS)
     ]
     best = min(trials, key=lambda isa: (isa.num_nonlocal_gates(), isa.depth()))
-    final = (
-        tuple(best.layout.final_index_layout()) if best.layout else tuple(range(circuit.num_qubits))
-    )
-    return _measure_uses(best, final, shape, device)
+    final = best.layout.final_index_layout() if best.layout else range(circuit.num_qubits)
+    return ShapeCircuit(best, tuple(final))
 
 
-def shape_target(shape: Shape, device: Device) -> Target:
+def shape_target(num_qubits: int, edges: Sequence[Edge], gates: GateSet) -> Target:
     """Return a target of a shape: the device's gates, all equally good, edges both ways."""
     from qiskit.circuit.library import get_standard_gate_name_mapping
 
-    gates = get_standard_gate_name_mapping()
-    target = Target(num_qubits=shape.num_qubits)
-    for name in device.one:
-        properties = InstructionProperties(error=1e-4, duration=device.durations[name])
-        target.add_instruction(
-            gates[name], dict.fromkeys([(q,) for q in range(shape.num_qubits)], properties)
-        )
-    if not shape.edges:
-        return target
-    properties = InstructionProperties(error=1e-3, duration=device.durations[device.two])
-    both = [edge for a, b in shape.edges for edge in ((a, b), (b, a))]
-    target.add_instruction(gates[device.two], dict.fromkeys(both, properties))
+    known = get_standard_gate_name_mapping()
+    target = Target(num_qubits=num_qubits)
+    for name in gates.one:
+        properties = InstructionProperties(error=1e-4)
+        every = [(qubit,) for qubit in range(num_qubits)]
+        target.add_instruction(known[name], dict.fromkeys(every, properties))
+    if edges:
+        properties = InstructionProperties(error=1e-3)
+        both = [edge for a, b in edges for edge in ((a, b), (b, a))]
+        target.add_instruction(known[gates.two], dict.fromkeys(both, properties))
     return target
 
 
-def _measure_uses(
-    circuit: QuantumCircuit, final: tuple[int, ...], shape: Shape, device: Device
-) -> ShapeCircuit:
-    edge_index = {frozenset(edge): i for i, edge in enumerate(shape.edges)}
-    edge_uses = np.zeros(len(shape.edges), dtype=np.int64)
-    gate_uses = np.zeros(shape.num_qubits, dtype=np.int64)
-    clock, busy = np.zeros(shape.num_qubits), np.zeros(shape.num_qubits)
-    first = np.full(shape.num_qubits, np.inf)
-    for step in circuit.data:
+@dataclass(frozen=True, eq=False)
+class Prices:
+    """What one run of a circuit costs on each laying of a shape.
+
+    Args:
+        errors: Expected number of errors, shape (L,).
+        seconds: Time from the first gate to the read-out, shape (L,).
+    """
+
+    errors: np.ndarray
+    seconds: np.ndarray
+
+
+def prices(fitted: ShapeCircuit, shape: Shape, device: Device, measured: Sequence[int]) -> Prices:
+    """Return the price of every laying of a shape: gates, read-out and idle time.
+
+    Idle time is that of `hardware.scheduling`. A qubit's waits are priced together, by the average
+    fidelity of relaxation for as long.
+    """
+    lay = shape.layings
+    places = len(lay)
+    loss = np.zeros(places)
+    steps: list[Step] = []
+    for step in fitted.circuit.data:
         name = step.operation.name
         if name == "barrier":
             continue
-        qubits = [circuit.find_bit(q).index for q in step.qubits]
+        qubits = [fitted.circuit.find_bit(q).index for q in step.qubits]
         if len(qubits) == 2:
-            edge_uses[edge_index[frozenset(qubits)]] += 1
-        elif device.durations[name] > 0:  # RZ takes no time and has no error
-            gate_uses[qubits[0]] += 1
-        start = clock[qubits].max()
-        first[qubits] = np.minimum(first[qubits], start)
-        clock[qubits] = start + device.durations[name]
-        busy[qubits] += device.durations[name]
-    duration = float(clock.max())
-    # A qubit that has not been touched is in its ground state and does not decay.
-    idle = np.where(np.isfinite(first), duration - first - busy, 0.0)
-    return ShapeCircuit(circuit, final, duration, edge_uses, gate_uses, idle)
-
-
-def prices(
-    fitted: ShapeCircuit, shape: Shape, device: Device, measured: Sequence[int]
-) -> np.ndarray:
-    """Return the expected number of errors of every laying of a shape, shape (L,)."""
-    lay = shape.layings
-    ends = np.array(shape.edges, dtype=np.int64).reshape(-1, 2)
-    loss = device.edge_loss[lay[:, ends[:, 0]], lay[:, ends[:, 1]]] @ fitted.edge_uses
-    loss = loss + device.gate_loss[lay] @ fitted.gate_uses + device.decay[lay] @ fitted.idle
+            edge = lay[:, qubits[0]], lay[:, qubits[1]]
+            loss += device.edge_loss[edge]
+            steps.append((qubits, device.edge_time[edge]))
+        else:
+            loss += device.losses[name][lay[:, qubits[0]]]
+            steps.append((qubits, device.times[name][lay[:, qubits[0]]]))
     read = [fitted.final[qubit] for qubit in measured]
-    return loss + device.readout_loss[lay[:, read]].sum(axis=1)
+    loss += device.losses["measure"][lay[:, read]].sum(axis=1)
+    pauses, seconds = waits(steps, shape.num_qubits, read, places)
+    idle = np.zeros((shape.num_qubits, places))
+    for (where, _), pause in zip(steps, pauses, strict=True):
+        idle[list(where)] += pause
+    slow, fast = np.exp(-device.relaxation[:, lay.T] * idle)  # exp(-t/T₁), exp(-t/T₂)
+    loss -= np.log((3.0 + slow + 2.0 * fast) / 6.0).sum(axis=0)
+    return Prices(loss, seconds)
 
 
-def _loss(properties: InstructionProperties | None) -> float:
-    error = properties.error if properties is not None else None
-    if error is None:
-        return 0.0
-    return float("inf") if error >= DEAD_ERROR else -float(np.log1p(-error))
-
-
-def _losses(target: Target, name: str, num_qubits: int) -> np.ndarray:
-    instances = target.get(name, {})
-    return np.array(
-        [
-            _loss(instances[q,]) if (q,) in instances else np.inf
-            for q in range(num_qubits)
-        ]
-    )  # fmt: skip
-
-
-def _decay(target: Target) -> np.ndarray:
-    """Loss of an idle qubit per second: relaxation has infidelity t/6T₁ + t/3T₂ for small t."""
-    rates = np.zeros(target.num_qubits)
-    for qubit, properties in enumerate(target.qubit_properties or ()):
-        if properties is not None and properties.t1 and properties.t2:
-            t2 = min(properties.t2, 2 * properties.t1)
-            rates[qubit] = 1 / (6 * properties.t1) + 1 / (3 * t2)
-    return rates
-
-
-def _duration(target: Target, name: str) -> float:
-    known = [p.duration for p in (target[name] or {}).values() if p is not None and p.duration]
-    return float(median(known)) if known else 0.0
+def _loss(error: float | None) -> float:
+    return float("inf") if error is None else -float(np.log1p(-error))

@@ -23,6 +23,7 @@ from qiskit_aer import AerSimulator
 from hardware.errors import UnsupportedCircuitError
 from hardware.noise import calibrated_noise
 from hardware.sampling import Method, PreparedCircuit, Sampler, ShotStreams, shot_by_shot
+from hardware.scheduling import scheduled
 from hardware.transpile import restrict_to_active, split_measurements
 
 #: Shots of a run that does not say; as the client's.
@@ -43,14 +44,18 @@ class Component:
 
 
 def components(circuit: QuantumCircuit, backend: BackendV2) -> list[Component]:
-    """Split a circuit that ends in measurements into its connected parts, with their noise.
+    """Schedule a circuit that ends in measurements; return its connected parts with their noise.
 
     Parts that are not measured are left out.
 
     Raises:
+        InvalidInputError: An instruction that the backend does not have, or one whose calibration
+            is unknown or says that it does not work.
         UnsupportedCircuitError: A measurement before the end, a reset or control flow.
     """
-    unitary, measured = split_measurements(circuit)
+    # Barriers, which keep all parts in step, count for the schedule and are gone after it.
+    timed = scheduled(circuit, (), backend.target, range(circuit.num_qubits))
+    unitary, measured = split_measurements(timed)
     group = _groups(unitary)
     parts: dict[int, list[int]] = {}
     for clbit, qubit in sorted(measured.items()):
@@ -67,7 +72,7 @@ def components(circuit: QuantumCircuit, backend: BackendV2) -> list[Component]:
             raise UnsupportedCircuitError("Expected each qubit to be measured once.")
         reduced, physical = restrict_to_active(part, ends)
         bits = tuple(physical.index(qubit) for qubit in ends)
-        noise = calibrated_noise(backend, reduced, physical)
+        noise = calibrated_noise(backend, reduced, physical, bits)
         report = noise.attach(reduced, bits)
         prepared = PreparedCircuit(reduced, bits, noise, report, physical)
         found.append(Component(prepared, tuple(clbits)))

@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qiskit.circuit import Barrier, Delay, QuantumCircuit
+from qiskit.circuit.library import IGate
 from qiskit.providers import BackendV2
-from qiskit.transpiler import Target
 
+from hardware.calibration import DEAD_ERROR, LEFT_OUT, known_error, known_relaxation, left_out
 from hardware.error_channels import ErrorChannel, calibrated_channel
 from hardware.errors import InvalidInputError, NoiseNotAppliedError
 from hardware.gates import is_library
+from hardware.scheduling import operation_seconds
 
 if TYPE_CHECKING:
     from hardware.channels import InstructionErrors
@@ -37,12 +39,10 @@ ONE_QUBIT_GATES = ("sx", "x", "rx", "ry")
 TWO_QUBIT_GATES = ("cx", "cz")
 RATE_BASIS = FREE_GATES + ONE_QUBIT_GATES + TWO_QUBIT_GATES
 
-LEFT_OUT = "Left out: crosstalk, leakage, drift since the calibration, and coherent errors."
 ASYMMETRIC = (
     "Read-out errors differ for 0 and 1, as in the device's properties; Aer's own model of this "
     "backend has one number for both, about their mean."
 )
-NOT_SCHEDULED = "Left out: decay of idle qubits, since the circuit is not scheduled."
 
 
 @dataclass(frozen=True)
@@ -141,13 +141,13 @@ class CircuitNoise:
         return InstructionErrors(gates, self.readout)
 
     def aer_model(self) -> Any:
-        """Return the same errors as an Aer `NoiseModel`; delays, which it knows otherwise, go."""
+        """Return the same errors as an Aer `NoiseModel`, for circuits from `without_delays`."""
         from qiskit_aer.noise import NoiseModel
 
-        model = NoiseModel(basis_gates=sorted({name for name, _ in self.gate_errors} | {"rz"}))
+        names = {name for name, _ in self.gate_errors if not name.startswith("delay ")}
+        model = NoiseModel(basis_gates=sorted(names | {"rz", "id"}))
         for (name, qubits), channel in self.gate_errors.items():
-            if not name.startswith("delay"):
-                model.add_quantum_error(channel.aer_error(), name, qubits)
+            model.add_quantum_error(channel.aer_error(), name, qubits)
         for qubit, confusion in self.readout.items():
             model.add_readout_error(confusion.tolist(), [qubit])
         return model
@@ -158,6 +158,20 @@ def error_key(operation: Any) -> str:
     if operation.name == "delay":
         return f"delay {operation.duration} {operation.unit}"
     return str(operation.name)
+
+
+def without_delays(circuit: QuantumCircuit) -> QuantumCircuit:
+    """Return a circuit with an identity under the delay's `error_key` for each of its delays.
+
+    Aer finds errors by name or label, and has none for delays.
+    """
+    result = circuit.copy_empty_like()
+    for step in circuit.data:
+        operation = step.operation
+        if isinstance(operation, Delay):
+            operation = IGate(label=error_key(operation))
+        result.append(operation, step.qubits, step.clbits, copy=False)
+    return result
 
 
 def check_probability(value: float, name: str) -> float:
@@ -212,7 +226,10 @@ def depolarizing_noise(
 
 
 def calibrated_noise(
-    backend: BackendV2, circuit: QuantumCircuit, physical_qubits: Sequence[int]
+    backend: BackendV2,
+    circuit: QuantumCircuit,
+    physical_qubits: Sequence[int],
+    measured: Sequence[int],
 ) -> CircuitNoise:
     """Return the noise of a backend's calibration, only for what a circuit uses.
 
@@ -222,16 +239,16 @@ def calibrated_noise(
 
     Args:
         backend: Backend with a calibrated target.
-        circuit: Circuit of the backend's gates on qubits 0 … n-1.
+        circuit: Circuit of the backend's gates and delays on qubits 0 … n-1.
         physical_qubits: The physical qubit behind each of the circuit's n qubits.
+        measured: The circuit's qubits that are read out.
 
     Raises:
-        InvalidInputError: A gate that the backend does not have.
+        InvalidInputError: A gate that the backend does not have, or an instruction or a qubit
+            whose calibration is unknown, or says that it does not work.
     """
     target = backend.target
-    about = target.qubit_properties or [None] * target.num_qubits
     errors = {}
-    idle = False
     for instruction in circuit.data:
         operation = instruction.operation
         if isinstance(operation, Barrier):
@@ -244,49 +261,70 @@ def calibrated_noise(
             )
         qubits = tuple(circuit.find_bit(q).index for q in instruction.qubits)
         physical = tuple(physical_qubits[q] for q in qubits)
-        error, duration = None, None
-        if isinstance(operation, Delay):
-            idle = True
-            duration = _seconds(operation, target)
-        elif (properties := (target[operation.name] or {}).get(physical)) is not None:
-            error, duration = properties.error, properties.duration
-        channel = calibrated_channel(error, duration, [about[q] for q in physical])
+        error = 0.0 if isinstance(operation, Delay) else _error(backend, operation.name, physical)
+        times = [known_relaxation(target, qubit) for qubit in physical]
+        if None in times:
+            raise InvalidInputError(
+                f"The calibration of {backend.name} does not know T1 and T2 of qubit "
+                f"{physical[times.index(None)]}: use other qubits."
+            )
+        duration = operation_seconds(operation, target, physical)
+        channel = calibrated_channel(error, duration, [pair for pair in times if pair is not None])
         if channel is not None:
             errors[error_key(operation), qubits] = channel
-    confusions = readout_confusions(backend, physical_qubits)
+    confusions = readout_confusions(backend, [physical_qubits[qubit] for qubit in measured])
     return CircuitNoise(
         source=f"the calibration of {backend.name}",
         asked=True,
         gate_errors=errors,
-        readout={q: matrix for q, matrix in enumerate(confusions) if matrix is not None},
-        left_out=(LEFT_OUT,) if idle else (LEFT_OUT, NOT_SCHEDULED),
-        remarks=readout_remarks(confusions),
+        readout={
+            q: matrix for q, matrix in zip(measured, confusions, strict=True) if matrix is not None
+        },
+        left_out=(LEFT_OUT,),
+        remarks=(*left_out(target), *readout_remarks(confusions)),
     )
 
 
-def _seconds(delay: Any, target: Target) -> float:
-    scale = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "ps": 1e-12, "dt": target.dt or 0.0}
-    return float(delay.duration) * scale[delay.unit]
+def _error(backend: BackendV2, name: str, physical: tuple[int, ...]) -> float:
+    """Return the error of an instruction that works.
+
+    Raises:
+        InvalidInputError: It does not, or its error is unknown.
+    """
+    error = known_error(backend.target, name, physical)
+    where = f"{name!r} on {'qubits' if len(physical) > 1 else 'qubit'} {_and(physical)}"
+    if error is None:
+        raise InvalidInputError(
+            f"The calibration of {backend.name} does not know the error of {where}: use other "
+            "qubits."
+        )
+    if error >= DEAD_ERROR:
+        raise InvalidInputError(
+            f"{where} of {backend.name} does not work: its error is {error:g}. Use other qubits."
+        )
+    return error
+
+
+def _and(numbers: Sequence[int]) -> str:
+    return " and ".join(map(str, numbers))
 
 
 def readout_confusions(
     backend: BackendV2, physical_qubits: Sequence[int]
 ) -> list[np.ndarray | None]:
-    """Return [prepared, observed] read-out probabilities (2, 2) of each qubit, None if unknown."""
+    """Return [prepared, observed] read-out probabilities (2, 2) of each qubit, None if perfect.
+
+    Raises:
+        InvalidInputError: The read-out of a qubit does not work, or its error is unknown.
+    """
     calibration = backend.properties() if hasattr(backend, "properties") else None
-    measure = backend.target.get("measure", {})
     matrices: list[np.ndarray | None] = []
     for qubit in physical_qubits:
-        flips = _asymmetric_flips(calibration, qubit)
-        if flips is None:
-            properties = measure.get((qubit,)) if measure else None
-            error = properties.error if properties is not None else None
-            flips = None if error is None else (error, error)
-        if flips is None or max(flips) == 0.0:
-            matrices.append(None)
-        else:
-            up, down = flips  # 1 seen where 0 was prepared, 0 seen where 1 was
-            matrices.append(np.array([[1 - up, up], [down, 1 - down]]))
+        error = _error(backend, "measure", (qubit,))
+        # 1 seen where 0 was prepared, 0 seen where 1 was
+        up, down = _asymmetric_flips(calibration, qubit) or (error, error)
+        perfect = max(up, down) == 0.0
+        matrices.append(None if perfect else np.array([[1 - up, up], [down, 1 - down]]))
     return matrices
 
 
@@ -300,6 +338,7 @@ def _asymmetric_flips(calibration: Any, qubit: int) -> tuple[float, float] | Non
     if calibration is None:
         return None
     values = calibration.qubit_property(qubit)
-    if "prob_meas1_prep0" in values and "prob_meas0_prep1" in values:
-        return float(values["prob_meas1_prep0"][0]), float(values["prob_meas0_prep1"][0])
-    return None
+    flips = [values.get(name, (None,))[0] for name in ("prob_meas1_prep0", "prob_meas0_prep1")]
+    if any(flip is None or not 0.0 <= flip <= 1.0 for flip in flips):  # also refuses NaN
+        return None
+    return float(flips[0]), float(flips[1])

@@ -16,6 +16,7 @@ from hardware.backends import (
     calibration_snapshot,
     working_target,
 )
+from hardware.calibration import LEFT_OUT, left_out
 from hardware.composition import compose, readout_circuit, tile_parameter
 from hardware.cost import Program, circuit_payload, values_payload
 from hardware.errors import PlanError
@@ -82,7 +83,13 @@ def plan(
         circuits=tuple(builder.circuits),
         timing=Timing(rep_delay, tiling.device.durations, device.dt),
         jobs=(),
-        notes=(*tiling.notes, *builder.notes(), *_rep_delay_notes(limits, options, rep_delay)),
+        notes=(
+            *tiling.notes,
+            *left_out(backend.target),
+            *builder.notes(),
+            *_rep_delay_notes(limits, options, rep_delay),
+            LEFT_OUT,
+        ),
     )
     program = program_of(empty, builder.smallest_job())
     limits.check_shots(program.shots)
@@ -158,8 +165,8 @@ class _Builder:
                 for bit in (0, 1)
             ]
         self.payloads = [circuit_payload(circuit) for circuit in self.circuits]
-        reading = tiling.device.durations["measure"]
-        self.circuit_seconds = reading + max(shape.duration for shape in fitted)
+        # Without the time of a read-out there is no plan: its program would have no cost.
+        self.circuit_seconds = tiling.device.durations.get("measure", 0.0) + max(tiling.seconds)
 
     def notes(self) -> tuple[str, ...]:
         """Return sentences on the circuits."""

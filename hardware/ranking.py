@@ -10,6 +10,7 @@ import numpy as np
 from qiskit.providers import BackendV2
 
 from hardware.backends import calibration_id, fake_backend, fake_names, working_target
+from hardware.calibration import left_out
 from hardware.errors import PlanError
 from hardware.layouts import Device
 from hardware.observables import Measurement
@@ -34,9 +35,9 @@ class RankedBackend:
         two_qubit_gate: Their name.
         median_gate_error: Median error of the working two-qubit gates.
         median_readout_error: Median error of the working read-outs.
-        dead_edges: Edges that do not work and are left out.
+        dead_edges: Edges that are unknown to the calibration or do not work, and are left out.
         calibration_id: Identifier of the calibration.
-        notes: What the backend itself warns of.
+        notes: What the backend itself warns of, and what is left out.
     """
 
     name: str
@@ -77,6 +78,7 @@ def rank(
         except PlanError:
             continue  # no calibrated gates, or no working region of this size
         fitted = regions.fitted[regions.shapes[0]]
+        notes = (*notes, *left_out(backend.target))
         found.append(_ranked(backend, device, regions.prices[0], fitted.num_two_qubit_gates, notes))
     return tuple(sorted(found, key=lambda each: (each.expected_error, each.name)))
 
@@ -100,14 +102,14 @@ def _ranked(
     backend: BackendV2, device: Device, price: float, gates: int, notes: Sequence[str]
 ) -> RankedBackend:
     losses = np.array([device.edge_loss[edge] for edge in device.edges])
-    readout = device.readout_loss[np.isfinite(device.readout_loss)]
-    whole = {tuple(sorted(pair)) for pair in backend.target[device.two]}
+    readout = device.losses["measure"][list(device.qubits)]
+    whole = {tuple(sorted(pair)) for pair in backend.target[device.gates.two]}
     return RankedBackend(
         name=str(backend.name),
         num_qubits=backend.num_qubits,
         expected_error=float(-np.expm1(-price)),
         two_qubit_gates=gates,
-        two_qubit_gate=device.two,
+        two_qubit_gate=device.gates.two,
         median_gate_error=float(np.median(-np.expm1(-losses))),
         median_readout_error=float(np.median(-np.expm1(-readout))),
         dead_edges=len(whole) - len(device.edges),

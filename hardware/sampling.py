@@ -25,7 +25,7 @@ from qiskit.circuit import QuantumCircuit
 
 from hardware.channels import PauliProgram
 from hardware.errors import EmulationError, UnsupportedCircuitError
-from hardware.noise import CircuitNoise, NoiseReport
+from hardware.noise import CircuitNoise, NoiseReport, without_delays
 from hardware.observables import Counts
 from hardware.transpile import measured_circuit
 
@@ -175,7 +175,8 @@ class Sampler:
         from qiskit_aer import AerSimulator
 
         assert self._prepared.noise is not None
-        circuit = measured_circuit(self._prepared.circuit, self._prepared.measured)
+        plain = without_delays(self._prepared.circuit)
+        circuit = measured_circuit(plain, self._prepared.measured)
         simulator = AerSimulator(method="statevector", noise_model=self._prepared.noise.aer_model())
         binds = self._binds(values)
         circuits = circuit if binds else [circuit] * len(values)

@@ -29,12 +29,14 @@ class Tiling:
     Args:
         tiles: T tiles, best first.
         fitted: The circuit on the shape of each tile.
+        seconds: Time from the first gate to the read-out on each tile.
         device: The calibration that they were priced with.
         notes: Sentences on what was decided.
     """
 
     tiles: tuple[Tile, ...]
     fitted: tuple[ShapeCircuit, ...]
+    seconds: tuple[float, ...]
     device: Device
     notes: tuple[str, ...]
 
@@ -47,12 +49,14 @@ class Candidates:
         layings: Physical qubits of each region in its shape's order.
         shapes: Shape of each region.
         prices: Expected errors of one run on each region, shape (R,).
+        seconds: Time from the first gate to the read-out on each region, shape (R,).
         fitted: The circuit on each shape, by shape.
     """
 
     layings: list[tuple[int, ...]]
     shapes: list[int]
     prices: np.ndarray
+    seconds: np.ndarray
     fitted: dict[int, ShapeCircuit]
 
 
@@ -72,31 +76,32 @@ def candidates(
     regions = (
         connected_regions(device.num_qubits, device.edges, size)
         if size > 1
-        else [(qubit,) for qubit in np.nonzero(np.isfinite(device.gate_loss))[0].tolist()]
+        else [(qubit,) for qubit in device.qubits]
     )
     if not regions:
         raise PlanError(
             f"Expected a device with {size} connected working qubits, this one has "
-            f"{device.num_qubits} in all: choose a wider device or a narrower circuit."
+            f"{len(device.qubits)} in all: choose a wider device or a narrower circuit."
         )
     shapes = sort_into_shapes(regions, device.edges)
-    best: dict[tuple[int, ...], tuple[float, tuple[int, ...], int]] = {}
+    best: dict[tuple[int, ...], tuple[float, tuple[int, ...], int, float]] = {}
     fitted = {}
     for index in promising(shapes, circuit, max_shapes):
         shape = shapes[index]
-        fitted[index] = fit(circuit, shape, device, options.optimization_level)
-        layings = shape.layings.tolist()
-        for price, laying in zip(
-            prices(fitted[index], shape, device, measured), layings, strict=True
+        fitted[index] = fit(circuit, shape, device.gates, options.optimization_level)
+        found = prices(fitted[index], shape, device, measured)
+        for price, seconds, laying in zip(
+            found.errors.tolist(), found.seconds.tolist(), shape.layings.tolist(), strict=True
         ):
             region = tuple(sorted(laying))
             if region not in best or price < best[region][0]:
-                best[region] = (float(price), tuple(laying), index)
-    found = sorted(best.values())
+                best[region] = (price, tuple(laying), index, seconds)
+    ranked = sorted(best.values())
     return Candidates(
-        layings=[laying for _, laying, _ in found],
-        shapes=[shape for _, _, shape in found],
-        prices=np.array([price for price, _, _ in found]),
+        layings=[laying for _, laying, _, _ in ranked],
+        shapes=[shape for _, _, shape, _ in ranked],
+        prices=np.array([price for price, _, _, _ in ranked]),
+        seconds=np.array([seconds for _, _, _, seconds in ranked]),
         fitted=fitted,
     )
 
@@ -140,11 +145,7 @@ def tile(
         count=wanted, buffer=options.buffer, seconds=options.solver_seconds,
     )  # fmt: skip
     chosen = [int(keep[i]) for i in packing.chosen]
-    if not packing.exact:
-        notes.append(
-            f"The packing was stopped after {options.solver_seconds:g} s: more or better tiles "
-            "may fit."
-        )
+    exact = packing.exact
     if options.tiles is not None and len(chosen) < options.tiles:
         raise PlanError(
             f"Expected room for {options.tiles} tiles of {len(layings[0])} qubits, found "
@@ -163,6 +164,12 @@ def tile(
                 count=needed, buffer=options.buffer, seconds=options.solver_seconds,
             )  # fmt: skip
             chosen = [int(keep[i]) for i in packing.chosen]
+            exact &= packing.exact
+    if not exact:
+        notes.append(
+            f"The packing was stopped after {options.solver_seconds:g} s: more or better tiles "
+            "may fit."
+        )
     tiles = tuple(
         Tile(
             qubits=found.layings[i],
@@ -173,4 +180,5 @@ def tile(
         for i in chosen
     )
     fitted = tuple(found.fitted[found.shapes[i]] for i in chosen)
-    return Tiling(tiles, fitted, device, tuple(notes))
+    seconds = tuple(found.seconds[chosen].tolist())
+    return Tiling(tiles, fitted, seconds, device, tuple(notes))

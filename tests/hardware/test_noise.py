@@ -122,7 +122,7 @@ def test_reduced_calibration_equals_the_whole_one() -> None:
     for step in isa.data:
         qubits = [layout.index(isa.find_bit(q).index) for q in step.qubits]
         reduced.append(step.operation, qubits)
-    noise = calibrated_noise(backend, reduced, layout)
+    noise = calibrated_noise(backend, reduced, layout, [0, 1, 2])
     whole = NoiseModel.from_backend(backend)
     assert {name for name, _ in noise.gate_errors} == {"sx", "x", "cx"}
     for (name, qubits), error in noise.gate_errors.items():

@@ -5,8 +5,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 import rustworkx as rx
-from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.circuit import ClassicalRegister, Measure, Parameter, QuantumCircuit
+from qiskit.providers import BackendV2
 from qiskit.quantum_info import Operator
+from qiskit.transpiler import PassManager
+from qiskit.transpiler.passes import ALAPScheduleAnalysis, PadDelay
 
 from hardware.backends import fake_backend, working_target
 from hardware.composition import on_region
@@ -73,32 +76,77 @@ def test_shapes_are_classes_of_isomorphic_regions() -> None:
 
 
 def test_the_price_is_that_of_the_placed_circuit() -> None:
-    target = working_target(fake_backend("guadalupe"))
+    backend = fake_backend("guadalupe")
+    target = working_target(backend)
     device, circuit = Device.of(target), ring(5)
     shapes = sort_into_shapes(connected_regions(16, device.edges, 5), device.edges)
     shape = shapes[0]
-    fitted = fit(circuit, shape, device, 3)
-    no_decay = np.zeros(16)
-    quiet = Device(**{**device.__dict__, "decay": no_decay})
+    fitted = fit(circuit, shape, device.gates, 3)
+    found = prices(fitted, shape, device, [0, 3])
     for index in (0, len(shape.layings) - 1):
         laying = [int(q) for q in shape.layings[index]]
         placed = on_region(fitted.circuit, laying, target)
+        measured = [laying[fitted.final[qubit]] for qubit in (0, 3)]
         success = 1.0
         for step in placed.data:
             where = tuple(placed.find_bit(q).index for q in step.qubits)
             success *= 1 - (target[step.operation.name][where].error or 0.0)
-        for qubit in (0, 3):
-            success *= 1 - target["measure"][laying[fitted.final[qubit]],].error
-        price = prices(fitted, shape, quiet, [0, 3])[index]
-        assert np.exp(-price) == pytest.approx(success, rel=1e-9)
-        assert prices(fitted, shape, device, [0, 3])[index] > price  # idle time costs too
+        for qubit in measured:
+            success *= 1 - target["measure"][qubit,].error
+        placed.barrier(laying)
+        placed.add_register(ClassicalRegister(2))
+        placed.measure(measured, [0, 1])
+        idle, seconds = idle_by_qiskit(placed, backend)
+        for qubit, time in idle.items():
+            about = target.qubit_properties[qubit]
+            slow, fast = np.exp(-time / about.t1), np.exp(-time / min(about.t2, 2 * about.t1))
+            success *= (3 + slow + 2 * fast) / 6  # average fidelity of relaxation
+        assert sum(idle.values()) > 1e-6
+        assert np.exp(-found.errors[index]) == pytest.approx(success, rel=1e-9)
+        assert found.seconds[index] == pytest.approx(seconds, rel=1e-9)
+
+
+def idle_by_qiskit(circuit: QuantumCircuit, backend: BackendV2) -> tuple[dict[int, float], float]:
+    """Idle seconds of each qubit that count, by Qiskit's own scheduling, and the time before
+    read-out."""
+    manager = PassManager(
+        [ALAPScheduleAnalysis(target=backend.target), PadDelay(target=backend.target)]
+    )
+    padded, dt = manager.run(circuit), backend.target.dt
+    measured = {
+        padded.find_bit(step.qubits[0]).index
+        for step in padded.data
+        if isinstance(step.operation, Measure)
+    }
+    rows: dict[int, list[tuple[str, float]]] = {}
+    for step in padded.data:
+        name = step.operation.name
+        where = tuple(padded.find_bit(q).index for q in step.qubits)
+        for qubit in where:
+            if name == "delay":
+                rows.setdefault(qubit, []).append((name, step.operation.duration * dt))
+            elif name != "barrier":
+                rows.setdefault(qubit, []).append((name, backend.target[name][where].duration))
+    idle, longest = {}, 0.0
+    for qubit, row in rows.items():
+        times = [time for name, time in row if name != "measure"]
+        names = [name for name, _ in row if name != "measure"]
+        gates = [i for i, name in enumerate(names) if name != "delay"]
+        if not gates:
+            continue
+        last = len(names) if qubit in measured else gates[-1]
+        inner = range(gates[0], last)
+        idle[qubit] = sum(times[i] for i in inner if names[i] == "delay")
+        if qubit in measured:  # others wait while these are read
+            longest = max(longest, sum(times[gates[0] :]))
+    return idle, longest
 
 
 def test_the_transpiled_circuit_does_what_the_original_does() -> None:
     device, circuit = Device.of(working_target(fake_backend("guadalupe"))), ring(4)
     values = {f"x[{i}]": 0.3 * i + 0.1 for i in range(4)}
     for shape in sort_into_shapes(connected_regions(16, device.edges, 4), device.edges):
-        fitted = fit(circuit, shape, device, 3)
+        fitted = fit(circuit, shape, device.gates, 3)
         bound = fitted.circuit.assign_parameters(values)
         ends = fitted.circuit.layout.initial_index_layout(), fitted.final
         logical = QuantumCircuit(4)

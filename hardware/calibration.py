@@ -1,0 +1,193 @@
+"""What a calibration says, read so that unknown is a state of its own.
+
+A number that is missing, NaN or outside its range is unknown: neither zero nor perfect. An
+instruction without a known error, or with one of a half or more, is left out of every plan and
+cannot be emulated; a qubit without T₁, T₂ or a working read-out is left out with all its gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from qiskit.circuit import Gate, Measure
+from qiskit.transpiler import Target
+
+#: A calibrated error at or above this marks an instruction that does not work.
+DEAD_ERROR = 0.5
+#: What expected errors and emulations have in common.
+LEFT_OUT = (
+    "Expected errors and emulations count gates, read-out and idle time (T1 and T2). Left out: "
+    "crosstalk, leakage, drift since the calibration, coherent errors, and slow dephasing, so "
+    "decoupling shows the errors of its pulses and not its benefit."
+)
+#: Changes of frame: without a number of its own such a gate takes no time and has no error.
+VIRTUAL_GATES = ("rz",)
+#: One-qubit gates that no circuit here needs.
+_UNUSED = ("id",)
+
+
+def known_error(target: Target, name: str, qubits: Sequence[int]) -> float | None:
+    """Return the calibrated error of an instruction, a probability; None where unknown."""
+    properties = _properties(target, name, qubits)
+    error = properties.error if properties is not None else None
+    if error is None and name in VIRTUAL_GATES:
+        return 0.0
+    return float(error) if error is not None and 0.0 <= error <= 1.0 else None
+
+
+def known_seconds(target: Target, name: str, qubits: Sequence[int]) -> float | None:
+    """Return the duration of an instruction, seconds; None where unknown."""
+    properties = _properties(target, name, qubits)
+    duration = properties.duration if properties is not None else None
+    if duration is None and name in VIRTUAL_GATES:
+        return 0.0
+    return float(duration) if duration is not None and 0.0 <= duration < float("inf") else None
+
+
+def known_relaxation(target: Target, qubit: int) -> tuple[float, float] | None:
+    """Return T₁ and T₂ of a qubit, seconds, T₂ at most 2 T₁; None where either is unknown."""
+    about = target.qubit_properties[qubit] if target.qubit_properties else None
+    t1, t2 = getattr(about, "t1", None), getattr(about, "t2", None)
+    if t1 is None or t2 is None or not (t1 > 0 and t2 > 0):  # also refuses NaN
+        return None
+    return float(t1), float(min(t2, 2 * t1))
+
+
+def works(target: Target, name: str, qubits: Sequence[int]) -> bool:
+    """Whether an instruction is calibrated, with an error below `DEAD_ERROR`.
+
+    The duration of a gate must be known as well; that of a read-out changes no result.
+    """
+    error = known_error(target, name, qubits)
+    if error is None or error >= DEAD_ERROR:
+        return False
+    return name == "measure" or known_seconds(target, name, qubits) is not None
+
+
+def gate_names(target: Target, num_qubits: int) -> tuple[str, ...]:
+    """Return the gates without free angles on two qubits, or any on one, that the target lists.
+
+    One-qubit gates other than SX that work on less than half of their qubits are not counted: a
+    circuit does without them, rather than without the qubits.
+    """
+    names = []
+    for name in sorted(target.operation_names):
+        operation = target.operation_from_name(name)
+        if not isinstance(operation, Gate) or operation.num_qubits != num_qubits:
+            continue
+        if name in _UNUSED or (num_qubits == 2 and operation.params):
+            continue
+        places = _places(target, name)
+        good = sum(works(target, name, qubits) for qubits in places)
+        if good and (num_qubits == 2 or name == "sx" or 2 * good >= len(places)):
+            names.append(name)
+    return tuple(names)
+
+
+def working_qubits(target: Target) -> frozenset[int]:
+    """Return the qubits whose one-qubit gates, read-out, T₁ and T₂ are known and work."""
+    needed = (*gate_names(target, 1), "measure")
+    return frozenset(
+        qubit
+        for qubit in range(target.num_qubits or 0)
+        if known_relaxation(target, qubit) is not None
+        and all(works(target, name, (qubit,)) for name in needed)
+    )
+
+
+def working(target: Target) -> Target:
+    """Return a target without the gates and read-outs that are unknown or do not work.
+
+    The transpiler takes what has no error for perfect, and a broken edge where a route is short.
+    """
+    alive, needed = working_qubits(target), (*gate_names(target, 1), "measure")
+    kept = Target(
+        description=target.description,
+        num_qubits=target.num_qubits,
+        dt=target.dt,
+        granularity=target.granularity,
+        min_length=target.min_length,
+        pulse_alignment=target.pulse_alignment,
+        acquire_alignment=target.acquire_alignment,
+        qubit_properties=target.qubit_properties,
+    )
+    dropped = False
+    for name, instances in target.items():
+        operation = target.operation_from_name(name)
+        if not isinstance(operation, Gate | Measure):
+            known = {} if instances in (None, {None: None}) else {"properties": instances}
+            kept.add_instruction(operation, **known, name=name)
+            continue
+        spared = operation.num_qubits == 1 and name not in (*needed, *_UNUSED)
+        good = {
+            qubits: properties
+            for qubits, properties in ({} if spared else instances or {}).items()
+            if qubits is not None and alive.issuperset(qubits) and works(target, name, qubits)
+        }
+        dropped |= good.keys() != (instances or {None: None}).keys()
+        if good:
+            kept.add_instruction(operation, good, name=name)
+    return kept if dropped else target
+
+
+def left_out(target: Target) -> tuple[str, ...]:
+    """Return sentences on the qubits and edges that `working` leaves out, for notes."""
+    kept = working(target)
+    if kept is target:
+        return ()
+    needed, alive = (*gate_names(target, 1), "measure"), working_qubits(target)
+    every = range(target.num_qubits or 0)
+    broken_qubits = {q for q in every if q not in alive and _known_qubit(target, q, needed)}
+    unknown_qubits = {q for q in every if q not in alive} - broken_qubits
+    linked = {_edge(where) for name in gate_names(kept, 2) for where in _places(kept, name)}
+    broken_edges: set[tuple[int, int]] = set()
+    unknown_edges: set[tuple[int, int]] = set()
+    for name in gate_names(target, 2):
+        for where in _places(target, name):
+            if _edge(where) in linked or not alive.issuperset(where):
+                continue
+            known = known_error(target, name, where) is not None
+            (broken_edges if known else unknown_edges).add(_edge(where))
+    sentences = []
+    for why, qubits, edges in (
+        ("the calibration does not know them", unknown_qubits, unknown_edges),
+        (f"their error is {DEAD_ERROR:g} or more", broken_qubits, broken_edges - unknown_edges),
+    ):
+        parts = (
+            _listed("qubit", [str(q) for q in sorted(qubits)]),
+            _listed("edge", [f"{a}-{b}" for a, b in sorted(edges)]),
+        )
+        if any(parts):
+            sentences.append(f"Left out, since {why}: {'; '.join(filter(None, parts))}.")
+    return tuple(sentences)
+
+
+def _known_qubit(target: Target, qubit: int, needed: Sequence[str]) -> bool:
+    """Whether the calibration knows everything about a qubit, whether it works or not."""
+    return known_relaxation(target, qubit) is not None and all(
+        known_error(target, name, (qubit,)) is not None
+        and (name == "measure" or known_seconds(target, name, (qubit,)) is not None)
+        for name in needed
+    )
+
+
+def _edge(qubits: Sequence[int]) -> tuple[int, int]:
+    a, b = sorted(qubits)
+    return a, b
+
+
+def _listed(what: str, names: Sequence[str], limit: int = 12) -> str:
+    if not names:
+        return ""
+    shown = ", ".join(names[:limit]) + (f" and {len(names) - limit} more" * (len(names) > limit))
+    return f"{what}{'s' * (len(names) > 1)} {shown}"
+
+
+def _properties(target: Target, name: str, qubits: Sequence[int]) -> Any:
+    instances = target[name] if name in target.operation_names else None
+    return (instances or {}).get(tuple(qubits))
+
+
+def _places(target: Target, name: str) -> list[tuple[int, ...]]:
+    return [qubits for qubits in (target[name] or {}) if qubits is not None]
