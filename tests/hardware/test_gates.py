@@ -196,11 +196,11 @@ def test_noise_refuses_gates_that_only_have_the_name() -> None:
     with pytest.raises(InvalidInputError, match="decompose"):
         depolarizing_noise(circuit, 0.1, 0.1)
     with pytest.raises(InvalidInputError, match="transpile"):
-        calibrated_noise(FakeManilaV2(), circuit, [0])
+        calibrated_noise(FakeManilaV2(), circuit, [0], [0])
     other = QuantumCircuit(1)
     other.h(0)
     with pytest.raises(InvalidInputError, match="transpile"):
-        calibrated_noise(FakeManilaV2(), other, [0])
+        calibrated_noise(FakeManilaV2(), other, [0], [0])
 
 
 def test_measurements_inside_of_an_instruction_are_found() -> None:
