@@ -31,6 +31,7 @@ from qhead.errors import (
 )
 from qhead.evaluation import Evaluation, check_labels, evaluate_prediction
 from qhead.heads import HEADS, TorchHead
+from qhead.model_encoder import encoder_record, open_encoder
 from qhead.model_folder import StoredModel, read_model, write_model
 from qhead.model_records import check_data, check_versions, read_history, read_metrics
 from qhead.openqasm import says_the_same, to_openqasm
@@ -261,7 +262,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
             )
         read_metrics(self.metrics_)  # or it could not be loaded
         config = {
-            "encoder": {"config": self.encoder_.config(), "identity": self.encoder_.identity},
+            "encoder": encoder_record(self.encoder_, Path(folder)),
             "head": self.head_.config(),
             "labels": {
                 "type": "integer" if self.classes_.dtype.kind in "iu" else "string",
@@ -292,19 +293,25 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
         cls,
         folder: str | Path,
         *,
-        encoder: SentenceEncoder | None = None,
+        encoder: SentenceEncoder | str | None = None,
+        revision: str | None = None,
         cache: bool | EmbeddingCache | None = True,
     ) -> TextClassifier:
         """Return the model of a folder, after checking all of it.
 
         Args:
             folder: What `save` wrote.
-            encoder: The encoder to use, from another place say; it must be the same model.
+            encoder: The encoder, or its folder or id of the Hub, where it is not in its recorded
+                place any more; it must be the same model. None: the recorded one.
+            revision: Branch, tag or commit of a Hub model; None: the recorded commit.
             cache: Cache of the encoder, where none is given: see `SentenceEncoder`.
 
         Raises:
             ModelError: The folder is damaged, newer, foreign, or its parts contradict each other.
             EncoderError: The sentence encoder cannot be found.
+
+        Warns:
+            EncoderWarning: The model is of a version that recorded less of its encoder.
         """
         stored = read_model(Path(folder))
         try:
@@ -316,30 +323,23 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
             raise ModelError(f"{folder}/{error}") from error
         where = f"{folder}/config.json"
         try:
-            recorded = stored.config["encoder"]
-            if not isinstance(recorded["config"], dict):
-                raise ValueError(f"encoder options that are no object, {recorded['config']!r:.40}")
             classes = _classes(stored.config["labels"])
             head = TorchHead.from_config(stored.config["head"])
             head.restore(stored.tensors, classes, stored.config["num_features"])
             head.history_, head.best_epoch_ = history.epochs, history.best_epoch
             head.stopped_, head.training_seconds_ = history.stopped, history.seconds
-            if encoder is None:
-                encoder = SentenceEncoder.from_config(recorded["config"], cache=cache)
-            identity = dict(recorded["identity"])
-        except EncoderError:
-            raise
         except (InputError, KeyError, TypeError, ValueError, OverflowError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise ModelError(
                 f"{where}: expected a model of this version of qhead, got: {reason}"
             ) from error
-        if _essence(encoder.identity) != _essence(identity):
-            raise ModelError(
-                f"{folder}: expected the sentence encoder the model was trained with, got another: "
-                f"{recorded['config']} has other weights or settings here. Bring the same encoder, "
-                "or train again."
-            )
+        encoder = open_encoder(
+            Path(folder),
+            stored.config.get("encoder"),
+            encoder=encoder,
+            revision=revision,
+            cache=cache,
+        )
         _check_circuit(folder, head, stored.circuit)
         model = cls(encoder=encoder, head=head)
         model.encoder_, model.head_, model.classes_ = encoder, head, head.classes_
@@ -446,11 +446,6 @@ def _embed(encoder: SentenceEncoder, texts: Sequence[str], progress: Progress | 
             f"sentences, first for {texts[bad[0]][:40]!r}. Check the encoder's weights."
         )
     return embeddings
-
-
-def _essence(identity: dict[str, Any]) -> dict[str, Any]:
-    """Return what an encoder is, without the name and place it was found by."""
-    return {key: value for key, value in identity.items() if key not in ("model", "revision")}
 
 
 def _classes(labels: Any) -> np.ndarray:

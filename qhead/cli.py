@@ -14,12 +14,15 @@ from qhead.commands import device_verbs
 from qhead.commands.arguments import (
     Budget,
     Data,
+    EncoderChoice,
+    EncoderPlace,
     Force,
     Json,
     LabelColumn,
     Model,
     NoCache,
     Recalibrate,
+    Revision,
     Seed,
     SkipEmpty,
     Target,
@@ -113,6 +116,7 @@ def train(
             show_default=False,
         ),
     ] = None,
+    revision: Revision = None,
     no_cache: NoCache = False,
     head: Annotated[
         str,
@@ -194,6 +198,7 @@ def train(
             test_fraction=test_fraction,
             per_class=per_class,
             encoder=encoder,
+            revision=revision,
             cache=not no_cache,
             head=head,
             head_options=_given(
@@ -269,6 +274,8 @@ def evaluate(
     ] = None,
     seed: Seed = 0,
     json: Json = False,
+    encoder: EncoderPlace = None,
+    revision: Revision = None,
     no_cache: NoCache = False,
 ) -> None:
     """Score a model: accuracy with its interval, F1, confusion matrix, calibration."""
@@ -283,7 +290,7 @@ def evaluate(
         short=ShortForm(budget, tiles, recalibrate, partial, of_run, skip_empty),
         seed=seed,
         json=json,
-        cache=not no_cache,
+        encoder=EncoderChoice(encoder, revision, not no_cache),
     )
 
 
@@ -316,6 +323,8 @@ def predict(
     recalibrate: Recalibrate = None,
     seed: Seed = 0,
     json: Json = False,
+    encoder: EncoderPlace = None,
+    revision: Revision = None,
     no_cache: NoCache = False,
 ) -> None:
     """Label sentences: label, probability, standard error, decided or not."""
@@ -333,7 +342,7 @@ def predict(
         text_column=text_column,
         short=ShortForm(budget, tiles, recalibrate, skip_empty=skip_empty),
         seed=seed,
-        cache=not no_cache,
+        encoder=EncoderChoice(encoder, revision, not no_cache),
     )
 
 
@@ -345,12 +354,14 @@ def report(
         Path | None, typer.Option("--out", help="File to write; default: MODEL.html beside it.")
     ] = None,
     force: Force = False,
+    encoder: EncoderPlace = None,
+    revision: Revision = None,
     json: Json = False,
 ) -> None:
     """Write one self-contained HTML page about a saved model."""
     from qhead.commands.report import run
 
-    run(model, out, force=force, json=json)
+    run(model, out, force=force, json=json, encoder=EncoderChoice(encoder, revision))
 
 
 device_verbs.register(app)

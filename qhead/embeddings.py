@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -95,6 +96,10 @@ class SentenceEncoder:
         max_seq_length: int | None = None,
     ) -> None:
         self.model = model_name(model)
+        place = Path(self.model).expanduser()
+        #: The model's folder, absolute, so that it is found from any working directory; None for
+        #: the installed model and those of the Hub.
+        self.folder = place.absolute() if self.model != DEFAULT_MODEL and place.is_dir() else None
         self.revision = revision
         self.normalize = normalize
         self.batch_size = _positive("batch_size", batch_size)
@@ -125,9 +130,10 @@ class SentenceEncoder:
     def identity(self) -> dict[str, Any]:
         """What the vectors depend on, as plain JSON values.
 
-        ``model`` and ``revision`` are how the model was named; the rest is what it is: hashes of
-        its weights and of its configuration (tokenizer included), the chain of modules, pooling,
-        normalisation and the limit on the input in tokens.
+        ``model`` and ``revision`` are how the model was named, and ``commit`` is the commit of a
+        Hub model; the rest is what it is: hashes of its weights and of its settings (tokenizer
+        included), the chain of modules, pooling, normalisation and the limit on the input in
+        tokens. Other files of the folder do not count.
         """
         model = self._model
         hash_file = self.cache.file_sha256 if self.cache else file_sha256
@@ -135,8 +141,9 @@ class SentenceEncoder:
             return {
                 "model": self.model,
                 "revision": self.revision,
+                "commit": model.commit,
                 "weights_sha256": model.weights_sha256(hash_file),
-                "config_sha256": model.config_sha256(),
+                "settings_sha256": model.settings_sha256(),
                 "modules": list(model.chain),
                 "pooling": model.pooling,
                 "normalize": self.normalize,
@@ -208,7 +215,7 @@ class SentenceEncoder:
         Device and cache belong to the machine and are left out.
         """
         return {
-            "model": self.model,
+            "model": self.model if self.folder is None else str(self.folder),
             "revision": self.revision,
             "normalize": self.normalize,
             "batch_size": self.batch_size,
@@ -245,7 +252,7 @@ class SentenceEncoder:
 
     @cached_property
     def _model(self) -> SentenceModel:
-        model = find_model(self.model, self.revision)
+        model = find_model(self.config()["model"], self.revision)
         limit = model.longest_input
         if self.max_seq_length is not None and limit is not None and self.max_seq_length > limit:
             raise EncoderError(
@@ -257,7 +264,7 @@ class SentenceEncoder:
     @cached_property
     def _space(self) -> str:
         """Name in the cache of everything that changes a vector, however the model was named."""
-        parts = {k: v for k, v in self.identity.items() if k not in ("model", "revision")}
+        parts = {k: v for k, v in self.identity.items() if k not in ("model", "revision", "commit")}
         parts["libraries"] = {name: metadata.version(name) for name in _LIBRARIES}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -30,6 +30,19 @@ _WEIGHTS = "*.safetensors"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _CONFIGS = ("*.json", "*.txt", "*.model")
 _PATTERNS = (*_CONFIGS, _WEIGHTS)
+
+# What is loaded of a module's folder. Other files beside these change no vector.
+_LOADED_WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
+_LOADED_SETTINGS = (
+    "config.json", "sentence_*_config.json", "tokenizer.json", "tokenizer_config.json",
+    "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt",
+    "*.model",
+)  # fmt: skip
+# Of the whole model: its prompts.
+_ROOT_SETTINGS = "config_sentence_transformers.json"
+# Who wrote a file, and where it lay then.
+_NO_SETTINGS = ("_name_or_path", "transformers_version", "__version__", "similarity_fn_name")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 # The modules whose weights and configuration lie in their own folder, in files known here. (A
 # Router, say, names further folders.)
@@ -105,22 +118,32 @@ class SentenceModel:
 
     def weights_sha256(self, hash_file: Callable[[Path], str]) -> str:
         """Return one hash over all weight files; of a single file, the file's own SHA-256."""
-        files = [path for _, folder in self.modules for path in sorted(folder.glob(_WEIGHTS))]
+        files = [path for _, folder in self.modules for path in _matching(folder, _LOADED_WEIGHTS)]
         hashes = [(self._relative(path), hash_file(path.resolve())) for path in files]
         if len(hashes) == 1:
             return hashes[0][1]
         return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 
-    def config_sha256(self) -> str:
-        """Return one hash over the configuration and tokenizer files of all modules."""
-        folders = dict.fromkeys([self.folder, *(folder for _, folder in self.modules)])
-        files = {path for folder in folders for glob in _CONFIGS for path in folder.glob(glob)}
+    def settings_sha256(self) -> str:
+        """Return one hash over the settings of all modules, tokenizer and prompts included.
+
+        Of a JSON file the values count, not how they are written, nor who wrote them.
+        """
+        files = _matching(self.folder, [_ROOT_SETTINGS])
+        for _, folder in self.modules:
+            files += _matching(folder, _LOADED_SETTINGS)
         digest = hashlib.sha256()
-        for path in sorted(files):
-            data = path.read_bytes()
+        for path in dict.fromkeys(files):
+            data = _settings(path)
             digest.update(f"{self._relative(path)}\0{len(data)}\0".encode())
             digest.update(data)
         return digest.hexdigest()
+
+    @property
+    def commit(self) -> str | None:
+        """The commit of a model of the Hub, by which its client names the folder."""
+        name = self.folder.name
+        return name if self.folder.parent.name == "snapshots" and _COMMIT.fullmatch(name) else None
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
@@ -245,6 +268,24 @@ def _check_transformer(folder: Path, config: dict[str, Any]) -> None:
                 f"{', '.join(_HARMLESS_OPTIONS)}, got {', '.join(unknown)}. Remove them if the "
                 "model works without."
             )
+
+
+def _matching(folder: Path, globs: Sequence[str]) -> list[Path]:
+    return sorted({path for glob in globs for path in folder.glob(glob)})
+
+
+def _settings(path: Path) -> bytes:
+    """Return the content of a settings file; of JSON, the values that count, in one spelling."""
+    data = path.read_bytes()
+    if path.suffix != ".json":
+        return data
+    try:
+        content = json.loads(data)
+    except ValueError:
+        return data
+    if isinstance(content, dict):
+        content = {key: value for key, value in content.items() if key not in _NO_SETTINGS}
+    return json.dumps(content, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 def _has_modules_file(folder: Path) -> bool:

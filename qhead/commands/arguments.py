@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,25 @@ Force = Annotated[bool, typer.Option("--force", help="Replace what --out names."
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep embeddings.")]
 SkipEmpty = Annotated[
     bool, typer.Option("--skip-empty", help="Leave empty texts out; they are counted.")
+]
+_ENCODER = "Encoder"  # panel of the help
+EncoderPlace = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder",
+        help="Where the model's sentence encoder is now: its folder or id of the Hub.",
+        rich_help_panel=_ENCODER,
+        show_default=False,
+    ),
+]
+Revision = Annotated[
+    str | None,
+    typer.Option(
+        "--revision",
+        help="Branch, tag or commit of an encoder of the Hub.",
+        rich_help_panel=_ENCODER,
+        show_default=False,
+    ),
 ]
 TextColumn = Annotated[
     str | None, typer.Option("--text-column", help="Column of the sentences.", show_default=False)
@@ -60,3 +80,18 @@ TilesOnDevice = Annotated[
         show_default=False,
     ),
 ]
+
+
+@dataclass(frozen=True)
+class EncoderChoice:
+    """How the sentence encoder of a model is opened.
+
+    Args:
+        place: Its folder or id of the Hub; None: what the model recorded.
+        revision: Branch, tag or commit of the Hub; None: what the model recorded.
+        cache: Whether embeddings are read from and kept in the cache.
+    """
+
+    place: str | None = None
+    revision: str | None = None
+    cache: bool = True

@@ -16,6 +16,7 @@ from hardware.backends import fake_backend, fake_names
 from hardware.errors import AccountError, ServiceError, UnknownBackendError
 from hardware.ranking import RankedBackend, rank
 from hardware.workload import Workload
+from qhead.commands.arguments import EncoderChoice
 from qhead.commands.common import console, open_model, print_json, quantum_head
 from qhead.commands.devices import account_backends, account_seconds, open_account, waiting_jobs
 from qhead.commands.guard import complain
@@ -39,9 +40,9 @@ class Listed:
     queue: int | None = None
 
 
-def run(folder: Path | None, *, fakes_only: bool, json: bool) -> None:
+def run(folder: Path | None, *, fakes_only: bool, json: bool, encoder: EncoderChoice) -> None:
     """List backends, ranked where there is a model."""
-    workload = None if folder is None else _workload(folder)
+    workload = None if folder is None else _workload(folder, encoder)
     listed: list[Listed] = []
     left, trouble = None, None
     if not fakes_only:
@@ -66,9 +67,9 @@ def run(folder: Path | None, *, fakes_only: bool, json: bool) -> None:
         screen.print(f"The account has {left:g} s of QPU time left.")
 
 
-def _workload(folder: Path) -> Workload:
+def _workload(folder: Path, encoder: EncoderChoice) -> Workload:
     """Return the circuit of a model with one set of values, which do not count here."""
-    model = open_model(folder, cache=False)
+    model = open_model(folder, encoder)
     head = quantum_head(model)
     workload: Workload = head.workload(np.ones((1, head.n_features_in_), np.float32))
     return workload

@@ -14,6 +14,7 @@ from hardware.ledger import Ledger
 from hardware.plan import JobPlan, load_submitted
 from hardware.progress import RunStatus
 from qhead.commands import devices
+from qhead.commands.arguments import EncoderChoice
 from qhead.commands.common import open_model, print_json
 from qhead.commands.devices import device_of, existing_ledger, naming_the_run
 from qhead.commands.guard import complain
@@ -39,7 +40,7 @@ def run(
     format: str,
     raw: bool,
     json: bool,
-    cache: bool,
+    encoder: EncoderChoice,
 ) -> None:
     """Bring in what has arrived, predict it, and say what is missing."""
     check_format(format)
@@ -52,7 +53,7 @@ def run(
         about = About.of(made, f"run {record.id}")
         where = folder or Path(about.model.path)
         about.model.check(where)
-        model = open_model(where, cache=cache)
+        model = open_model(where, encoder)
         texts = texts_of(about, data)
         status = bring_in(ledger, record.id, made, wait=None if wait == float("inf") else wait,
                           offline=offline)  # fmt: skip

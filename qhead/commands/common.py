@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hardware.errors import did_you_mean
+from qhead.commands.arguments import EncoderChoice
 from qhead.commands.terminal import is_unicode
 from qhead.data import LabelledTexts, load_splits
 from qhead.data.texts import shown
@@ -47,11 +48,13 @@ def output(path: Path | None) -> Iterator[IO[str]]:
         yield file
 
 
-def open_model(folder: Path, *, cache: bool) -> TextClassifier:
-    """Load a model folder, with or without the cache of embeddings."""
+def open_model(folder: Path, encoder: EncoderChoice) -> TextClassifier:
+    """Load a model folder and its sentence encoder."""
     from qhead.classifier import TextClassifier
 
-    return TextClassifier.load(folder, cache=cache)
+    return TextClassifier.load(
+        folder, encoder=encoder.place, revision=encoder.revision, cache=encoder.cache
+    )
 
 
 def quantum_head(model: TextClassifier) -> Any:

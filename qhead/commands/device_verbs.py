@@ -14,12 +14,15 @@ from qhead.commands.arguments import (
     DEVICE,
     Budget,
     Data,
+    EncoderChoice,
+    EncoderPlace,
     Force,
     Json,
     LabelColumn,
     Model,
     NoCache,
     Recalibrate,
+    Revision,
     Seed,
     SkipEmpty,
     TextColumn,
@@ -156,11 +159,14 @@ def plan(
     skip_empty: SkipEmpty = False,
     seed: Seed = 0,
     json: Json = False,
+    encoder: EncoderPlace = None,
+    revision: Revision = None,
     no_cache: NoCache = False,
 ) -> None:
     """Show what a run on a device would take: tiles, PUBs, jobs, QPU seconds. Sends nothing."""
     asked = _asked(
-        target, split, text_column, label_column, seed, no_cache,
+        target, split, text_column, label_column, seed,
+        EncoderChoice(encoder, revision, not no_cache),
         shots=shots, tiles=tiles, buffer=buffer, spare_qubits=spare_qubits,
         max_error_ratio=max_error_ratio, executions_per_job=executions_per_job,
         readout_inversion=readout_inversion,
@@ -208,6 +214,8 @@ def submit(
     skip_empty: SkipEmpty = False,
     seed: Annotated[int | None, typer.Option("--seed", help="Of fakes; default: 0.", min=0)] = None,
     json: Json = False,
+    encoder: EncoderPlace = None,
+    revision: Revision = None,
     no_cache: NoCache = False,
 ) -> None:
     """Send sentences to a device: the cost on stderr, then the run's id, at once."""
@@ -221,8 +229,9 @@ def submit(
     }  # fmt: skip
     asked = None
     if target is not None:
+        choice = EncoderChoice(encoder, revision, not no_cache)
         asked = _asked(
-            target, split, text_column, label_column, seed or 0, no_cache,
+            target, split, text_column, label_column, seed or 0, choice,
             skip_empty=skip_empty, **given,
         )  # fmt: skip
     from qhead.commands.submit import check_alone, run
@@ -230,6 +239,7 @@ def submit(
     if plan_file is not None:
         names = {"target": target, "split": split, "seed": seed, **given}
         names["skip_empty"] = skip_empty or None
+        names |= {"encoder": encoder, "revision": revision}
         check_alone([name for name, value in names.items() if value is not None])
     run(model, data, asked, plan_file=plan_file, budget=budget, json=json)
 
@@ -283,6 +293,8 @@ def collect(
         typer.Option("--raw", help="CSV: leave cells alone that a spreadsheet would execute."),
     ] = False,
     json: Json = False,
+    encoder: EncoderPlace = None,
+    revision: Revision = None,
     no_cache: NoCache = False,
 ) -> None:
     """Bring in results and predict the rows that have arrived; says which are missing."""
@@ -300,7 +312,7 @@ def collect(
         format=format,
         raw=raw,
         json=json,
-        cache=not no_cache,
+        encoder=EncoderChoice(encoder, revision, not no_cache),
     )
 
 
@@ -358,12 +370,14 @@ def backends(
     fakes: Annotated[
         bool, typer.Option("--fakes", help="Fakes only: do not ask the account.")
     ] = False,
+    encoder: EncoderPlace = None,
+    revision: Revision = None,
     json: Json = False,
 ) -> None:
     """List devices, ranked by the error that a model's circuit would suffer there."""
     from qhead.commands.backends import run
 
-    run(model, fakes_only=fakes, json=json)
+    run(model, fakes_only=fakes, json=json, encoder=EncoderChoice(encoder, revision, cache=False))
 
 
 #: Options that `hardware.options.Mitigation` calls otherwise.
@@ -376,7 +390,7 @@ def _asked(
     text_column: str | None,
     label_column: str | None,
     seed: int,
-    no_cache: bool,
+    encoder: EncoderChoice,
     *,
     shots: int | None,
     tiles: str | None,
@@ -411,6 +425,6 @@ def _asked(
         plan={name: value for name, value in chosen.items() if name in in_plan},
         mitigation=mitigation,
         seed=seed,
-        cache=not no_cache,
         skip_empty=skip_empty,
+        encoder=encoder,
     )

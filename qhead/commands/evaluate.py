@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from qhead.commands.arguments import EncoderChoice
 from qhead.commands.common import (
     align_labels,
     confusion_table,
@@ -36,16 +37,18 @@ def run(
     short: ShortForm,
     seed: int,
     json: bool,
-    cache: bool,
+    encoder: EncoderChoice,
 ) -> None:
     """Score the model of a folder on one split of a data set, on one target."""
     short.check(target)
     if short.run is not None or is_device(target):
-        data, result, told = _on_device(folder, source, target, split, columns, short, seed, cache)
+        data, result, told = _on_device(
+            folder, source, target, split, columns, short, seed, encoder
+        )
     else:
         where = resolve_target(target, seed=seed)
         data = load_split(source, split, columns, skip_empty=short.skip_empty)
-        model = open_model(folder, cache=cache)
+        model = open_model(folder, encoder)
         data = align_labels(data, model.classes_)
         with counting_bar("embedding") as bar:
             embeddings = model.embed(data.texts, progress=lambda done, total: bar(done, total))
@@ -87,14 +90,14 @@ def _on_device(
     columns: tuple[str | None, str | None],
     short: ShortForm,
     seed: int,
-    cache: bool,
+    encoder: EncoderChoice,
 ) -> tuple[LabelledTexts, Evaluation, dict[str, Any]]:
     """Run the sentences on a device, or take a run of the ledger, and score what came."""
     # The platform's client takes a second to import.
     from qhead.commands.blocking import check_whole, from_ledger, run_now
 
     data = load_split(source, split, columns, skip_empty=short.skip_empty)
-    model = open_model(folder, cache=cache)
+    model = open_model(folder, encoder)
     data = align_labels(data, model.classes_)  # before anything is paid for
     start = time.perf_counter()
     if short.run is not None:

@@ -13,6 +13,7 @@ from hardware.errors import PlanError
 from hardware.ibm import PlatformDevice
 from hardware.options import Mitigation
 from hardware.plan import JobPlan
+from qhead.commands.arguments import EncoderChoice
 from qhead.commands.common import console, print_json
 from qhead.commands.costs import cost_table, plan_dict, tile_table
 from qhead.commands.devices import remaining_seconds
@@ -50,8 +51,8 @@ class DeviceOptions:
         plan: Options of `PlanOptions` that were given.
         mitigation: Options of `Mitigation` that were given.
         seed: Seed of fake devices.
-        cache: Whether to use the cache of embeddings.
         skip_empty: Leave empty texts out.
+        encoder: How the model's sentence encoder is opened.
     """
 
     target: str
@@ -63,8 +64,8 @@ class DeviceOptions:
     plan: dict[str, Any] = field(default_factory=dict)
     mitigation: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
-    cache: bool = True
     skip_empty: bool = False
+    encoder: EncoderChoice = field(default_factory=EncoderChoice)
 
 
 def request_of(
@@ -103,7 +104,7 @@ def request_of(
         recalibrate=None
         if again is None
         else read_validation(again, asked.columns, asked.skip_empty),
-        cache=asked.cache,
+        encoder=asked.encoder,
     )
 
 

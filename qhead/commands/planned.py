@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from hardware.plan import JobPlan
 from hardware.planning import plan
 from hardware.workload import Workload
 from qhead.classifier import TextClassifier
+from qhead.commands.arguments import EncoderChoice
 from qhead.commands.common import load_split, open_model, quantum_head
 from qhead.commands.devices import open_device
 from qhead.commands.guard import complain
@@ -88,7 +89,7 @@ class PlanRequest:
         spec: The device.
         options: How to spread it.
         recalibrate: Sentences to refit the read-out on, run along with the others.
-        cache: Whether embeddings are read from and kept in the cache.
+        encoder: How the model's sentence encoder is opened.
     """
 
     folder: Path
@@ -96,7 +97,7 @@ class PlanRequest:
     spec: DeviceSpec
     options: PlanOptions
     recalibrate: Sentences | None = None
-    cache: bool = True
+    encoder: EncoderChoice = field(default_factory=EncoderChoice)
 
 
 def make_plan(
@@ -117,7 +118,7 @@ def make_plan(
         PlanError: The circuit does not fit on the device as asked.
     """
     if model is None:
-        model = open_model(request.folder, cache=request.cache)
+        model = open_model(request.folder, request.encoder)
     note = ModelNote.of(request.folder)
     workload, recalibration = _workload(model, request)
     with waiting(f"looking up {request.spec.name}"):

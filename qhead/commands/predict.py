@@ -9,6 +9,7 @@ from typing import Any
 from hardware.errors import RunError
 from hardware.targets import ExecutionTarget
 from qhead.classifier import TextClassifier
+from qhead.commands.arguments import EncoderChoice
 from qhead.commands.common import open_model, output, print_json
 from qhead.commands.rows import check_format, write_rows
 from qhead.commands.short_form import ShortForm
@@ -38,7 +39,7 @@ def run(
     text_column: str | None,
     short: ShortForm,
     seed: int,
-    cache: bool,
+    encoder: EncoderChoice,
 ) -> None:
     """Predict every sentence of a source; all of it is read and checked before the first row."""
     check_format(format)
@@ -46,7 +47,7 @@ def run(
     short.check(target)
     where = None if is_device(target) else resolve_target(target, seed=seed)
     texts = load_unlabelled(source, text_column=text_column, skip_empty=short.skip_empty)
-    model = open_model(folder, cache=cache)
+    model = open_model(folder, encoder)
     outcome = None
     notes: list[str] = []
     if is_device(target):

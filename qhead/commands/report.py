@@ -6,21 +6,21 @@ from pathlib import Path
 
 import matplotlib
 
-from qhead.classifier import TextClassifier
-from qhead.commands.common import console, print_json
+from qhead.commands.arguments import EncoderChoice
+from qhead.commands.common import console, open_model, print_json
 from qhead.files import check_new
 from qhead.progress import waiting
 from qhead.report.model_page import model_page
 from qhead.report.page import write
 
 
-def run(folder: Path, out: Path | None, *, force: bool, json: bool) -> None:
+def run(folder: Path, out: Path | None, *, force: bool, json: bool, encoder: EncoderChoice) -> None:
     """Write the page beside the model's folder, or where `out` says."""
     matplotlib.use("agg")  # no window, wherever this runs
     page = out or folder.absolute().with_name(f"{folder.absolute().name}.html")
     check_new(page, force=force)
     with waiting("drawing the report"):
-        write(model_page(TextClassifier.load(folder), folder.absolute().name), page)
+        write(model_page(open_model(folder, encoder), folder.absolute().name), page)
     if json:
         print_json({"report": str(page)})
     else:

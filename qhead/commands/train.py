@@ -50,6 +50,7 @@ class TrainRequest:
     test_fraction: float = 0.0
     per_class: int | None = None
     encoder: str | None = None
+    revision: str | None = None
     cache: bool = True
     head: str = "quantum"
     head_options: dict[str, Any] = field(default_factory=dict)
@@ -89,7 +90,9 @@ def run(request: TrainRequest, *, json: bool) -> None:
     notes = [*parts.remarks, *imbalance(parts.train), *duplicate_notes(parts)]
     for note in notes:
         complain("Note", note)
-    encoder = SentenceEncoder(request.encoder or DEFAULT_MODEL, cache=request.cache)
+    encoder = SentenceEncoder(
+        request.encoder or DEFAULT_MODEL, revision=request.revision, cache=request.cache
+    )
     start = time.perf_counter()
     embeddings = {name: _embed(encoder, name, part) for name, part in parts.by_name().items()}
     model = TextClassifier(encoder, head)

@@ -1,0 +1,232 @@
+"""Saved models travel: the encoder is found again, and only what changes its vectors counts."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from qhead.classifier import TextClassifier
+from qhead.cli import app
+from qhead.embeddings import SentenceEncoder
+from qhead.errors import EncoderError, ModelError
+from qhead.heads import QuantumHead
+from qhead.model_encoder import EncoderWarning
+from qhead.model_folder import read_model, write_model
+from qhead.training import TrainingOptions
+
+HEAD = QuantumHead(num_qubits=2, connectivity=1, encoder_layers=0,
+                   training=TrainingOptions(max_epochs=1))  # fmt: skip
+
+
+@pytest.fixture
+def place(tmp_path, toy_model, toy_texts, toy_labels, monkeypatch) -> Path:
+    """Return a folder with an encoder and a model, which was given a relative path."""
+    place = tmp_path / "place"
+    shutil.copytree(toy_model, place / "bodies" / "toy")
+    monkeypatch.chdir(place)
+    model = TextClassifier(SentenceEncoder("bodies/toy", cache=None), HEAD)
+    model.fit(toy_texts, toy_labels).save("models/m")
+    return place
+
+
+def predicts(model: TextClassifier) -> bool:
+    return model.predict(["the film was good"]).shape == (1,)
+
+
+def test_a_model_opens_from_any_working_directory(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert predicts(TextClassifier.load(place / "models" / "m", cache=None))
+    monkeypatch.chdir(place / "models")
+    assert predicts(TextClassifier.load("m", cache=None))
+
+
+def test_an_encoder_stays_in_its_folder_when_the_working_directory_changes(
+    toy_model, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(toy_model.parent)
+    encoder = SentenceEncoder("toy", cache=None)
+    monkeypatch.chdir(tmp_path)
+    assert encoder.encode(["the film was good"]).shape == (1, 8)
+
+
+def test_model_and_encoder_move_together(place, tmp_path):
+    moved = place.rename(tmp_path / "elsewhere")
+    model = TextClassifier.load(moved / "models" / "m", cache=None)
+    assert model.encoder_.folder == moved / "bodies" / "toy"
+    assert predicts(model)
+
+
+def test_the_model_moves_alone(place, tmp_path):
+    moved = (place / "models" / "m").rename(tmp_path / "alone")
+    assert predicts(TextClassifier.load(moved, cache=None))
+
+
+def test_another_encoder_in_the_old_place_does_not_hide_the_right_one(place, tmp_path):
+    moved = Path(shutil.copytree(place, tmp_path / "copy"))
+    config = moved / "bodies" / "toy" / "config_sentence_transformers.json"
+    config.write_text(json.dumps({"prompts": {"query": "q: "}}))
+    model = TextClassifier.load(moved / "models" / "m", cache=None)
+    assert model.encoder_.folder == place / "bodies" / "toy"
+
+
+def test_a_lost_encoder_is_named_by_its_new_place(place, tmp_path):
+    moved = (place / "bodies" / "toy").rename(tmp_path / "new")
+    with pytest.raises(EncoderError, match=r"neither .*bodies/toy nor .*--encoder"):
+        TextClassifier.load(place / "models" / "m", cache=None)
+    model = TextClassifier.load(place / "models" / "m", encoder=str(moved), cache=None)
+    assert predicts(model)
+
+
+def test_files_that_change_no_vector_change_no_identity(place):
+    folder = place / "bodies" / "toy"
+    before = SentenceEncoder(folder, cache=None).identity
+    (folder / "notes.txt").write_text("mine")
+    (folder / "README.json").write_text("{}")
+    (folder / "spare.safetensors").write_bytes(b"not loaded")
+    (folder / "eval").mkdir()
+    (folder / "eval" / "config.json").write_text("{}")
+    settings = folder / "tokenizer.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()), indent=7))
+    (folder / "config_sentence_transformers.json").write_text(
+        json.dumps({"__version__": {"sentence_transformers": "9"}})
+    )
+    first = SentenceEncoder(folder, cache=None).identity
+    (folder / "config_sentence_transformers.json").write_text(
+        json.dumps({"__version__": {"sentence_transformers": "10"}})
+    )
+    assert SentenceEncoder(folder, cache=None).identity == first
+    (folder / "config_sentence_transformers.json").unlink()
+    assert SentenceEncoder(folder, cache=None).identity == before
+    assert predicts(TextClassifier.load(place / "models" / "m", cache=None))
+
+
+@pytest.mark.parametrize(
+    ("name", "differs"),
+    [("tokenizer.json", "tokenizer or configuration"), ("model.safetensors", "weights")],
+)
+def test_files_that_change_vectors_are_noticed(place, name, differs):
+    path = place / "bodies" / "toy" / name
+    content = path.read_bytes()
+    changed = content.replace(b"good", b"gaad") if name.endswith("json") else content[:-1] + b"\1"
+    assert changed != content
+    path.write_bytes(changed)
+    with pytest.raises(ModelError, match=f"trained with: other {differs}"):
+        TextClassifier.load(place / "models" / "m", cache=None)
+
+
+def test_a_model_of_an_earlier_version_opens_with_a_warning(place):
+    """It held a hash over every JSON and text file, and the encoder's path as typed."""
+    folder = place / "models" / "m"
+    stored = read_model(folder)
+    record = stored.config["encoder"]
+    identity = {k: v for k, v in record["identity"].items() if k not in ("commit",)}
+    identity["config_sha256"] = identity.pop("settings_sha256")
+    record["identity"] = identity
+    record["config"]["model"] = "bodies/toy"
+    del record["relative"]
+    write_model(folder, stored, overwrite=True)
+    with pytest.warns(EncoderWarning, match="its tokenizer could not be"):
+        model = TextClassifier.load(folder, cache=None)
+    assert predicts(model)
+    model.save(folder, overwrite=True)
+    assert predicts(TextClassifier.load(folder, cache=None))
+    identity["weights_sha256"] = "0" * 64
+    write_model(folder, stored, overwrite=True)
+    with pytest.raises(ModelError, match="other weights"):
+        TextClassifier.load(folder, cache=None)
+
+
+def test_a_hub_model_is_opened_at_the_commit_it_was_trained_with(toy_model, tmp_path):
+    """The layout is that of the Hub's client; ``main`` moves on to other weights in between."""
+    old, new = "1" * 40, "2" * 40
+    repo = tmp_path / "hub" / "models--owner--toy"
+    for commit in (old, new):
+        shutil.copytree(toy_model, repo / "snapshots" / commit)
+    weights = repo / "snapshots" / new / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text(old)
+    code = f"""
+from pathlib import Path
+from qhead.classifier import TextClassifier
+from qhead.embeddings import SentenceEncoder
+from qhead.errors import ModelError
+from qhead.heads import MLPHead
+from qhead.training import TrainingOptions
+
+texts = ["the film was good", "the film was bad"] * 4
+head = MLPHead(training=TrainingOptions(max_epochs=1))
+model = TextClassifier(SentenceEncoder("owner/toy", cache=None), head).fit(texts, [1, 0] * 4)
+model.save("m")
+Path({str(repo / "refs" / "main")!r}).write_text({new!r})
+print(TextClassifier.load("m", cache=None).encoder_.revision)
+print(TextClassifier.load("m", revision={old!r}, cache=None).encoder_.revision)
+try:
+    TextClassifier.load("m", revision="main", cache=None)
+except ModelError as error:
+    print(error)
+"""
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    recorded, given, refused = result.stdout.splitlines()
+    assert recorded == given == old
+    assert "other weights" in refused
+    assert read_model(tmp_path / "m").config["encoder"]["config"]["revision"] == old
+
+
+VERBS = {
+    "evaluate": ["evaluate", "{model}", "{data}"],
+    "predict": ["predict", "{model}", "{data}"],
+    "report": ["report", "{model}", "--out", "{out}", "--force"],
+    "plan": ["plan", "{model}", "{data}", "--target", "fake:manila:16"],
+    "submit": ["submit", "{model}", "{data}", "--target", "fake:manila:16"],
+    "backends": ["backends", "{model}", "--fakes"],
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_that_opens_a_model_takes_the_encoders_place(
+    verb, place, tmp_path, toy_texts, toy_labels, monkeypatch
+):
+    monkeypatch.setenv("QHEAD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("QHEAD_LEDGER", str(tmp_path / "ledger"))
+    data = tmp_path / "data.csv"
+    rows = (f"{t},{k}" for t, k in zip(toy_texts[:4], toy_labels, strict=False))
+    data.write_text("text,label\n" + "\n".join(rows) + "\n")
+    moved = (place / "bodies" / "toy").rename(tmp_path / "new")
+    names = {"model": place / "models" / "m", "data": data, "out": tmp_path / "page.html"}
+    arguments = [word.format(**names) for word in VERBS[verb]]
+    lost = CliRunner().invoke(app, arguments)
+    assert lost.exit_code == 2
+    assert "Name it (--encoder)" in lost.stderr
+    found = CliRunner().invoke(app, [*arguments, "--encoder", str(moved)])
+    assert found.exit_code == 0, found.stderr
+    wrong = CliRunner().invoke(app, [*arguments, "--encoder", str(moved), "--revision", "v2"])
+    assert wrong.exit_code == 2
+    assert "revision only with a model of the Hub" in wrong.stderr
+    if verb == "submit":
+        run_id = found.stdout.split()[0]
+        collect = ["collect", run_id, "--wait", "inf"]
+        lost = CliRunner().invoke(app, collect)
+        assert lost.exit_code == 2
+        found = CliRunner().invoke(app, [*collect, "--encoder", str(moved)])
+        assert found.exit_code == 0, found.stderr
+        assert len(found.stdout.splitlines()) == 5
+
+
+def test_vectors_are_those_of_the_encoder_given(place):
+    model = TextClassifier.load(place / "models" / "m", cache=None)
+    given = SentenceEncoder(place / "bodies" / "toy", cache=None)
+    same = TextClassifier.load(place / "models" / "m", encoder=given)
+    assert same.encoder_ is given
+    np.testing.assert_array_equal(model.embed(["the"]), same.embed(["the"]))
