@@ -1,73 +1,64 @@
 """Ask the platform through the client, safely.
 
-The client leaves three things to its caller. It falls back to sending the raw API key when the
-account service is down, with no more than a warning; it may wait for ever for an answer; and it
-raises exceptions of a dozen unrelated classes, some of which hide the status in their context.
+The client leaves four things to its caller. It falls back to sending the raw API key when the
+login service is down, with no more than a warning; it may wait for ever for an answer; it raises
+exceptions of a dozen unrelated classes; and some failures it only logs, returning an empty list.
 Here the warning is an error before anything is sent, every call has a deadline, and each failure
-becomes one of `hardware.errors`.
+becomes one of `hardware.errors` (see `hardware.translation`).
 """
 
 from __future__ import annotations
 
-import re
+import logging
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
-import requests
-from ibm_cloud_sdk_core import ApiException  # type: ignore[import-untyped]
-from qiskit.exceptions import QiskitError
+from qiskit.providers.exceptions import QiskitBackendNotFoundError
 from qiskit_ibm_runtime import QiskitRuntimeService
-from qiskit_ibm_runtime.accounts import AccountNotFoundError, InvalidAccountError
-from qiskit_ibm_runtime.exceptions import (
-    IBMInputValueError,
-    IBMNotAuthorizedError,
-    RuntimeJobNotFound,
-)
 
 from hardware.errors import (
     AccountError,
-    BatchClosedError,
-    BudgetError,
     BusyError,
     HardwareError,
+    LoginServiceError,
     RefusedError,
     UnclearError,
     VanishedError,
 )
-from hardware.records import scrub
+from hardware.translation import LATER, NO_TIME, RAW_KEY, translate
 
 T = TypeVar("T")
 
-_RAW_KEY = "Unable to retrieve IBM Cloud access token"
-_NO_TIME = ("This instance has met its usage limit", "There is currently no more time available")
-_BATCH_CLOSED = 1217
-_TIMED_OUT = 408
-_CODE = re.compile(r"\"code\"\s*:\s*(\d+)|Error code:? (\d+)")
-_STATUS = re.compile(r"\b(\d{3}) (?:Client|Server) Error\b")
-_PENDING = re.compile(r"(?:pending|concurrent) jobs", re.IGNORECASE)
-_ESCAPED = re.compile(r"\\+(?=['\"])")
-_CLOSED = re.compile(r"session (?:is|has been) closed", re.IGNORECASE)
+_CLIENT = "qiskit_ibm_runtime"
+#: Where the client logs failures that it does not raise.
+_SILENT = (f"{_CLIENT}.qiskit_runtime_service", f"{_CLIENT}.utils.backend_decoder")
 
-#: What the client is known to raise, ill-formed answers included.
-_CLIENT_ERRORS = (
-    QiskitError,
-    requests.RequestException,
-    ApiException,
-    UserWarning,
-    InvalidAccountError,
-    AccountNotFoundError,
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    OSError,
-)
+_heard = threading.local()
+
+
+class _Listener(logging.Filter):
+    """Notes the failures that the client logs in place of raising them; lets through as before."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Note the exception that is being handled, if any."""
+        error = sys.exception()
+        if error is None and record.name.endswith("backend_decoder"):
+            error = ValueError(record.getMessage())
+        if error is not None and hasattr(_heard, "errors"):
+            _heard.errors.append(error)
+        return logging.getLogger(_CLIENT).isEnabledFor(record.levelno)
+
+
+def _listen() -> None:
+    for name in _SILENT:
+        logger = logging.getLogger(name)
+        if not any(isinstance(each, _Listener) for each in logger.filters):
+            logger.setLevel(logging.WARNING)
+            logger.addFilter(_Listener())
 
 
 @contextmanager
@@ -77,9 +68,9 @@ def guarded() -> Iterator[None]:
     They are raised before the request that they speak of is sent. That on the raw key stays an
     error for the rest of the process: a call that nobody waits for any more may still go on.
     """
-    warnings.filterwarnings("error", message=_RAW_KEY)
+    warnings.filterwarnings("error", message=RAW_KEY)
     with warnings.catch_warnings():
-        for message in (_RAW_KEY, *_NO_TIME):
+        for message in (RAW_KEY, *NO_TIME):
             warnings.filterwarnings("error", message=message)
         yield
 
@@ -91,35 +82,62 @@ def open_service(**options: Any) -> QiskitRuntimeService:
         options: Passed to `QiskitRuntimeService`; none for the saved account.
 
     Raises:
-        AccountError: No account is saved, or the platform does not accept it.
+        NoAccountError: No account is saved.
+        LoginServiceError: The login service failed; the account may be fine.
+        AccountError: The platform does not accept the account.
     """
     with guarded():
         try:
-            return ask(lambda: QiskitRuntimeService(**options), 120.0)
-        except (RefusedError, UnclearError) as error:
-            raise AccountError(
-                f"Expected to log in with the saved account, but: {error} "
-                "Save a valid account, or try again later."
-            ) from error
+            return ask(lambda: QiskitRuntimeService(**options), 120.0, "to log in")
+        except (BusyError, UnclearError) as error:
+            raise LoginServiceError(str(error)) from error
+        except (RefusedError, VanishedError) as error:
+            raise AccountError(f"{error} Save a valid account and try again.") from error
 
 
-def ask(request: Callable[[], T], seconds: float, label: str | None = None) -> T:
+def ask(
+    request: Callable[[], T],
+    seconds: float,
+    what: str = "for an answer",
+    *,
+    label: str | None = None,
+    sending: bool = False,
+    unheard: list[HardwareError] | None = None,
+) -> T:
     """Call the client, wait for its answer at most so many seconds, and sort out its failures.
 
+    Whatever the client raises comes from the answer or from the way to it, so all of it is
+    translated: an answer may be cut or malformed in more ways than a list of classes foresees.
+
     Args:
-        request: Calls the client.
+        request: The call.
         seconds: How long to wait.
+        what: What the platform is asked, for messages: "for the list of devices".
         label: Name under which `going_on` knows the call.
+        sending: Whether the request sends work, so that it can meet a limit on usage.
+        unheard: Gets the failures that the client logged in place of raising them.
 
     Raises:
         HardwareError: As `translate` says; `UnclearError` when the time is up.
     """
+    _listen()
+    logged: list[BaseException] = []
+
+    def heard() -> T:
+        _heard.errors = logged
+        return request()
+
     try:
-        return within(request, seconds, label)
+        value = within(heard, seconds, what, label)
     except HardwareError:
         raise
-    except _CLIENT_ERRORS as error:
-        raise translate(error) from error
+    except Exception as error:
+        # An unknown name and a list that could not be read look the same, but for what was logged.
+        cause = logged[0] if isinstance(error, QiskitBackendNotFoundError) and logged else error
+        raise translate(cause, what, sending=sending) from error
+    if unheard is not None:
+        unheard.extend(translate(each, what) for each in logged)
+    return value
 
 
 #: Calls with a label that have not ended; they outlive the objects that made them.
@@ -132,7 +150,9 @@ def going_on(label: str) -> bool:
     return thread is not None and thread.is_alive()
 
 
-def within(function: Callable[[], T], seconds: float, label: str | None = None) -> T:
+def within(
+    function: Callable[[], T], seconds: float, what: str = "for an answer", label: str | None = None
+) -> T:
     """Return the value of a function, or give up waiting for it.
 
     The call goes on in a thread that nobody waits for: a hanging download cannot be interrupted.
@@ -159,133 +179,7 @@ def within(function: Callable[[], T], seconds: float, label: str | None = None) 
     if errors:
         raise errors[0]
     if not values:
-        raise UnclearError(f"Expected an answer from the platform within {seconds:g} s, got none.")
+        raise UnclearError(
+            f"The platform was asked {what} and did not answer within {seconds:g} s. {LATER}"
+        )
     return values[0]
-
-
-def translate(error: BaseException) -> HardwareError:
-    """Return what a failure of the client means.
-
-    Returns:
-        AccountError: No valid login; also where the raw key would have been sent.
-        BudgetError: The account has no QPU time left.
-        BusyError: Too many requests or pending jobs: not accepted, to be tried again.
-        BatchClosedError, VanishedError, RefusedError: As their names say; not accepted.
-        UnclearError: Anything else, in particular all lost connections and server errors.
-    """
-    chain = _chain(error)
-    meaning = _meaning(chain)
-    meaning.sure = isinstance(error, UserWarning) or _had_no_effect(chain)
-    return meaning
-
-
-#: Where the client asks before it sends a job.
-_BEFORE_SENDING = ("/usage", "/status")
-
-
-def _had_no_effect(chain: list[BaseException]) -> bool:
-    """Whether no job can have been sent: see `HardwareError.sure`."""
-    for link in chain:
-        request = getattr(link, "request", None)
-        if not isinstance(request, requests.PreparedRequest):
-            continue
-        path = urlsplit(str(request.url)).path
-        if request.method == "GET" and path.endswith(_BEFORE_SENDING):
-            return True
-        answer = getattr(link, "response", None)
-        if isinstance(answer, requests.Response) and 400 <= answer.status_code < 500:
-            retries = getattr(answer.raw, "retries", None)
-            return answer.status_code != _TIMED_OUT and retries is not None and not retries.history
-    return False
-
-
-def _meaning(chain: list[BaseException]) -> HardwareError:
-    text = scrub(_together(chain))[:600]
-    if any(_RAW_KEY in str(link) for link in chain):
-        return AccountError(
-            "Expected an access token from the account service, which does not answer; nothing was "
-            "sent, in particular not the raw API key. Try again later; a run "
-            "that has begun can be resumed."
-        )
-    if any(part in str(link) for link in chain for part in _NO_TIME):
-        return BudgetError(
-            "Expected QPU time left in the account, got none: nothing was sent. Try again once "
-            "the account has time; a run that has begun can be resumed."
-        )
-    if any(
-        isinstance(link, (IBMNotAuthorizedError, InvalidAccountError, AccountNotFoundError))
-        for link in chain
-    ):
-        return AccountError(
-            f"Expected a valid login, but the platform or the client says: {text} "
-            "Save a valid account and try again; a run that has begun can be resumed."
-        )
-    return _by_status(chain, text)
-
-
-def _together(chain: list[BaseException]) -> str:
-    """Return what a chain of exceptions says, each thing once: the client wraps its own words."""
-    said: dict[str, str] = {}
-    for link in chain:
-        text = _ESCAPED.sub("", str(link))  # the client quotes what it wraps, again and again
-        said.setdefault(text.strip(" .'\""), text)
-    return " ".join(
-        text
-        for bare, text in said.items()
-        if not any(bare in other for other in said if other != bare)
-    )
-
-
-def _by_status(chain: list[BaseException], text: str) -> HardwareError:
-    status, answer = _status(chain)
-    code = next((int(a or b) for a, b in _CODE.findall(text) if int(a or b)), None)
-    if status == 401:
-        return AccountError(f"Expected a valid login, got: {text}")
-    if code == _BATCH_CLOSED or _CLOSED.search(text):
-        return BatchClosedError(f"The batch takes no more jobs: {text}")
-    if status == 429 or (status in (400, 403) and _PENDING.search(text)):
-        return BusyError(f"The platform takes no more jobs now: {text}", _retry_after(answer))
-    if status == 404 or any(isinstance(link, RuntimeJobNotFound) for link in chain):
-        return VanishedError(f"The platform does not know it: {text}")
-    if isinstance(chain[0], IBMInputValueError) or (
-        status and 400 <= status < 500 and status != _TIMED_OUT
-    ):
-        return RefusedError(f"The platform or the client refuses it: {text}")
-    return UnclearError(f"The platform did not answer as it should: {text}")
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    """Return an exception, its cause or context, and theirs: the client hides the status there."""
-    chain: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in chain:
-        chain.append(link)
-        link = link.__cause__ or link.__context__
-    return chain
-
-
-def _status(chain: list[BaseException]) -> tuple[int | None, requests.Response | None]:
-    for link in chain:
-        answer = getattr(link, "response", None)
-        if isinstance(answer, requests.Response):
-            return answer.status_code, answer
-    for link in chain:
-        status = getattr(link, "status_code", -1)
-        if isinstance(status, int) and status > 0:
-            return status, None
-        if match := _STATUS.search(str(link)):
-            return int(match.group(1)), None
-    return None, None
-
-
-def _retry_after(answer: requests.Response | None) -> float | None:
-    if answer is None or not (value := answer.headers.get("Retry-After")):
-        return None
-    try:
-        return max(float(value), 0.0)
-    except ValueError:
-        pass
-    try:
-        return max((parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds(), 0.0)
-    except (TypeError, ValueError):
-        return None

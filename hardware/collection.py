@@ -7,6 +7,7 @@ from collections import Counter
 
 from hardware.devices import RemoteJob
 from hardware.errors import BudgetError, ServiceError, UnclearError, VanishedError
+from hardware.outcome import unusable
 from hardware.progress import OnProgress, RunStatus, run_status
 from hardware.records import JobRecord
 from hardware.submission import USELESS, Sender
@@ -188,20 +189,20 @@ class Collector:
         return adopted
 
     def mend(self) -> None:
-        """Fetch results again that were stored and cannot be read any more.
+        """Fetch results again that were stored and cannot be used; see `outcome.unusable`.
 
         Raises:
             AccountError: The login is no longer accepted.
         """
-        for job in self._ledger.damaged(self._run):
+        damaged = unusable(self._run, self._sender.request, ledger=self._ledger)
+        for idx, why in damaged.items():
+            job = self._ledger.job(self._run, idx)
             if job.remote_id is None:
                 continue
             try:
-                arrays = self._device.fetch(job.remote_id, self._sender.request(job.idx))
+                arrays = self._device.fetch(job.remote_id, self._sender.request(idx))
             except ServiceError as error:
-                self.problems[job.idx] = (
-                    f"its stored result is damaged and cannot be fetched again: {error}"
-                )
+                self.problems[idx] = f"{why} It cannot be fetched again: {error}"
             else:
                 self._ledger.store_again(job, arrays)
 

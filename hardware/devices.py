@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from qiskit.primitives import BitArray, PrimitiveResult
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers import BackendV2
 
 from hardware.errors import BadResultError
 
 #: States of a job on the platform. Everything else counts as still under way.
 FINAL = ("DONE", "ERROR", "CANCELLED")
+
+_FETCH = "The result was cut, changed or swapped: collect the run again to fetch it anew."
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,12 +127,11 @@ def result_arrays(result: object, request: JobRequest) -> dict[str, np.ndarray]:
     `BitArray`) and ``"i/REGISTER/bits"``; of an estimator ``"i/evs"`` and ``"i/stds"``.
 
     Raises:
-        BadResultError: It is not the result of this request.
+        BadResultError: It does not fit the request; see `check_arrays`.
     """
     if not isinstance(result, PrimitiveResult) or len(result) != len(request.pubs):
         raise BadResultError(
-            f"Expected the results of {len(request.pubs)} PUBs, got {type(result).__name__}: the "
-            "answer was cut or replaced on its way; collect the run again."
+            f"Expected the results of {len(request.pubs)} PUBs, got {_size(result)}. {_FETCH}"
         )
     arrays: dict[str, np.ndarray] = {}
     for index, pub in enumerate(result):
@@ -138,7 +141,85 @@ def result_arrays(result: object, request: JobRequest) -> dict[str, np.ndarray]:
                 arrays[f"{index}/{name}/bits"] = np.array(value.num_bits)
             elif name in ("evs", "stds"):
                 arrays[f"{index}/{name}"] = np.asarray(value, dtype=np.float64)
+    check_arrays(arrays, request)
     return arrays
+
+
+def _size(result: object) -> str:
+    return f"{len(result)}" if isinstance(result, PrimitiveResult) else "something else"
+
+
+def check_arrays(arrays: Mapping[str, np.ndarray], request: JobRequest) -> None:
+    """Check registers, bits, parameter sets, shots and types of a result against its request.
+
+    Twirling may run a few shots more than the request asks for: every random circuit gets the same
+    number. Otherwise shots must be equal.
+
+    Args:
+        arrays: As `result_arrays` returns them.
+        request: What was asked for.
+
+    Raises:
+        BadResultError: They do not fit: the answer was cut, changed or belongs to another job.
+    """
+    check = _check_counts if request.primitive == "sampler" else _check_estimates
+    for index in range(len(request.pubs)):
+        prefix = f"{index}/"
+        check(
+            {
+                name.removeprefix(prefix): array
+                for name, array in arrays.items()
+                if name.startswith(prefix)
+            },
+            request,
+            index,
+        )
+
+
+def _check_counts(arrays: Mapping[str, np.ndarray], request: JobRequest, index: int) -> None:
+    pub = SamplerPub.coerce(request.pubs[index], request.shots)
+    twirling = request.options.get("twirling", {})
+    more = bool(twirling.get("enable_gates") or twirling.get("enable_measure"))
+    names = {register.name for register in pub.circuit.cregs}
+    found = {name for name in arrays if not name.endswith("/bits")}
+    if found != names:
+        raise _unfit(f"registers {_listed(names)}", _listed(found), index)
+    for register in pub.circuit.cregs:
+        array, name = arrays[register.name], f"register {register.name!r}"
+        bits = arrays.get(f"{register.name}/bits")
+        if bits is None or bits.size != 1 or int(bits) != register.size:
+            raise _unfit(f"{register.size} bits in {name}", str(bits), index)
+        if array.dtype != np.uint8 or array.ndim < 2:
+            raise _unfit(f"packed bits in {name}", f"{array.dtype} of shape {array.shape}", index)
+        if array.shape[:-2] != pub.shape:
+            raise _unfit(f"parameter sets {pub.shape} in {name}", f"{array.shape[:-2]}", index)
+        shots = array.shape[-2]
+        if shots < pub.shots or (shots > pub.shots and not more):
+            raise _unfit(f"{pub.shots} shots in {name}", f"{shots}", index)
+        surplus = 8 * array.shape[-1] - register.size
+        if not 0 <= surplus < 8 or (surplus and (array[..., 0] >> (8 - surplus)).any()):
+            raise _unfit(f"outcomes of {register.size} bits in {name}", "longer ones", index)
+
+
+def _check_estimates(arrays: Mapping[str, np.ndarray], request: JobRequest, index: int) -> None:
+    shape = EstimatorPub.coerce(request.pubs[index], request.precision).shape
+    for name in ("evs", "stds"):
+        array = arrays.get(name)
+        if array is None or array.dtype != np.float64 or array.shape != shape:
+            got = "none" if array is None else f"{array.dtype} of shape {array.shape}"
+            raise _unfit(f"{name} of shape {shape}", got, index)
+    if not np.isfinite(arrays["evs"]).all():
+        raise _unfit("finite expectation values", "others", index)
+    if (arrays["stds"] < 0).any():
+        raise _unfit("standard errors of zero or more", "negative ones", index)
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(sorted(names)[:4]) + (", …" if len(names) > 4 else "") or "none"
+
+
+def _unfit(expected: str, got: str, index: int) -> BadResultError:
+    return BadResultError(f"PUB {index}: expected {expected}, got {got[:80]}. {_FETCH}")
 
 
 def bit_arrays(arrays: Mapping[str, np.ndarray], pub: int) -> dict[str, BitArray]:

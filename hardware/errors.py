@@ -16,13 +16,15 @@ HardwareError                   anything this package raises on purpose
 │   └── DamagedResultError      a stored result that has changed; it can be fetched again
 └── RunError                    a run on a device, real or local, that did not finish
     ├── AccountError            no login, or one that is no longer accepted; resumable
+    │   ├── NoAccountError      no account is saved on this machine
+    │   └── LoginServiceError   the login service failed: the account may be fine; resumable
     └── ServiceError            the platform did not answer as it should; resumable
         ├── BusyError           it takes no more jobs now: nothing was sent
         ├── RefusedError        it will not take this job
         ├── BatchClosedError    the batch takes no more jobs
         ├── UnclearError        no answer, or a useless one: the request may have had its effect
         ├── VanishedError       it does not know the job
-        └── BadResultError      the result is none
+        └── BadResultError      the result does not fit the request; it can be fetched again
 
 Every message says what was expected, what came, and what to do.
 """
@@ -110,6 +112,16 @@ class AccountError(RunError):
     exit_code = 2
 
 
+class NoAccountError(AccountError):
+    """No account is saved on this machine."""
+
+
+class LoginServiceError(AccountError):
+    """The login service failed or did not answer. The account may be fine; try again later."""
+
+    exit_code = 1
+
+
 class ServiceError(RunError):
     """The platform did not answer as it should. The run can be resumed."""
 
@@ -140,7 +152,7 @@ class VanishedError(ServiceError):
 
 
 class BadResultError(ServiceError):
-    """What the platform sent as a result is none."""
+    """A result does not fit its request: cut or of another job. It can be fetched again."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -9,19 +9,20 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-from qiskit_ibm_runtime import Batch, QiskitRuntimeService, RuntimeJobV2
+from qiskit_ibm_runtime import Batch, IBMBackend, QiskitRuntimeService, RuntimeJobV2
 from qiskit_ibm_runtime.exceptions import RuntimeInvalidStateError
 
 from hardware.account import ask, going_on, guarded
+from hardware.decoding import RawDecoder, decoded
 from hardware.devices import JobRequest, RemoteJob, make_primitive, result_arrays
 from hardware.errors import (
-    BadResultError,
     HardwareError,
     UnclearError,
     UnknownBackendError,
     VanishedError,
 )
-from hardware.records import scrub
+from hardware.records import MAX_REASON
+from hardware.translation import plain
 
 T = TypeVar("T")
 
@@ -42,6 +43,24 @@ class Deadlines:
     request: float = 60.0
     send: float = 900.0
     download: float = 600.0
+
+
+def load_calibration(backend: IBMBackend, seconds: float = Deadlines.request) -> None:
+    """Fetch a device's calibration, which the client does when an attribute is first touched.
+
+    Raises:
+        AccountError, ServiceError: It could not be fetched, or is malformed.
+    """
+    with guarded():
+        ask(lambda: backend.target, seconds, f"for the calibration of {backend.name}")
+
+
+def seconds_left(usage: object) -> float | None:
+    """Return the QPU seconds that an account's usage leaves, None where it does not say."""
+    value = usage.get("usage_remaining_seconds") if isinstance(usage, dict) else None
+    if isinstance(value, (int, float)) and math.isfinite(value):
+        return float(value)
+    return None
 
 
 class PlatformDevice:
@@ -66,19 +85,25 @@ class PlatformDevice:
         self._deadlines = deadlines or Deadlines()
         self._jobs: dict[str, RuntimeJobV2] = {}
         self._batches: dict[str, Batch] = {}
-        try:
-            self.backend = self._ask(lambda: service.backend(name))
-        except HardwareError as error:
-            if "No backend matches" not in str(error):
-                raise
+        # Listed, not asked for by name: an unknown name and a failed request would look the same.
+        unheard: list[HardwareError] = []
+        found = self._ask(
+            lambda: [each for each in service.backends(name) if each.name == name],
+            f"for the device {name}",
+            unheard=unheard,
+        )
+        if not found:
+            if unheard:
+                raise unheard[0]
             raise UnknownBackendError(
                 f"Expected a device of your account, got {name!r}, which it does not have."
-            ) from error
+            )
+        self._backend = found[0]
 
     @property
     def name(self) -> str:
         """Name of the device."""
-        return str(self.backend.name)
+        return str(self._backend.name)
 
     @property
     def instance(self) -> str:
@@ -88,13 +113,31 @@ class PlatformDevice:
     @property
     def _crn(self) -> str:
         # An account may have several instances; the client's "active" one changes under way.
-        return str(self.backend._instance or self._service.active_instance())
+        return str(self._backend._instance or self._service.active_instance())
+
+    @property
+    def backend(self) -> IBMBackend:
+        """The device with its calibration, which is fetched when first needed.
+
+        Raises:
+            AccountError, ServiceError: The calibration could not be fetched.
+        """
+        load_calibration(self._backend, self._deadlines.request)
+        return self._backend
 
     def _ask(
-        self, request: Callable[[], T], seconds: float | None = None, label: str | None = None
+        self,
+        request: Callable[[], T],
+        what: str,
+        seconds: float | None = None,
+        *,
+        label: str | None = None,
+        sending: bool = False,
+        unheard: list[HardwareError] | None = None,
     ) -> T:
+        limit = seconds if seconds is not None else self._deadlines.request
         with guarded():
-            return ask(request, seconds if seconds is not None else self._deadlines.request, label)
+            return ask(request, limit, what, label=label, sending=sending, unheard=unheard)
 
     # --- jobs -----------------------------------------------------------------------------------
 
@@ -102,7 +145,7 @@ class PlatformDevice:
         self, request: JobRequest, tags: Sequence[str], max_seconds: int | None, batch: str | None
     ) -> str:
         """Send a job under tags and return the platform's id of it; see `Device.send`."""
-        mode = self._batch(batch) if batch else self.backend
+        mode = self._batch(batch) if batch else self._backend
         options: dict[str, Any] = {**request.options}
         environment = options.get("environment", {})
         options["environment"] = {
@@ -111,8 +154,13 @@ class PlatformDevice:
         }
         if max_seconds is not None:
             options["max_execution_time"] = max_seconds
-        send = make_primitive(request, mode, options)
-        job = self._ask(send, self._deadlines.send, label=tags[-1])
+        job = self._ask(
+            lambda: make_primitive(request, mode, options)(),
+            "to run a job",
+            self._deadlines.send,
+            label=tags[-1],
+            sending=True,
+        )
         self._jobs[job.job_id()] = job
         return str(job.job_id())
 
@@ -149,11 +197,11 @@ class PlatformDevice:
             return found
 
         # The server might overlook the filter: only jobs that do carry the tag are ours.
-        return [job for job in self._ask(listed) if tag in job.tags]
+        return [job for job in self._ask(listed, "for the list of jobs") if tag in job.tags]
 
     def _job(self, job_id: str) -> RuntimeJobV2:
         if job_id not in self._jobs:
-            self._jobs[job_id] = self._ask(lambda: self._service.job(job_id))
+            self._jobs[job_id] = self._ask(lambda: self._service.job(job_id), f"for job {job_id}")
         return self._jobs[job_id]
 
     def look(self, job_id: str) -> RemoteJob:
@@ -163,14 +211,15 @@ class PlatformDevice:
             VanishedError: The platform does not know it.
         """
         job = self._job(job_id)
-        status = str(self._ask(job.status))
+        status = str(self._ask(job.status, f"for the state of job {job_id}"))
         reason = None
         if status.startswith("CANCELLED") and "TOO LONG" in status:
             status = "ERROR"
         elif status.startswith("CANCELLED"):
             status = "CANCELLED"
         if status == "ERROR":
-            reason = scrub(str(self._ask(job.error_message)))
+            told = self._ask(job.error_message, f"why job {job_id} failed")
+            reason = plain(str(told), MAX_REASON) or None
         return RemoteJob(job_id, tuple(job.tags or ()), "", status, reason)
 
     def fetch(self, job_id: str, request: JobRequest) -> dict[str, np.ndarray]:
@@ -181,18 +230,13 @@ class PlatformDevice:
             UnclearError: It did not come in time.
         """
         job = self._job(job_id)
-
-        def download() -> object:
-            try:
-                return job.result()
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                # The client decodes whatever it was sent; requests' own errors are others.
-                raise BadResultError(
-                    f"Expected a result for job {job_id}, got what the client cannot decode: "
-                    f"{scrub(str(error))[:200]}. Collect the run again."
-                ) from error
-
-        return result_arrays(self._ask(download, self._deadlines.download), request)
+        # In two steps: what fails in the second was received and cannot be read.
+        raw = self._ask(
+            lambda: job.result(decoder=RawDecoder),
+            f"for the result of job {job_id}",
+            self._deadlines.download,
+        )
+        return result_arrays(decoded(raw, request), request)
 
     def cancel(self, job_id: str) -> bool:
         """Cancel a job; False where it has ended already."""
@@ -205,14 +249,14 @@ class PlatformDevice:
                 return False
             return True
 
-        done = self._ask(cancelled)
+        done = self._ask(cancelled, f"to cancel job {job_id}")
         self._jobs.pop(job_id, None)  # the client now takes its state for granted
         return done
 
     def charged(self, job_id: str) -> float | None:
         """Return the QPU seconds that a job was charged, None where not known yet."""
         try:
-            metrics = self._ask(self._job(job_id).metrics)
+            metrics = self._ask(self._job(job_id).metrics, f"for the charge of job {job_id}")
         except VanishedError:
             return None
         usage = metrics.get("usage") if isinstance(metrics, dict) else None
@@ -228,15 +272,14 @@ class PlatformDevice:
 
     def remaining(self) -> float | None:
         """Return the QPU seconds that the account has left, None where it does not tell."""
-        usage = self._ask(self._service.usage)
-        value = usage.get("usage_remaining_seconds") if isinstance(usage, dict) else None
-        return float(value) if isinstance(value, (int, float)) else None
+        usage = self._ask(self._service.usage, "for the account's usage")
+        return seconds_left(usage)
 
     # --- batches --------------------------------------------------------------------------------
 
     def open_batch(self) -> str:
         """Open a batch and return its id."""
-        batch = self._ask(lambda: Batch(backend=self.backend))
+        batch = self._ask(lambda: Batch(backend=self._backend), "to open a batch", sending=True)
         if not batch.session_id:
             raise UnclearError("Expected the id of a new batch, got none. Resume the run.")
         self._batches[batch.session_id] = batch
@@ -244,10 +287,12 @@ class PlatformDevice:
 
     def _batch(self, batch: str) -> Batch:
         if batch not in self._batches:
-            self._batches[batch] = self._ask(lambda: Batch.from_id(batch, service=self._service))
+            self._batches[batch] = self._ask(
+                lambda: Batch.from_id(batch, service=self._service), "for the batch of the run"
+            )
         return self._batches[batch]
 
     def close_batch(self, batch: str) -> None:
         """Let a batch end once its jobs have."""
-        self._ask(self._batch(batch).close)
+        self._ask(self._batch(batch).close, "to close a batch")
         self._batches.pop(batch, None)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from hardware.errors import DamagedResultError
+from hardware.devices import JobRequest, check_arrays
+from hardware.errors import BadResultError, DamagedResultError
 from hardware.ledger import Ledger
 from hardware.plan import load_submitted
 from hardware.policy import Plan
@@ -14,9 +16,17 @@ from hardware.progress import RunStatus, run_status
 from hardware.workload import Expectations
 
 
-def status(run_id: str, *, ledger: Ledger) -> RunStatus:
-    """Return where a run stands as far as the ledger knows; asks nobody."""
-    return run_status(ledger, ledger.run(run_id).id, {})
+def status(run_id: str, *, ledger: Ledger, plan: Plan | None = None) -> RunStatus:
+    """Return where a run stands as far as the ledger knows; asks nobody.
+
+    Args:
+        run_id: The run.
+        ledger: Where it is written.
+        plan: The run's plan: with it the problems name stored results that cannot be used.
+    """
+    run = ledger.run(run_id)
+    problems = {} if plan is None else unusable(run.id, plan.request, ledger=ledger)
+    return run_status(ledger, run.id, problems)
 
 
 def finished_run(plan: Plan, *, ledger: Ledger) -> str | None:
@@ -26,16 +36,44 @@ def finished_run(plan: Plan, *, ledger: Ledger) -> str | None:
     only where circuits, values, observables, options, device and calibration are.
     """
     for run in ledger.runs():
-        if run.plan_hash == plan.key and run.state == "done":
+        done = run.plan_hash == plan.key and run.state == "done"
+        if done and not unusable(run.id, plan.request, ledger=ledger):
             return run.id
     return None
+
+
+def unusable(
+    run_id: str, request: Callable[[int], JobRequest], *, ledger: Ledger
+) -> dict[int, str]:
+    """Return why the stored results of jobs that are ``done`` cannot be used, by job.
+
+    They are missing from the ledger, damaged, or do not fit what the job asked for.
+
+    Args:
+        run_id: The run.
+        request: What each job asked for, by its index.
+        ledger: Where the results are stored.
+    """
+    found = {}
+    for job in ledger.jobs(ledger.run(run_id).id, "done"):
+        try:
+            arrays = ledger.result(job.run_id, job.idx)
+            if arrays is None:
+                found[job.idx] = "its stored result is missing from the ledger."
+            else:
+                check_arrays(arrays, request(job.idx))
+        except DamagedResultError:
+            found[job.idx] = "its stored result is damaged."
+        except BadResultError as error:
+            found[job.idx] = f"its stored result does not fit the request: {error}"
+    return found
 
 
 def results(run_id: str, *, ledger: Ledger) -> dict[int, dict[str, np.ndarray]]:
     """Return the stored arrays of a run by job.
 
-    Jobs without a result are missing, and so are those with a damaged one: `Ledger.damaged` lists
-    them, and collecting the run fetches theirs again.
+    Jobs without a result are missing, and so are those with a damaged one: `unusable` says why, and
+    collecting the run fetches theirs again.
     """
     run = ledger.run(run_id)
     found = {}
@@ -53,12 +91,13 @@ def expectations(run_id: str, *, ledger: Ledger) -> Expectations:
     """Return the rows of a run's workload as far as there are results.
 
     Rows of jobs without a result are NaN; `Expectations.missing` lists them. Jobs whose stored
-    result is damaged are in the notes.
+    result cannot be used are in the notes.
     """
     run = ledger.run(run_id)
-    found = load_submitted(ledger.plan_body(run.id)).unpack(results(run.id, ledger=ledger))
+    plan = load_submitted(ledger.plan_body(run.id))
+    found = plan.unpack(results(run.id, ledger=ledger))
     damaged = tuple(
-        f"The stored result of job {job.idx} is damaged: collect run {run.id} to fetch it again."
-        for job in ledger.damaged(run.id)
+        f"Job {idx}: {why} Collect run {run.id} to fetch it again."
+        for idx, why in unusable(run.id, plan.request, ledger=ledger).items()
     )
     return replace(found, notes=(*found.notes, *damaged)) if damaged else found

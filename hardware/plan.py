@@ -206,10 +206,11 @@ class JobPlan:
             results: `hardware.devices.result_arrays` by job; jobs may be missing.
 
         Returns:
-            Values and standard errors, NaN in the rows of missing jobs (`Expectations.missing`).
+            Values and standard errors, NaN in the rows of jobs that are missing or whose arrays do
+            not fit their requests (`Expectations.missing`); the notes say which and why.
 
         Raises:
-            PlanError: The arrays are not those of this plan's jobs.
+            PlanError: There are results of jobs that the plan does not have.
         """
         from hardware.unpacking import unpack
 

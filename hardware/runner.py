@@ -24,7 +24,7 @@ from hardware.errors import (
     ServiceError,
 )
 from hardware.ledger import Ledger
-from hardware.outcome import expectations, finished_run, results, status
+from hardware.outcome import expectations, finished_run, results, status, unusable
 from hardware.plan import load_submitted
 from hardware.policy import Clock, Plan, Policy
 from hardware.progress import OnProgress, RunStatus, run_status
@@ -42,6 +42,7 @@ __all__ = [
     "resume",
     "status",
     "submit",
+    "unusable",
 ]
 
 _logger = logging.getLogger(__name__)
@@ -209,7 +210,7 @@ def collect(
     """Send what is left of a run, wait for its jobs and store their results.
 
     Failed jobs stay failed until `resume`; of a cancelled run, what has ended is brought in.
-    Results that are stored but damaged are fetched again.
+    Results that were stored and cannot be used any more are fetched again.
 
     Args:
         run_id: The run, or the unique beginning of its id.

@@ -8,7 +8,8 @@ import numpy as np
 from qiskit.quantum_info import SparsePauliOp
 
 from hardware.composition import tile_register
-from hardware.errors import PlanError
+from hardware.devices import check_arrays
+from hardware.errors import BadResultError, PlanError
 from hardware.intervals import std_error_of_estimate
 from hardware.mitigation import ReadoutFlips
 from hardware.observables import Counts, Measurement
@@ -26,10 +27,16 @@ def unpack(plan: JobPlan, results: Mapping[int, Arrays]) -> Expectations:
     shape = (plan.num_rows, len(plan.observables))
     values, squares = np.full(shape, np.nan), np.full(shape, np.nan)
     shots = plan.shots
+    unfit: list[str] = []
     for idx, arrays in sorted(results.items()):
         if not 0 <= idx < len(plan.jobs):
             raise PlanError(f"Expected results of {len(plan.jobs)} jobs, got one of job {idx}.")
         job = plan.jobs[idx]
+        try:
+            check_arrays(arrays, plan.request(idx))
+        except BadResultError as error:
+            unfit.append(f"The result of job {idx} cannot be used: {error}")
+            continue
         if plan.options.mitigation.estimator:
             parts = _estimated(plan, job, arrays)
         else:
@@ -37,7 +44,9 @@ def unpack(plan: JobPlan, results: Mapping[int, Arrays]) -> Expectations:
             shots = _shots_of(job, arrays)
         for rows, mean, square in parts:
             values[rows], squares[rows] = mean, square
-    return Expectations(values, np.sqrt(squares), plan.target, shots, _notes(plan, values))
+    return Expectations(
+        values, np.sqrt(squares), plan.target, shots, (*_notes(plan, values), *unfit)
+    )
 
 
 Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows (R,), values (R, M), variances (R, M)
@@ -57,7 +66,7 @@ def _counted(plan: JobPlan, job: PlannedJob, arrays: Arrays) -> Iterator[Part]:
         counts, flips = [], []
         for index, pub in samples:
             num_bits = len(measurement.settings[pub.setting].qubits)
-            outcomes = _outcomes(arrays, index, tile, num_bits, len(pub.rows))[kept]
+            outcomes = _outcomes(arrays, index, tile)[kept]
             # Randomizations come one after the other; a fake runs all shots on one circuit.
             circuits = num_circuits if outcomes.shape[1] % num_circuits == 0 else 1
             counts.append(Counts.from_outcomes(outcomes.reshape(len(rows) * circuits, -1)))
@@ -71,17 +80,11 @@ def _estimated(plan: JobPlan, job: PlannedJob, arrays: Arrays) -> Iterator[Part]
     num_observables = len(plan.observables)
     num_circuits = plan.options.mitigation.randomizations(plan.shots)
     for index, pub in enumerate(job.pubs):
-        try:
-            evs, stds = arrays[f"{index}/evs"], arrays[f"{index}/stds"]
-        except KeyError as error:
-            raise _wrong(f"no array {error}") from error
-        expected = (len(plan.tiles), num_observables, len(pub.rows))
-        if evs.size != np.prod(expected) or stds.size != evs.size:
-            raise _wrong(f"values of shape {evs.shape} where {expected} were planned")
+        shape = (len(plan.tiles), num_observables, len(pub.rows))
+        evs, stds = (arrays[f"{index}/{name}"].reshape(shape) for name in ("evs", "stds"))
         for tile in range(len(plan.tiles)):
             kept = ~pub.padded[:, tile]
-            mean = evs.reshape(expected)[tile][:, kept].T
-            std = np.array(stds.reshape(expected)[tile][:, kept].T, dtype=np.float64)
+            mean, std = evs[tile][:, kept].T, np.array(stds[tile][:, kept].T)
             for m, observable in enumerate(plan.observables):
                 constant, coefficients = _split_constant(observable)
                 std[:, m] = std_error_of_estimate(
@@ -103,17 +106,10 @@ def _split_constant(observable: SparsePauliOp) -> tuple[float, np.ndarray]:
     return float(coefficients[constant].sum()), coefficients[~constant]
 
 
-def _outcomes(arrays: Arrays, pub: int, tile: int, num_bits: int, num_sets: int) -> np.ndarray:
+def _outcomes(arrays: Arrays, pub: int, tile: int) -> np.ndarray:
     """Return outcomes of a tile's register as integers, shape (S, shots)."""
-    name = f"{pub}/{tile_register(tile)}"
-    if name not in arrays or f"{name}/bits" not in arrays:
-        raise _wrong(f"no register {name}")
-    packed, bits = arrays[name], int(arrays[f"{name}/bits"])
-    if bits != num_bits or packed.dtype != np.uint8 or packed.ndim < 2:
-        raise _wrong(f"{bits} bits in {name} where {num_bits} were planned")
+    packed = arrays[f"{pub}/{tile_register(tile)}"]
     packed = packed.reshape(-1, *packed.shape[-2:])
-    if len(packed) != num_sets:
-        raise _wrong(f"{len(packed)} sets in {name} where {num_sets} were planned")
     outcomes = np.zeros(packed.shape[:-1], dtype=np.int64)
     for byte in range(packed.shape[-1]):
         outcomes = (outcomes << 8) | packed[..., byte]
@@ -129,7 +125,7 @@ def _flips(
     prepared: dict[str, np.ndarray] = {}
     for index, pub in enumerate(job.pubs):
         if pub.kind != "samples" and pub.setting == setting:
-            prepared[pub.kind] = _outcomes(arrays, index, tile, num_bits, 1)[0]
+            prepared[pub.kind] = _outcomes(arrays, index, tile)[0]
     zeros, ones = prepared["readout 0"], prepared["readout 1"]
     circuits = plan.options.mitigation.randomizations(plan.shots)
     return ReadoutFlips.measured(zeros, ones, num_bits, circuits)
@@ -158,9 +154,3 @@ def _notes(plan: JobPlan, values: np.ndarray) -> tuple[str, ...]:
     if missing:
         notes.append(f"{missing} of {plan.num_rows} rows have no result yet.")
     return (*notes, *plan.notes)
-
-
-def _wrong(what: str) -> PlanError:
-    return PlanError(
-        f"Expected the results of this plan, got {what}: they belong to another plan or were cut."
-    )

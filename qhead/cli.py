@@ -38,8 +38,8 @@ app = typer.Typer(
     help="A quantum-circuit head on a sentence transformer: train it in seconds, see what shots "
     "and gate noise do to it, run it on a device.",
     epilog="First steps: qhead demo. Targets: exact, shots:1024, noisy:P1,P2[,READOUT][:SHOTS], "
-    "aer:fez[:SHOTS], fake:fez[:SHOTS], ibm:NAME[:SHOTS]. Exit code 0: done, 1: the run failed, "
-    "2: a bad call.",
+    "aer:fez[:SHOTS], fake:fez[:SHOTS], ibm:NAME[:SHOTS]. Exit code 0: done, 1: the run or "
+    "the platform failed, 2: a bad call, 3: rows without a result are missing.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -2,6 +2,7 @@
 
 QheadError                      anything this package raises on purpose
 ├── TrainingError               a training that diverged
+├── MissingRowsError            rows of a run have no result yet, or none that can be used
 └── InputError                  the caller's mistake: nothing was run, nothing was written
     ├── DataError               a data set that cannot be used: file, line and reason
     ├── EncoderError            a sentence encoder that cannot be loaded or fed
@@ -54,6 +55,12 @@ class TrainingInterrupted(KeyboardInterrupt):
     def __init__(self, result: TrainingResult) -> None:
         super().__init__("The training was interrupted.")
         self.result = result
+
+
+class MissingRowsError(QheadError):
+    """Rows of a run have no result yet, or none that can be used."""
+
+    exit_code = 3
 
 
 class InputError(QheadError, ValueError):

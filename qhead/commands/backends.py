@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import typer
 from qiskit.providers import BackendV2
 from rich.table import Table
 
 from hardware.backends import fake_backend, fake_names
-from hardware.errors import AccountError, ServiceError, UnknownBackendError
+from hardware.errors import AccountError, NoAccountError, ServiceError, UnknownBackendError
 from hardware.ranking import RankedBackend, rank
 from hardware.workload import Workload
 from qhead.commands.arguments import EncoderChoice
 from qhead.commands.common import console, open_model, print_json, quantum_head
-from qhead.commands.devices import account_backends, account_seconds, open_account, waiting_jobs
+from qhead.commands.devices import (
+    account_backends,
+    account_seconds,
+    calibrated,
+    open_account,
+    waiting_jobs,
+)
 from qhead.commands.guard import complain
 from qhead.progress import counting_bar
 
@@ -30,7 +37,7 @@ class Listed:
     Args:
         target: How a command names it.
         num_qubits: Qubits of the chip.
-        rank: What a model's circuit would suffer; None without a model.
+        rank: What a model's circuit would suffer; None without a model or a calibration.
         queue: Jobs that wait there; None for fakes, or where the account does not tell.
     """
 
@@ -44,24 +51,37 @@ def run(folder: Path | None, *, fakes_only: bool, json: bool, encoder: EncoderCh
     """List backends, ranked where there is a model."""
     workload = None if folder is None else _workload(folder, encoder)
     listed: list[Listed] = []
-    left, trouble = None, None
+    left: float | None = None
+    trouble: AccountError | ServiceError | UnknownBackendError | None = None
     if not fakes_only:
         try:
             listed, left = _devices(workload)
         except (AccountError, ServiceError, UnknownBackendError) as error:
-            trouble = str(error)
+            trouble = error
     listed += _fakes(workload)
     if workload is not None:
         listed.sort(key=_error)
-    if trouble is not None:
+    # Without an account the fakes are all there is; where an account fails, the list has a hole.
+    failed = trouble is not None and not isinstance(trouble, (NoAccountError, UnknownBackendError))
+    if trouble is not None and not failed:
         complain("Note", f"fakes only. {trouble}")
+    told = None if trouble is None else str(trouble)
+    _show(listed, left, told, ranked=workload is not None, json=json)
+    if trouble is not None and failed:
+        complain("Error", f"the account's devices are missing. {trouble}")
+        raise typer.Exit(trouble.exit_code)
+
+
+def _show(
+    listed: list[Listed], left: float | None, trouble: str | None, *, ranked: bool, json: bool
+) -> None:
     if json:
         rows = [_as_dict(place, each) for place, each in enumerate(listed, start=1)]
         print_json({"backends": rows, "remaining_seconds": left, "account": trouble})
         return
     screen = console()
     screen.print(_table(listed))
-    if workload is None:
+    if not ranked:
         screen.print("With a model they are ranked: qhead backends MODEL")
     if left is not None:
         screen.print(f"The account has {left:g} s of QPU time left.")
@@ -80,9 +100,13 @@ def _devices(workload: Workload | None) -> tuple[list[Listed], float | None]:
     width = 1 if workload is None else workload.circuit.num_qubits
     backends = account_backends(service, width)
     queues = {str(backend.name): waiting_jobs(backend) for backend in backends}
+    usable = backends if workload is None else calibrated(backends)
+    ranked = [(str(backend.name), each) for backend, each in _ranked(usable, workload, "devices")]
+    unknown = [(str(backend.name), None) for backend in backends if backend not in usable]
+    qubits = {str(backend.name): backend.configuration().n_qubits for backend in backends}
     listed = [
-        Listed(f"ibm:{backend.name}", backend.num_qubits, ranked, queues[str(backend.name)])
-        for backend, ranked in _ranked(backends, workload, "devices")
+        Listed(f"ibm:{name}", qubits[name], each, queues[name])
+        for name, each in (*ranked, *unknown)
     ]
     return listed, account_seconds(service)
 
@@ -99,7 +123,7 @@ def _fakes(workload: Workload | None) -> list[Listed]:
 
 
 def _ranked(
-    backends: list[BackendV2], workload: Workload | None, what: str
+    backends: Sequence[BackendV2], workload: Workload | None, what: str
 ) -> Iterator[tuple[BackendV2, RankedBackend | None]]:
     """Yield backends with their ranks; those that the circuit does not fit on are left out."""
     if workload is None:

@@ -14,7 +14,7 @@ from hardware.plan import load_submitted
 from hardware.progress import RunStatus
 from qhead.classifier import TextClassifier
 from qhead.commands.collect import wait_for
-from qhead.commands.devices import existing_ledger
+from qhead.commands.devices import existing_ledger, naming_the_run
 from qhead.commands.guard import complain
 from qhead.commands.notes import About, fingerprint
 from qhead.commands.plan import DeviceOptions, request_of
@@ -22,7 +22,7 @@ from qhead.commands.planned import make_plan
 from qhead.commands.results import RowPredictions, explain_missing, predict_rows
 from qhead.commands.short_form import ShortForm
 from qhead.commands.submit import send
-from qhead.errors import DataError
+from qhead.errors import DataError, MissingRowsError
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ def run_now(
     if not device.local:
         complain("Run", run_id)  # whatever happens to this process, the run can be found
     try:
-        with Ledger() as ledger:
+        with Ledger() as ledger, naming_the_run():
             status = wait_for(ledger, run_id, made, device, wait=None)
             found = made.unpack(runner.results(run_id, ledger=ledger))
     except KeyboardInterrupt:
@@ -100,8 +100,8 @@ def from_ledger(
         DataError: It is a run of other sentences.
     """
     with existing_ledger(run_id) as ledger:
-        status = runner.status(run_id, ledger=ledger)
-        made = load_submitted(ledger.plan_body(status.run.id))
+        made = load_submitted(ledger.plan_body(ledger.run(run_id).id))
+        status = runner.status(run_id, ledger=ledger, plan=made)
         found = made.unpack(runner.results(status.run.id, ledger=ledger))
     about = About.of(made, f"run {status.run.id}")
     about.model.check(folder)
@@ -118,20 +118,28 @@ def all_rows(outcome: RunOutcome, texts: Sequence[str]) -> Iterator[dict[str, An
     return outcome.rows.records(texts, numbered=False, whole=True)
 
 
+def missing_rows(outcome: RunOutcome, message: str) -> RunError | MissingRowsError:
+    """Return the error of an outcome with rows missing: of a failed run, or of one to carry on."""
+    failed = outcome.status.state == "failed"
+    return RunError(message) if failed else MissingRowsError(message)
+
+
 def check_whole(outcome: RunOutcome, *, partial: bool) -> None:
     """Refuse to score a part, unless told to.
 
     Raises:
-        RunError: Rows are missing and `partial` is not given, or none has arrived.
+        RunError, MissingRowsError: Rows are missing and `partial` is not given, or none has
+            arrived.
     """
     missing = outcome.rows.missing
     if not missing:
         return
     if not partial:
-        raise RunError(
-            f"Expected results of all rows to score, but {outcome.explain_missing()} --partial "
-            f"scores the rest: qhead evaluate … --run {outcome.status.run.id} --partial."
+        raise missing_rows(
+            outcome,
+            f"Cannot score: {outcome.explain_missing()} --partial scores the rest: qhead evaluate "
+            f"… --run {outcome.status.run.id} --partial.",
         )
     if len(missing) == outcome.rows.num_rows:
-        raise RunError(f"Expected results to score, but {outcome.explain_missing()}")
+        raise missing_rows(outcome, f"Cannot score: {outcome.explain_missing()}")
     complain("Note", outcome.explain_missing())

@@ -9,7 +9,7 @@ import typer
 
 from hardware import runner
 from hardware.devices import Device
-from hardware.errors import InvalidInputError
+from hardware.errors import InvalidInputError, RunError
 from hardware.ledger import Ledger
 from hardware.plan import JobPlan, load_submitted
 from hardware.progress import RunStatus
@@ -17,7 +17,7 @@ from qhead.commands import devices
 from qhead.commands.arguments import EncoderChoice
 from qhead.commands.common import open_model, print_json
 from qhead.commands.devices import device_of, existing_ledger, naming_the_run
-from qhead.commands.guard import complain
+from qhead.commands.guard import FAILED, MISSING_ROWS, complain
 from qhead.commands.notes import About
 from qhead.commands.planned import texts_of
 from qhead.commands.results import FIELDS, explain_missing, predict_rows
@@ -77,7 +77,9 @@ def run(
     if rows.missing:
         complain("Note", explain_missing(rows.missing, rows.num_rows, status))
     if status.state == "failed":
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
+    if rows.missing:
+        raise typer.Exit(MISSING_ROWS)
 
 
 def bring_in(
@@ -85,27 +87,38 @@ def bring_in(
 ) -> RunStatus:
     """Collect a run for so many seconds and return where it stands.
 
-    A run of which everything is known already asks nobody.
+    A run of which everything is known already asks nobody. Where the platform fails and all jobs
+    have ended, what the ledger holds is given all the same.
 
     Raises:
-        HardwareError: As `hardware.runner.collect`.
+        HardwareError: As `hardware.runner.collect`, for a run with jobs to come.
     """
-    status = runner.status(run_id, ledger=ledger)
-    known = status.finished and (status.run.local or not ledger.uncharged(run_id))
-    if offline or known:
+    status = runner.status(run_id, ledger=ledger, plan=made)
+    stored = not runner.unusable(run_id, made.request, ledger=ledger)
+    charged = status.run.local or not ledger.uncharged(run_id)
+    if offline or (status.finished and stored and charged):
         return status
     try:
-        return wait_for(ledger, status.run.id, made, device_of(status.run), wait=wait)
+        if not status.finished:
+            with naming_the_run():
+                return wait_for(ledger, run_id, made, device_of(status.run), wait=wait)
+        return wait_for(ledger, run_id, made, device_of(status.run), wait=wait)
     except KeyboardInterrupt:
         complain("Note", f"run {status.run.id} goes on: qhead collect {status.run.id}")
         raise
+    except RunError as error:
+        if not status.finished:
+            raise
+        missing = "" if stored else " The stored results that cannot be used stay missing."
+        complain("Note", f"the platform could not be asked.{missing} {error}")
+        return status
 
 
 def wait_for(
     ledger: Ledger, run_id: str, made: JobPlan, device: Device, *, wait: float | None
 ) -> RunStatus:
     """Collect a run on its device for so many seconds, under a bar, and return where it stands."""
-    with naming_the_run(), run_bar(run_id, len(made.jobs)) as bar:
+    with run_bar(run_id, len(made.jobs)) as bar:
 
         def show(status: RunStatus) -> None:
             remote = bar.drawn and not status.run.local and not status.finished

@@ -6,20 +6,21 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hardware.account import ask, guarded, open_service
 from hardware.devices import Device, LocalDevice
 from hardware.errors import (
     AccountError,
     HardwareError,
+    LoginServiceError,
     ServiceError,
     UnknownBackendError,
     UnknownRunError,
     did_you_mean,
 )
 from hardware.fake import local_device
-from hardware.ibm import PlatformDevice
+from hardware.ibm import PlatformDevice, load_calibration, seconds_left
 from hardware.ledger import Ledger
 from hardware.policy import Policy
 from hardware.ranking import rank
@@ -30,8 +31,7 @@ from qhead.commands.guard import complain
 from qhead.commands.specs import DeviceSpec
 
 if TYPE_CHECKING:
-    from qiskit.providers import BackendV2
-    from qiskit_ibm_runtime import QiskitRuntimeService
+    from qiskit_ibm_runtime import IBMBackend, QiskitRuntimeService
 
 T = TypeVar("T")
 
@@ -81,14 +81,18 @@ def open_account() -> QiskitRuntimeService:
     """Open the client on the saved account.
 
     Raises:
-        AccountError: There is none, or the platform does not accept it.
+        NoAccountError: There is none.
+        LoginServiceError: The login service failed.
+        AccountError: The platform does not accept it.
     """
     # It logs account names and has nothing to say that is not said here.
     logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
     try:
         return open_service()
+    except LoginServiceError:
+        raise
     except AccountError as error:
-        raise AccountError(
+        raise type(error)(
             f"{error} Accounts are saved once, in Python: "
             "QiskitRuntimeService.save_account(token=…, instance=…)."
         ) from error
@@ -104,11 +108,9 @@ def platform_device(service: QiskitRuntimeService, name: str) -> PlatformDevice:
         return PlatformDevice(service, name)
     except UnknownBackendError as error:
         try:
-            known = _asked(lambda: [backend.name for backend in service.backends()])
+            known = [backend.name for backend in _listed(service)]
         except HardwareError:
             raise error from None
-        if not known:
-            _asked(service.usage)  # the client lists nothing where it is not let in
         raise UnknownBackendError(
             f"Expected a device of your account ({', '.join(sorted(known)) or 'it has none'}), "
             f"ibm:{LEAST_BUSY} or ibm:{BEST}, got {name!r}."
@@ -116,18 +118,32 @@ def platform_device(service: QiskitRuntimeService, name: str) -> PlatformDevice:
         ) from error
 
 
-def account_backends(service: QiskitRuntimeService, width: int) -> list[BackendV2]:
+def _listed(service: QiskitRuntimeService, **filters: Any) -> list[IBMBackend]:
+    """Return devices of the account; say which could not be read.
+
+    Raises:
+        AccountError, ServiceError: The platform cannot be asked, or no device can be read.
+    """
+    unheard: list[HardwareError] = []
+    found: list[IBMBackend] = _asked(
+        lambda: service.backends(**filters), "for the list of devices", unheard
+    )
+    if unheard and not found:
+        raise unheard[0]
+    for error in unheard:
+        complain("Note", f"a device is left out. {error}")
+    return found
+
+
+def account_backends(service: QiskitRuntimeService, width: int) -> list[IBMBackend]:
     """Return the account's working devices of at least `width` qubits.
 
     Raises:
         UnknownBackendError: There is none.
         AccountError, ServiceError: The platform cannot be asked.
     """
-    found: list[BackendV2] = _asked(
-        lambda: service.backends(min_num_qubits=width, simulator=False, operational=True)
-    )
+    found = _listed(service, min_num_qubits=width, simulator=False, operational=True)
     if not found:
-        _asked(service.usage)  # the client lists nothing where it is not let in
         raise UnknownBackendError(
             f"Expected a working device of {width} qubits or more in your account, found none: "
             "try later, or a narrower circuit."
@@ -135,15 +151,38 @@ def account_backends(service: QiskitRuntimeService, width: int) -> list[BackendV
     return found
 
 
-def waiting_jobs(backend: BackendV2) -> int | None:
+def calibrated(backends: Sequence[IBMBackend]) -> list[IBMBackend]:
+    """Fetch the calibrations of devices and return those that have come; say which have not.
+
+    Raises:
+        AccountError: The login is not accepted.
+        ServiceError: None has come.
+    """
+    found: list[IBMBackend] = []
+    failures: list[ServiceError] = []
+    for backend in backends:
+        try:
+            load_calibration(backend)
+        except ServiceError as error:
+            failures.append(error)
+        else:
+            found.append(backend)
+    if failures and not found:
+        raise failures[0]
+    for failure in failures:
+        complain("Note", f"a device is not ranked. {failure}")
+    return found
+
+
+def waiting_jobs(backend: IBMBackend) -> int | None:
     """Return how many jobs wait at a device, None where the platform does not tell."""
     try:
-        return int(_asked(backend.status).pending_jobs)
+        return _asked(lambda: int(backend.status().pending_jobs), f"how busy {backend.name} is")
     except ServiceError:
         return None
 
 
-def least_busy(backends: Sequence[BackendV2]) -> str:
+def least_busy(backends: Sequence[IBMBackend]) -> str:
     """Return the name of the device with the fewest waiting jobs, the first by name of equals."""
     waiting = {str(backend.name): waiting_jobs(backend) for backend in backends}
 
@@ -154,13 +193,14 @@ def least_busy(backends: Sequence[BackendV2]) -> str:
     return min(sorted(waiting), key=queue)
 
 
-def best(backends: Sequence[BackendV2], workload: Workload) -> str:
+def best(backends: Sequence[IBMBackend], workload: Workload) -> str:
     """Return the name of the device on whose best region the circuit errs least.
 
     Raises:
         UnknownBackendError: It fits on none.
+        AccountError, ServiceError: No calibration could be fetched.
     """
-    ranked = rank(workload, backends)
+    ranked = rank(workload, calibrated(backends))
     if not ranked:
         raise UnknownBackendError(
             f"Expected a device with {workload.circuit.num_qubits} connected working qubits in "
@@ -180,16 +220,14 @@ def remaining_seconds(device: Device) -> float | None:
 def account_seconds(service: QiskitRuntimeService) -> float | None:
     """Return the QPU seconds that the account has left, None where it does not tell."""
     try:
-        usage = _asked(service.usage)
+        return seconds_left(_asked(service.usage, "for the account's usage"))
     except ServiceError:
         return None
-    value = usage.get("usage_remaining_seconds") if isinstance(usage, dict) else None
-    return float(value) if isinstance(value, int | float) else None
 
 
-def _asked(request: Callable[[], T]) -> T:
+def _asked(request: Callable[[], T], what: str, unheard: list[HardwareError] | None = None) -> T:
     with guarded():
-        return ask(request, _LISTING)
+        return ask(request, _LISTING, what, unheard=unheard)
 
 
 # --- the ledger -----------------------------------------------------------------------------------
@@ -222,7 +260,7 @@ def naming_the_run() -> Iterator[None]:
         if (run_id := getattr(error, "run_id", None)) is not None:
             complain(
                 "Note",
-                f"run {run_id} is in the ledger as far as it went. qhead resume {run_id} carries "
-                f"on; qhead collect {run_id} --offline gives what has arrived.",
+                f"run {run_id} is in the ledger as far as it went. qhead collect {run_id} carries "
+                f"on later; qhead collect {run_id} --offline gives what has arrived.",
             )
         raise

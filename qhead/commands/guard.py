@@ -16,13 +16,18 @@ from qhead.commands.terminal import log_on_stderr
 from qhead.errors import QheadError
 
 FAILED = 1
+MISSING_ROWS = 3
 INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 + the signal's number, as shells have it
 
 P = ParamSpec("P")
 
 
 def exit_codes(verb: Callable[P, None]) -> Callable[P, None]:
-    """Give a verb its exit codes: 2 for a bad call, 1 for a failed run, 130 and 141 for signals."""
+    """Give a verb its exit codes.
+
+    1 for a failed run or a failing platform, 2 for a bad call, 3 where rows are missing, 130 and
+    141 for signals.
+    """
 
     @functools.wraps(verb)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hardware.errors import RunError
 from hardware.targets import ExecutionTarget
 from qhead.classifier import TextClassifier
 from qhead.commands.arguments import EncoderChoice
@@ -52,7 +51,7 @@ def run(
     notes: list[str] = []
     if is_device(target):
         # The platform's client takes a second to import.
-        from qhead.commands.blocking import all_rows, run_now
+        from qhead.commands.blocking import all_rows, missing_rows, run_now
 
         outcome = run_now(
             folder, source, texts, short,
@@ -70,7 +69,7 @@ def run(
             run_in_numbers = {} if outcome is None else outcome.told()
             print_json(about | {"predictions": list(rows), "notes": notes} | run_in_numbers, file)
     if outcome is not None and outcome.rows.missing:
-        raise RunError(f"Expected results of all rows, but {outcome.explain_missing()}")
+        raise missing_rows(outcome, outcome.explain_missing())
 
 
 def _rows(

@@ -52,7 +52,8 @@ class RowPredictions:
         columns = zip(
             self.prediction.labels.tolist(),
             self.prediction.winning.tolist(),
-            self.prediction.std_errors.tolist(),
+            # An extrapolation may know a value and not its error: unknown, not infinite.
+            [e if np.isfinite(e) else None for e in self.prediction.std_errors.tolist()],
             self.prediction.decided.tolist(),
             strict=True,
         )
@@ -89,6 +90,9 @@ def predict_rows(
         weight, bias, notes = readout.weight, readout.bias, (*notes, note)
     there = np.flatnonzero(~np.isnan(found.values[:num_rows]).any(axis=1))
     values, errors = found.values[there], found.std_errors[there]
+    unknown = int((~np.isfinite(errors)).any(axis=1).sum())
+    if unknown:
+        notes = (*notes, f"{unknown} rows have no standard error and count as undecided.")
     prediction = sampled_prediction(
         values @ weight.T + bias,
         errors,
@@ -135,4 +139,9 @@ def explain_missing(missing: Sequence[int], num_rows: int, status: RunStatus) ->
             f"looks for them again. qhead resume {run} --resubmit-unknown sends them again, and "
             "they are paid for twice if it ran them after all."
         )
-    return f"{told} Send them again with qhead resume {run}, then qhead collect {run}."
+    if status.jobs.get("failed"):
+        return (
+            f"{told} qhead resume {run} sends failed jobs again, which the account pays for again "
+            f"where they ran; then qhead collect {run}."
+        )
+    return f"{told} qhead collect {run} asks the platform for them again, which costs nothing."

@@ -54,9 +54,9 @@ def run_runs(*, json: bool) -> None:
 def run_status_of(run_id: str, *, json: bool) -> None:
     """Say where a run stands as far as the ledger knows; nobody is asked."""
     with existing_ledger(run_id) as ledger:
-        status = runner.status(run_id, ledger=ledger)
+        made = load_submitted(ledger.plan_body(ledger.run(run_id).id))
+        status = runner.status(run_id, ledger=ledger, plan=made)
         run = status.run
-        made = load_submitted(ledger.plan_body(run.id))
         missing = len(made.unpack(runner.results(run.id, ledger=ledger)).missing)
         events = ledger.events(run.id)
     told = status_dict(status) | {"rows": made.num_rows, "rows_missing": missing}

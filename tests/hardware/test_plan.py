@@ -305,17 +305,22 @@ def test_results_come_back_to_their_rows() -> None:
     assert found.unpack({}).missing == tuple(range(7))
 
 
-def test_results_of_another_plan_are_refused() -> None:
+def test_results_that_do_not_fit_keep_no_other_jobs_rows_back() -> None:
     found = made()
     good = answer(found, 0, np.zeros(7, dtype=np.int64))
+    assert 0 not in unpack(found, {0: good}).missing
     with pytest.raises(PlanError, match="got one of job 4"):
         unpack(found, {4: good})
-    with pytest.raises(PlanError, match="no register"):
-        unpack(found, {0: {k: v for k, v in good.items() if "t1" not in k}})
-    with pytest.raises(PlanError, match="sets"):
-        unpack(found, {0: {k: v[:1] if v.ndim else v for k, v in good.items()}})
-    with pytest.raises(PlanError, match="bits"):
-        unpack(found, {0: {k: v if v.ndim else np.array(3) for k, v in good.items()}})
+    for wrong, message in (
+        ({k: v for k, v in good.items() if "t1" not in k}, "registers"),
+        ({k: v[:1] if v.ndim else v for k, v in good.items()}, "sets"),
+        ({k: v[:, :-1] if v.ndim else v for k, v in good.items()}, "shots"),
+        ({k: v if v.ndim else np.array(3) for k, v in good.items()}, "bits"),
+    ):
+        cut = unpack(found, {0: wrong})
+        assert len(cut.missing) == found.num_rows
+        assert "The result of job 0 cannot be used" in cut.notes[-1]
+        assert message in cut.notes[-1]
 
 
 def test_observables_in_several_bases_get_a_pub_each() -> None:

@@ -18,7 +18,7 @@ from loopback import (
     Slow,
 )
 from loopback.answers import CRN
-from loopback.bench import QUICK, Bench, assert_equal, assert_paid_once, plan
+from loopback.bench import QUICK, Bench, assert_equal, assert_paid_once, plan, undisturbed
 from loopback.plans import TinyPlan
 from loopback.server import API_KEY
 
@@ -37,14 +37,6 @@ from hardware.ledger import Ledger, Pace
 from hardware.policy import Clock
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
-
-
-def undisturbed(plan, tmp_path_factory):
-    """Return the results of a plan without any fault."""
-    with Bench(tmp_path_factory.mktemp("undisturbed")) as bench:
-        run = bench.submit(plan)
-        assert bench.collect(run).state == "done"
-        return bench.results(run)
 
 
 @pytest.fixture(scope="module")
@@ -619,7 +611,7 @@ def test_an_account_whose_time_runs_out_keeps_what_it_has_paid_for(tmp_path, exp
         run = bench.submit(plan())
         bench.cloud.wait_idle()
         bench.cloud.allowance = 1.0
-        with pytest.raises(BudgetError, match="QPU time left"):
+        with pytest.raises(BudgetError, match="limit on usage"):
             bench.collect(run)
         assert bench.states(run) == ["done", "planned"]
         assert_equal(bench.results(run), {0: expected[0]})

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
+import zlib
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
 import requests
-from qiskit_ibm_runtime.accounts import AccountNotFoundError
+from ibm_cloud_sdk_core import ApiException
+from qiskit_ibm_runtime.accounts import AccountNotFoundError, InvalidAccountError
 from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 from qiskit_ibm_runtime.exceptions import (
     IBMInputValueError,
@@ -24,6 +27,8 @@ from hardware.errors import (
     BatchClosedError,
     BudgetError,
     BusyError,
+    LoginServiceError,
+    NoAccountError,
     RefusedError,
     UnclearError,
     VanishedError,
@@ -54,7 +59,7 @@ def failed(status: int, body: str = "", headers: dict[str, str] | None = None) -
     [
         (failed(401), AccountError),
         (IBMNotAuthorizedError("401"), AccountError),
-        (AccountNotFoundError("no account"), AccountError),
+        (AccountNotFoundError("no account"), NoAccountError),
         (failed(429), BusyError),
         (failed(403, "You have reached the limit of 3 pending jobs."), BusyError),
         (failed(400, "Reached maximum number (5) of concurrent jobs"), BusyError),
@@ -73,7 +78,7 @@ def failed(status: int, body: str = "", headers: dict[str, str] | None = None) -
         (requests.ConnectionError("aborted"), UnclearError),
         (IBMRuntimeError("Failed to run program: 'Connection aborted.'"), UnclearError),
         (KeyError("jobs"), UnclearError),
-        (UserWarning("Unable to retrieve IBM Cloud access token. API Key ..."), AccountError),
+        (UserWarning("Unable to retrieve IBM Cloud access token. API Key ..."), LoginServiceError),
         (UserWarning("This instance has met its usage limit."), BudgetError),
     ],
 )
@@ -112,10 +117,46 @@ def test_secrets_are_cut_out_of_messages():
     assert "abc.def" not in text
 
 
-def test_messages_say_each_thing_once():
-    text = str(translate(failed(400, '{"errors": [{"code": 1, "message": "not valid"}]}')))
-    assert text.count("400 Client Error") == 1
-    assert text.count("not valid") == 1
+def test_messages_have_the_platforms_words_and_not_the_clients():
+    body = '{"errors": [{"code": 1, "message": "not valid, see https://x.ibm.com/a?b=crn:v1:c"}]}'
+    assert str(translate(failed(400, body), "to run a job")) == (
+        "The platform was asked to run a job and refuses (HTTP 400): not valid, see."
+    )
+    for error in (
+        failed(500, "<html>gateway</html>"),
+        failed(502),
+        requests.ConnectionError("HTTPSConnectionPool(host='x.ibm.com'): Max retries exceeded"),
+        RequestsApiError("Max retries: ResponseError('too many 500 error responses')"),
+        KeyError("jobs"),
+        zlib.error("Error -3 while decompressing data"),
+        RecursionError("maximum recursion depth exceeded"),
+    ):
+        text = str(translate(error, "for the list of jobs"))
+        assert text.startswith("The platform was asked for the list of jobs and failed: ")
+        assert not re.search(r"Error|http|ibm|html|HTTPS|Max retries|depth|'jobs'", text)
+
+
+@pytest.mark.parametrize("status", [402, 409])
+def test_a_limit_on_usage_holds_work_back_and_refuses_nothing_else(status):
+    assert type(translate(failed(status), sending=True)) is BudgetError
+    assert type(translate(failed(status))) is RefusedError
+    told = failed(403, '{"errors": [{"message": "You have reached your usage limit."}]}')
+    assert type(translate(told, sending=True)) is BudgetError
+
+
+@pytest.mark.parametrize("status", [500, 503, None])
+def test_a_login_service_that_fails_says_nothing_against_the_account(status):
+    text = "Unable to retrieve IBM Cloud access token. API Key will be used instead."
+    try:
+        try:
+            raise ApiException(status, message="x") if status else requests.ConnectionError("y")
+        except Exception as cause:
+            raise InvalidAccountError("Please check your token") from cause
+    except InvalidAccountError as error:
+        found = translate(error)
+    assert isinstance(found, UnclearError)
+    for message in (str(found), str(translate(UserWarning(text)))):
+        assert "ave a valid account" not in message
 
 
 def test_an_answer_that_does_not_come_is_not_waited_for():
@@ -124,8 +165,8 @@ def test_an_answer_that_does_not_come_is_not_waited_for():
         within(lambda: time.sleep(5), 0.1)
     assert time.monotonic() - begun < 2
     assert within(lambda: 3, 5) == 3
-    with pytest.raises(ZeroDivisionError):
-        ask(lambda: 1 // 0, 5)  # a mistake of ours is not the platform's
+    with pytest.raises(UnclearError, match="cut or malformed"):
+        ask(lambda: 1 // 0, 5)  # nobody can list all that the client stumbles over
 
 
 def test_the_raw_key_warning_is_an_error_from_then_on():

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from contracts.sampling_bounds import assert_means
 from loopback.plans import TinyPlan, load_tiny
-from qiskit.circuit import QuantumCircuit
+from qiskit.circuit import ClassicalRegister, Parameter, QuantumCircuit, QuantumRegister
 from qiskit.primitives import BitArray, DataBin, PrimitiveResult, PubResult
 from qiskit.quantum_info import SparsePauliOp, Statevector
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
 from hardware import runner
-from hardware.devices import JobRequest, LocalDevice, bit_arrays, result_arrays
+from hardware.devices import JobRequest, LocalDevice, bit_arrays, check_arrays, result_arrays
 from hardware.errors import BadResultError, EmulationError
 from hardware.ledger import Ledger
 
@@ -104,12 +104,67 @@ def test_a_local_run_is_cancelled_without_being_executed(ledger):
     assert (status.state, status.jobs) == ("cancelled", {"cancelled": 2})
 
 
+def counts_result(shots=3, sets=2, name="t0", num_bits=2):
+    """Return a sampler's result for one PUB, all shots in parameter sets of shape (sets,)."""
+    values = np.arange(sets * shots, dtype=np.uint8).reshape(sets, shots, 1) % 4
+    bits = BitArray(values, num_bits)
+    return PrimitiveResult([PubResult(DataBin(**{name: bits}, shape=(sets,)))])
+
+
+def counts_request(shots=3, **options):
+    circuit = QuantumCircuit(QuantumRegister(2), ClassicalRegister(2, "t0"))
+    circuit.rx(Parameter("x"), 0)
+    return JobRequest("sampler", ((circuit, [[0.1], [0.2]]),), shots=shots, options=options)
+
+
 def test_arrays_keep_what_a_result_holds_and_refuse_what_is_none():
-    bits = BitArray(np.arange(6, dtype=np.uint8).reshape(2, 3, 1) % 4, 2)
-    request = JobRequest("sampler", ("pub",))
-    result = PrimitiveResult([PubResult(DataBin(t0=bits, shape=(2,)))])
-    arrays = result_arrays(result, request)
-    assert bit_arrays(arrays, 0) == {"t0": bits}
+    result, request = counts_result(), counts_request()
+    assert bit_arrays(result_arrays(result, request), 0) == {"t0": result[0].data.t0}
     for wrong in ("text", None, PrimitiveResult([]), [1]):
         with pytest.raises(BadResultError, match="1 PUBs"):
             result_arrays(wrong, request)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"shots": 2}, "expected 3 shots"),
+        ({"shots": 4}, "expected 3 shots"),
+        ({"shots": 0}, "expected 3 shots"),
+        ({"sets": 1}, r"parameter sets \(2,\)"),
+        ({"sets": 3, "shots": 2}, r"parameter sets \(2,\)"),  # swapped axes
+        ({"name": "t1"}, "expected registers t0, got t1"),
+        ({"num_bits": 3}, "2 bits in register 't0', got 3"),
+    ],
+)
+def test_counts_of_another_shape_than_the_requests_are_refused(wrong, message):
+    with pytest.raises(BadResultError, match=message):
+        result_arrays(counts_result(**wrong), counts_request())
+
+
+def test_twirling_may_round_shots_up_and_never_down():
+    request = counts_request(twirling={"enable_gates": True, "enable_measure": False})
+    result_arrays(counts_result(shots=4), request)
+    with pytest.raises(BadResultError, match="expected 3 shots"):
+        result_arrays(counts_result(shots=2), request)
+
+
+@pytest.mark.parametrize(
+    ("evs", "stds", "message"),
+    [
+        (np.zeros((2, 1)), np.zeros((2, 1)), r"evs of shape \(1, 2\)"),
+        (np.zeros((1, 3)), np.zeros((1, 3)), r"evs of shape \(1, 2\)"),
+        (np.zeros((1, 2)), np.zeros((1, 1)), "stds of shape"),
+        (np.full((1, 2), np.nan), np.zeros((1, 2)), "finite expectation values"),
+        (np.zeros((1, 2)), np.full((1, 2), -1.0), "zero or more"),
+    ],
+)
+def test_estimates_of_another_shape_than_the_requests_are_refused(evs, stds, message):
+    circuit = QuantumCircuit(1)
+    circuit.rx(Parameter("x"), 0)
+    pub = (circuit, [[SparsePauliOp("Z")]], [[0.1], [0.2]])
+    request = JobRequest("estimator", (pub,), precision=0.1)
+    with pytest.raises(BadResultError, match=message):
+        check_arrays({"0/evs": evs, "0/stds": stds}, request)
+    unknown = {"0/evs": np.zeros((1, 2)), "0/stds": np.full((1, 2), np.inf)}
+    check_arrays(unknown, request)  # an extrapolation's error may be unknown

@@ -100,7 +100,9 @@ def test_rows_of_a_failed_job_are_missing_and_the_others_can_be_used(ledger):
         db.execute("UPDATE results SET arrays = substr(arrays, 2) WHERE idx = 1")
     damaged = runner.expectations(run, ledger=ledger)
     assert damaged.missing == found.missing
-    assert f"job 1 is damaged: collect run {run}" in damaged.notes[-1]
+    assert damaged.notes[-1] == (
+        f"Job 1: its stored result is damaged. Collect run {run} to fetch it again."
+    )
 
 
 @pytest.mark.parametrize(

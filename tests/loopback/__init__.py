@@ -9,6 +9,8 @@ faults at chosen requests. See `Cloud` (what the platform knows), `Loopback` (th
 from loopback.cloud import Cloud, Job
 from loopback.faults import (
     CLOSED_BATCH,
+    Change,
+    Cut,
     Drop,
     EndJob,
     FaultPlan,
@@ -21,7 +23,9 @@ from loopback.server import Loopback
 
 __all__ = [
     "CLOSED_BATCH",
+    "Change",
     "Cloud",
+    "Cut",
     "Drop",
     "EndJob",
     "FaultPlan",

@@ -82,6 +82,14 @@ def plan(jobs=2):
     return TinyPlan(jobs=jobs)
 
 
+def undisturbed(plan, tmp_path_factory):
+    """Return the results of a plan without any fault."""
+    with Bench(tmp_path_factory.mktemp("undisturbed")) as bench:
+        run = bench.submit(plan)
+        assert bench.collect(run).state == "done"
+        return bench.results(run)
+
+
 def assert_equal(results, expected):
     assert results.keys() == expected.keys()
     for idx, arrays in expected.items():

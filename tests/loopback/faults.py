@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 #: Every kind of request that the double answers.
 KINDS = (
@@ -66,6 +68,25 @@ class Garble:
     """The answer has status 200 and this body."""
 
     body: str = "<html>gateway</html>"
+    kind: str = "application/json"  # what the header says of it
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The answer's headers promise the whole body, of which this share comes; then it breaks off.
+
+    ``lying`` headers promise only what comes, so that the body looks complete.
+    """
+
+    share: float = 0.5
+    lying: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    """The answer's JSON is changed by this function before it is sent."""
+
+    edit: Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -78,7 +99,7 @@ class EndJob:
     paid: float = 0.0  # seconds
 
 
-Fault = Reply | Drop | Slow | Garble | EndJob
+Fault = Reply | Drop | Slow | Garble | Cut | Change | EndJob
 
 #: What the platform answers when the batch of a job no longer takes jobs.
 CLOSED_BATCH = Reply(

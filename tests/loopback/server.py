@@ -24,7 +24,7 @@ from qiskit_ibm_runtime import QiskitRuntimeService
 
 from loopback.answers import CRN, OTHER_CRN, Answer, Answers
 from loopback.cloud import Cloud
-from loopback.faults import Drop, EndJob, Fault, FaultPlan, Garble, Reply, Slow
+from loopback.faults import Change, Cut, Drop, EndJob, Fault, FaultPlan, Garble, Reply, Slow
 
 API_KEY = "loopback-api-key-not-a-secret"
 _API = "/experimental"
@@ -198,9 +198,27 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(fault, (Reply, Drop)):
             self._fail(fault)
         elif isinstance(fault, Garble) and status == 200:
-            self._send(200, fault.body)
+            self._send(200, fault.body, kind=fault.kind)
+        elif isinstance(fault, Change) and status == 200:
+            changed = fault.edit(json.loads(body) if isinstance(body, str) else body)
+            self._send(200, json.dumps(changed))
+        elif isinstance(fault, Cut) and status == 200:
+            self._break_off(body, fault)
         else:
             self._send(status, body, pause=fault.seconds if isinstance(fault, Slow) else 0.0)
+
+    def _break_off(self, body: Any, fault: Cut) -> None:
+        data = (body if isinstance(body, str) else json.dumps(body)).encode()
+        part = data[: int(fault.share * len(data))]
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(part if fault.lying else data)))
+        self.end_headers()
+        self.wfile.write(part)
+        self.wfile.flush()
+        if not fault.lying:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def _authorised(self) -> bool:
         header = self.headers.get("Authorization", "")
@@ -222,13 +240,14 @@ class _Handler(BaseHTTPRequestHandler):
         body: Any,
         headers: tuple[tuple[str, str], ...] = (),
         pause: float = 0.0,
+        kind: str = "application/json",
     ) -> None:
         data = (body if isinstance(body, str) else json.dumps(body)).encode()
         try:
             self.send_response(status)
             for name, value in headers:
                 self.send_header(name, value)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", kind)
             if status != 204:
                 self.send_header("Content-Length", str(len(data)))
             self.end_headers()

@@ -134,6 +134,8 @@ def test_nothing_is_pickled_evaluated_or_seeded_globally(package):
 
 # A thread that catches everything to raise it again in the thread that waits.
 HANDS_ON = ("hardware/account.py",)
+# The client may stumble over an answer in any way; here all of it is translated.
+TRANSLATES = ("hardware/account.py", "hardware/decoding.py")
 
 
 @pytest.mark.parametrize("package", ["hardware", "qhead"])
@@ -142,8 +144,10 @@ def test_no_exception_is_caught_wholesale(package):
         for node in ast.walk(tree):
             if isinstance(node, ast.ExceptHandler):
                 caught = "" if node.type is None else ast.unparse(node.type)
-                assert caught not in ("", "Exception"), (path, node.lineno)
                 relative = path.relative_to(ROOTS[package].parent).as_posix()
+                if relative not in TRANSLATES:
+                    assert caught != "Exception", (path, node.lineno)
+                assert caught, (path, node.lineno)
                 if caught == "BaseException" and relative not in HANDS_ON:
                     # only to tidy up and pass it on
                     assert ast.unparse(node.body[-1]) == "raise", (path, node.lineno)

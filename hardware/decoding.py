@@ -1,0 +1,76 @@
+"""Decode what the platform sent as a result and check it before mitigation hides what is missing.
+
+The client's estimator turns samples into expectation values when it decodes them: of a result with
+half of its shots only a larger standard error would be left.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from qiskit_ibm_runtime.decoders.defaults import DEFAULT_DECODERS
+from qiskit_ibm_runtime.decoders.executor_sampler.utils import TWIRLING_PREFIX
+from qiskit_ibm_runtime.decoders.result_decoder import ResultDecoder
+from qiskit_ibm_runtime.results.quantum_program import QuantumProgramResult
+
+from hardware.devices import JobRequest
+from hardware.errors import BadResultError
+
+_PROGRAM = "executor"  # what the client's primitives run on the platform
+_AGAIN = "The result was cut or changed on its way: collect the run again to fetch it anew."
+
+
+class RawDecoder(ResultDecoder):
+    """Leaves a result as it was received."""
+
+    @classmethod
+    def decode(cls, raw_result: Any) -> Any:
+        """Return what was received."""
+        return raw_result
+
+
+def decoded(raw: object, request: JobRequest) -> object:
+    """Return what the client makes of a received result.
+
+    Raises:
+        BadResultError: It cannot be decoded, or has other shots than were asked for.
+    """
+    value: Any = raw
+    try:
+        for decoder in DEFAULT_DECODERS[_PROGRAM]:
+            if decoder.is_applicable(value):
+                value = decoder.decode(value)
+                if isinstance(value, QuantumProgramResult):
+                    _check_samples(value, request)
+    except BadResultError:
+        raise
+    except Exception as error:
+        # Whatever the client stumbles over in its depths, it stumbles over what was received.
+        raise BadResultError(f"The client cannot decode the result. {_AGAIN}") from error
+    return value
+
+
+def _check_samples(result: QuantumProgramResult, request: JobRequest) -> None:
+    """Check that all outcomes are bits, and the shots that an estimator's precision takes.
+
+    Axes of an item's arrays: random circuits, parameter sets and bases, shots, bits. Each set gets
+    the shots of all random circuits together, a few more where they do not divide.
+    """
+    shots = None
+    if request.primitive == "estimator" and request.precision is not None:
+        shots = math.ceil(1 / request.precision**2)  # as the client counts; a sampler's are checked
+    for index, item in enumerate(result):
+        if not len(item):
+            raise BadResultError(f"Program item {index} has no registers. {_AGAIN}")
+        for name, array in item.items():
+            if array.dtype != bool:
+                raise BadResultError(f"{name!r} holds {array.dtype} in place of bits. {_AGAIN}")
+            if shots is None or name.startswith(TWIRLING_PREFIX):
+                continue
+            found = array.shape[0] * array.shape[-2] if array.ndim > 2 else 0
+            if found < shots:
+                raise BadResultError(
+                    f"Program item {index}: expected {shots} shots in {name!r}, got {found}. "
+                    f"{_AGAIN}"
+                )
