@@ -80,6 +80,8 @@ def run_resume(
     with existing_ledger(run_id) as ledger, naming_the_run():
         run = ledger.run(run_id)
         ledger.check_resumable(run.id, resubmit_cancelled)
+        if run.local and budget is not None:
+            complain("Note", f"{run.device} is simulated here: --budget {budget:g} is not used.")
         with waiting(f"resuming run {run.id}"):
             status = runner.resume(
                 run.id,

@@ -101,14 +101,25 @@ def send(made: JobPlan, device: Device, budget: float | None, *, quiet: bool = F
 def check_enough(made: JobPlan, device: Device, budget: float | None) -> None:
     """Refuse a budget below the estimate before the ledger is opened, and with it made.
 
+    A local fake rehearses this: it charges nothing, and refuses what its device would refuse.
+
     Raises:
         BudgetError: It is.
     """
     estimate = made.cost.qpu_seconds
-    if not device.local and budget is not None and estimate > budget:
+    if budget is None:
+        return
+    if estimate > budget:
         raise BudgetError(
-            f"Expected a plan within the budget of {budget:g} s, got one of about {estimate:.1f} s:"
-            " raise --budget, or take fewer --shots, more --tiles or fewer sentences."
+            f"Expected a plan within the budget of {budget:g} s, got one of about {estimate:.1f} s"
+            f"{' on the real device' if device.local else ''}: raise --budget, or take fewer "
+            "--shots, more --tiles or fewer sentences."
+        )
+    if device.local:
+        complain(
+            "Note",
+            f"{made.backend} is simulated here and charges nothing: --budget {budget:g} was only "
+            f"compared with the estimate, {estimate:.1f} s.",
         )
 
 

@@ -504,6 +504,20 @@ def test_predict_and_evaluate_on_a_fake(model, sentences, toy_texts, home):
     assert predicted.stderr == ""  # no bar in a pipe
 
 
+def test_a_fake_rehearses_the_budget(model, sentences, home, tmp_path):
+    estimate = told("plan", model, sentences, "--target", FAKE)["qpu_seconds"]
+    for verb in ("submit", "predict", "evaluate"):
+        given = [verb, model, sentences, "--target", FAKE, "--budget"]
+        stderr = refused(home, *given, f"{estimate / 2:.3f}")
+        assert f"got one of about {estimate:.1f} s on the real device" in stderr
+        result = run(*given, "120")
+        assert result.exit_code == 0, result.stderr
+        assert "charges nothing: --budget 120 was only compared with the" in result.stderr
+    plan = tmp_path / "twelve.plan"
+    run("plan", model, sentences, "--target", FAKE, "--out", plan)
+    assert run("submit", "--plan", plan, "--budget", "0").exit_code == 2
+
+
 def test_empty_texts_that_were_left_out_stay_out(model, sentences, home, tmp_path):
     path = tmp_path / "holes.csv"
     lines = sentences.read_text().splitlines()
