@@ -14,14 +14,23 @@ from hardware.layouts import Device
 from hardware.plan import JobPlan
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
+
+
+#: Longest edge of rows of qubits, in distances of neighbours; a longer one crosses others.
+MAX_EDGE = 2.5
+#: Qubits from which on rows are kept all the same: springs fold a large lattice.
+MANY = 40
 
 
 def qubit_positions(edges: Sequence[tuple[int, int]], num_qubits: int) -> np.ndarray:
     """Return a position for every qubit of a chip, shape (n, 2), from its edges alone.
 
     IBM numbers qubits row by row: a run of consecutive, connected numbers is a row; qubits without
-    such a neighbour are the bridges between rows. Other numberings get a spring layout.
+    such a neighbour are the bridges between rows. Other numberings, among them those that would
+    leave an edge long or hidden, get a spring layout.
     """
     linked = {frozenset(edge) for edge in edges}
     follows = [frozenset((q, q + 1)) in linked for q in range(num_qubits - 1)]
@@ -50,7 +59,13 @@ def qubit_positions(edges: Sequence[tuple[int, int]], num_qubits: int) -> np.nda
                 positions[qubit] = positions[known].mean(axis=0)
                 if len(known) == 1:
                     positions[qubit] += (0.0, -1.0 if known[0] < qubit else 1.0)
-    return _spring(edges, num_qubits) if np.isnan(positions).any() else positions
+    if np.isnan(positions).any():
+        return _spring(edges, num_qubits)
+    ends = positions[np.array(edges, dtype=int).reshape(-1, 2)]
+    across, down = np.abs(ends[:, 0] - ends[:, 1]).T
+    hidden = (down == 0) & (across > 1)  # behind the qubits of its row
+    unreadable = (hidden | (across + down > MAX_EDGE)).any() and num_qubits < MANY
+    return _spring(edges, num_qubits) if unreadable else positions
 
 
 def _shift(
@@ -66,11 +81,46 @@ def _shift(
 
 
 def _spring(edges: Sequence[tuple[int, int]], num_qubits: int) -> np.ndarray:
+    """Return positions by springs, connected parts beside each other."""
     graph = rx.PyGraph()
     graph.add_nodes_from(range(num_qubits))
     graph.add_edges_from_no_data(list(edges))
-    laid = rx.spring_layout(graph, seed=1, num_iter=300)
-    return np.array([laid[q] for q in range(num_qubits)]) * 10
+    positions = np.zeros((num_qubits, 2))
+    right = 0.0
+    for part in sorted(map(sorted, rx.connected_components(graph)), key=len, reverse=True):
+        laid = _spring_part(graph.subgraph(part))
+        positions[part] = laid - laid.min(axis=0) + (right, 0)
+        right = positions[part, 0].max() + 1.5
+    return positions
+
+
+def _spring_part(graph: rx.PyGraph) -> np.ndarray:
+    """Return positions of a connected graph, begun where distances are best kept in the plane."""
+    n = graph.num_nodes()
+    if n == 1:
+        return np.zeros((1, 2))
+    squares = rx.distance_matrix(graph) ** 2
+    middle = np.eye(n) - 1 / n
+    values, vectors = np.linalg.eigh(-0.5 * middle @ squares @ middle)  # classical scaling
+    start = vectors[:, -2:] * np.sqrt(np.maximum(values[-2:], 0))
+    laid = rx.spring_layout(graph, pos=dict(enumerate(start)), seed=1, num_iter=200)
+    positions = np.array([laid[q] for q in range(n)])
+    return positions / _spacing(positions, graph.edge_list())
+
+
+def _spacing(positions: np.ndarray, edges: Sequence[tuple[int, int]]) -> float:
+    """Return the distance to make one: short enough an edge, and qubits that do not touch."""
+    ends = positions[np.array(edges, dtype=int).reshape(-1, 2)]
+    lengths = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)
+    apart = np.linalg.norm(positions[:, None] - positions[None], axis=2)
+    nearest = float(apart[np.triu_indices(len(positions), 1)].min())
+    return max(min(float(np.median(lengths)) if len(lengths) else np.inf, nearest / 0.8), 1e-9)
+
+
+# Inches of the picture.
+_UNIT = 0.55  # between neighbours
+_SIDE, _HEAD, _FOOT = 0.5, 0.95, 1.0
+_LEAST_WIDTH = 6.4  # of the words
 
 
 def draw_plan(plan: JobPlan, backend: BackendV2) -> Figure:
@@ -83,18 +133,56 @@ def draw_plan(plan: JobPlan, backend: BackendV2) -> Figure:
     from matplotlib.figure import Figure
 
     every = sorted({tuple(sorted(pair)) for pair in backend.coupling_map.get_edges()})
-    working = set(Device.of(working_target(backend)).edges)
     positions = qubit_positions(every, backend.num_qubits)
     errors = [tile.expected_error for tile in plan.tiles]
     scale = Normalize(min(errors), max(max(errors), min(errors) + 1e-3))
     shades = ScalarMappable(scale, "viridis")
-    colour_of = {tile: tuple(shades.to_rgba(np.array(tile.expected_error))) for tile in plan.tiles}
-    width = float(np.ptp(positions[:, 0]))
-    height = float(np.ptp(positions[:, 1]))
-    figure = Figure(figsize=(1.5 + 0.55 * width, 1.6 + 0.55 * height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_aspect("equal")
+    low, high = positions.min(axis=0), positions.max(axis=0)
+    chip = _UNIT * (high - low)  # width and height, inches
+    width = max(_LEAST_WIDTH, chip[0] + 2 * _SIDE)
+    height = chip[1] + 2 * _SIDE + _HEAD + _FOOT
+    figure = Figure(figsize=(width, height))
+    # The axes' inches are those of the chip, so that circles and words have one size on all chips.
+    axes = figure.add_axes((0, _FOOT / height, 1, (chip[1] + 2 * _SIDE) / height))
     axes.axis("off")
+    centre = (low + high) / 2
+    half = np.array([width, chip[1] + 2 * _SIDE]) / (2 * _UNIT)
+    axes.set_xlim(centre[0] - half[0], centre[0] + half[0])
+    axes.set_ylim(centre[1] - half[1], centre[1] + half[1])
+    _draw_chip(axes, plan, every, set(Device.of(working_target(backend)).edges), positions, shades)
+    many, size = len(plan.tiles), len(plan.tiles[0].qubits)
+    figure.text(
+        0.5, 1 - 0.25 / height, f"{many} tile{'s' if many > 1 else ''} of {size} qubits on "
+        f"{plan.backend}", ha="center", va="top", fontsize=13,
+    )  # fmt: skip
+    figure.text(
+        0.5, 1 - 0.58 / height, "rings: measured qubits; grey: idle; red: edges that do not work",
+        ha="center", va="top", fontsize=9, color="0.3",
+    )  # fmt: skip
+    label = "expected error of one run on the tile"
+    if max(errors) - min(errors) < 1e-4:
+        figure.text(0.5, 0.5 / height, f"{label}: {errors[0]:.2%}", ha="center", fontsize=10)
+        return figure
+    bar = min(5.0, width - 1.4)
+    place = ((width - bar) / 2 / width, 0.65 / height, bar / width, 0.13 / height)
+    scale_bar = figure.colorbar(
+        shades, cax=figure.add_axes(place), orientation="horizontal",
+        ticks=np.linspace(scale.vmin or 0.0, scale.vmax or 0.0, 4), format="{x:.2%}",
+    )  # fmt: skip
+    scale_bar.set_label(label)
+    return figure
+
+
+def _draw_chip(
+    axes: Axes,
+    plan: JobPlan,
+    every: Sequence[tuple[int, ...]],
+    working: set[tuple[int, int]],
+    positions: np.ndarray,
+    shades: ScalarMappable,
+) -> None:
+    """Draw edges, qubits with their numbers, and rings around the measured ones."""
+    colour_of = {tile: tuple(shades.to_rgba(np.array(tile.expected_error))) for tile in plan.tiles}
     owner = {qubit: tile for tile in plan.tiles for qubit in tile.qubits}
     for a, b in every:
         x, y = positions[[a, b]].T
@@ -115,13 +203,6 @@ def draw_plan(plan: JobPlan, backend: BackendV2) -> Figure:
     ends = [tile.ends[qubit] for tile in plan.tiles for qubit in used]
     x, y = positions[ends].T
     axes.scatter(x, y, s=300, facecolors="none", edgecolors="black", linewidths=1.8, zorder=3)
-    bar = figure.colorbar(shades, ax=axes, shrink=0.6, location="bottom", aspect=40, pad=0.02)
-    bar.set_label("expected error of one run on the tile")
-    axes.set_title(
-        f"{len(plan.tiles)} tiles of {len(plan.tiles[0].qubits)} qubits on {plan.backend}; "
-        "black rings: measured, red: edges that do not work"
-    )
-    return figure
 
 
 def _support(observable: object) -> set[int]:
