@@ -5,7 +5,7 @@ VENV   := .venv
 STAMP  := $(VENV)/.installed
 TORCH  := $(shell grep '^torch==' constraints.txt)
 
-.PHONY: run test slow install clean
+.PHONY: run test slow seeds mutants install clean
 
 run: install
 	$(VENV)/bin/qhead demo
@@ -15,10 +15,23 @@ test: install
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -q -m "not slow"
+	$(VENV)/bin/python -m pytest -q -m sampled --seeds 3 tests/hardware/test_mitigation.py \
+		tests/qhead/test_classifier.py tests/qhead/test_simulator_primitives.py
 
 # The long soaks and the exhaustive packings; `make test` runs them in a reduced form.
 slow: install
 	$(VENV)/bin/python -m pytest -q -m slow --timeout 1200
+
+# Every test that draws, with 200 seeds each: hours. `make test` runs a few tests with three.
+seeds: install
+	$(VENV)/bin/python -m pytest -q -m sampled --seeds 200 --timeout 1200
+
+# Small changes that the tests of intervals, measurements and predictions must notice.
+mutants: install
+	$(VENV)/bin/python scripts/mutants.py hardware/intervals.py tests/hardware/test_intervals.py
+	$(VENV)/bin/python scripts/mutants.py hardware/observables.py \
+		tests/hardware/test_observables.py tests/hardware/test_intervals.py
+	$(VENV)/bin/python scripts/mutants.py qhead/prediction.py tests/qhead/test_prediction.py
 
 install: $(STAMP)
 

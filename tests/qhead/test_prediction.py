@@ -1,3 +1,4 @@
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -6,8 +7,17 @@ from scipy.special import expit, softmax
 from scipy.stats import binom
 
 from hardware.intervals import Z_95, std_error_of_mean
-from qhead.errors import InputError
-from qhead.prediction import exact_prediction, sampled_prediction
+from hardware.workload import Expectations
+from qhead.errors import HeadError, InputError
+from qhead.prediction import exact_prediction, predict_head, sampled_prediction
+
+
+@dataclass(frozen=True)
+class Target:
+    """As much of a target as a prediction looks at."""
+
+    spec: str
+
 
 CLASSES = np.array(["bad", "good"])
 
@@ -108,6 +118,60 @@ def test_margin_error_decides():
     assert not decided(2.01, False)
     assert decided(2.2, True)
     assert not decided(2.22, True)
+
+
+def test_no_margin_is_needed_at_z_zero():
+    weight, logits = np.array([[1.0], [-1.0]]), np.array([[0.1, 0.0]])
+    found = sampled_prediction(logits, np.ones((1, 1)), weight, CLASSES, z=0)
+    assert found.decided[0]
+
+
+class Head:
+    """As much of a fitted quantum head as a prediction asks for."""
+
+    classes_ = CLASSES
+
+    def predict_proba(self, X):
+        return np.tile([0.25, 0.75], (len(X), 1))
+
+    def expectations(self, X, target):
+        values = np.full((len(X), 1), 0.5)
+        return Expectations(values, np.full_like(values, 0.1), target.spec, 100, ("a note",))
+
+    def logits_from(self, values):
+        return values @ self.readout_weights()[0].T
+
+    def readout_weights(self):
+        return np.array([[2.0], [0.0]]), np.zeros(2)
+
+
+@pytest.mark.parametrize("target", [None, Target("exact")])
+def test_no_target_and_the_exact_one_ask_the_head_itself(target):
+    found = predict_head(Head(), np.zeros((3, 2)), target)
+    assert found.target == "exact"
+    assert found.labels.tolist() == ["good"] * 3
+    assert found.decided.all()
+    assert not found.std_errors.any()
+    with pytest.raises(HeadError, match="predict_proba"):
+        predict_head(object(), np.zeros((3, 2)), target)
+
+
+def test_another_target_is_asked_for_expectations():
+    found = predict_head(Head(), np.zeros((3, 2)), Target("shots:100"))
+    assert (found.target, found.notes) == ("shots:100", ("a note",))
+    assert found.labels.tolist() == ["bad"] * 3
+    assert found.decided.all()  # 1.0 > 1.96 * 0.2
+    assert not predict_head(Head(), np.zeros((3, 2)), Target("shots:9"), z=6).decided.any()
+    with pytest.raises(HeadError, match="runs no circuit"):
+        predict_head(object(), np.zeros((3, 2)), Target("shots:100"))
+
+
+def test_rows_of_a_prediction_belong_together():
+    found = exact_prediction(np.array([[0.2, 0.8]]), CLASSES)
+    with pytest.raises(ValueError, match="1 rows"):
+        replace(found, decided=np.ones(2, dtype=bool))
+    with pytest.raises(ValueError, match="1 rows"):
+        replace(found, std_errors=np.ones((1, 1)))
 
 
 def test_zero_errors_decide_all_but_ties():
