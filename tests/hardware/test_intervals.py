@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from scipy.stats import t as student
 
 from hardware.intervals import (
@@ -38,6 +39,10 @@ def test_a_share_has_agresti_and_coulls_interval_made_symmetric(ones: int, shots
     assert std_error_of_mean(z, 1 - z**2, shots, -1.0, 1.0) * Z_95 == pytest.approx(2 * expected)
     mean, variance = 3 + 5 * share, 25 * share * (1 - share)
     assert std_error_of_mean(mean, variance, shots, 3.0, 8.0) * Z_95 == pytest.approx(5 * expected)
+
+
+def test_two_sided_95_percent() -> None:
+    assert norm.cdf(Z_95) - norm.cdf(-Z_95) == pytest.approx(0.95, abs=1e-12)
 
 
 def test_one_flip_in_two_hundred_has_the_error_of_more_than_one() -> None:
