@@ -112,16 +112,18 @@ CLOSED_BATCH = Reply(
 class FaultPlan:
     """Faults by (kind of request, how manieth of that kind, counted from 1).
 
-    `always` holds faults that every request of a kind meets until it is removed. `every` applies
-    `chooser` to each `every`-th request of any kind (0: never).
+    `always` holds faults that every request of a kind meets until it is removed. At each `every`-th
+    request of any kind (0: never) begins a burst of one to `burst` random faults in a row.
     """
 
     at: dict[tuple[str, int], Fault] = field(default_factory=dict)
     always: dict[str, Fault] = field(default_factory=dict)
     every: int = 0
+    burst: int = 1
     random: Random | None = None
     seen: Counter[str] = field(default_factory=Counter)
     injected: Counter[str] = field(default_factory=Counter)
+    _left: int = 0  # faults of this burst to come
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __post_init__(self) -> None:
@@ -134,9 +136,11 @@ class FaultPlan:
         with self._lock:
             self.seen[kind] += 1
             fault = self.at.get((kind, self.seen[kind])) or self.always.get(kind)
-            if fault is None and self.every and self.seen.total() % self.every == 0:
-                assert self.random is not None
-                fault = random_fault(kind, self.random)
+            if fault is None and self.random is not None:
+                if self.every and self.seen.total() % self.every == 0:
+                    self._left = self.random.randint(1, self.burst)
+                if self._left and (fault := random_fault(kind, self.random)) is not None:
+                    self._left -= 1
             if fault is not None:
                 self.injected[f"{kind}:{type(fault).__name__}"] += 1
             return fault
@@ -165,7 +169,9 @@ def random_fault(kind: str, random: Random) -> Fault | None:
         )
     if kind == "result":
         return random.choice([Reply(502), Drop(), Garble(), Slow(0.2)])
-    if kind in ("usage", "backend_status", "jobs", "job", "metrics", "cancel"):
+    if kind in ("job", "metrics"):
+        return random.choice([Reply(500), Reply(503), Drop(), Reply(404), Reply(404)])
+    if kind in ("usage", "backend_status", "jobs", "cancel"):
         return random.choice([Reply(500), Reply(503), Drop()])
     if kind in ("session_open", "session", "session_close"):
         return random.choice([Reply(502), Drop()])

@@ -1,5 +1,6 @@
-"""Many jobs, a fault at every tenth request, and a submitting process that is killed again and
-again: what is left at the end must be what an undisturbed run leaves."""
+"""Many jobs, one to three faults at every tenth request, late listings, the wrong account now and
+then, a budget of the estimate, and a working process that is killed again and again: what is left
+at the end must be what an undisturbed run leaves."""
 
 from __future__ import annotations
 
@@ -22,6 +23,7 @@ from loopback.cloud import Cloud
 from loopback.faults import FaultPlan
 from loopback.plans import TinyPlan
 from loopback.server import Loopback
+from loopback.worker import SETTLE
 
 _HERE = Path(__file__).parents[1]
 
@@ -39,6 +41,7 @@ class SoakReport:
         faults: Faults injected, by request and kind.
         kills: Processes killed.
         remote_jobs: Jobs that the platform accepted, failed and cancelled ones included.
+        elsewhere: Jobs sent to another account.
         seconds: Duration of the disturbed run.
         charged: QPU seconds charged by the platform, and as the ledger has them.
     """
@@ -51,6 +54,7 @@ class SoakReport:
     faults: dict[str, int]
     kills: int
     remote_jobs: int
+    elsewhere: int
     seconds: float
     charged: tuple[float, float]
 
@@ -75,20 +79,22 @@ def soak(
             start again: a duplicate that runs before anybody looks cannot be prevented by anyone.
         timeout: Seconds after which the soak gives up.
         workers: Processes that work on the run at a time.
-        every: A fault meets each request of this number.
+        every: One to three faults in a row begin at each request of this number.
 
     Raises:
         TimeoutError: It did not end in time.
     """
     random = Random(seed)
-    faults = FaultPlan(every=every, random=Random(seed + 1))
+    faults = FaultPlan(every=every, burst=3, random=Random(seed + 1))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ledger.sqlite"
-        with Loopback(Cloud(queue_seconds=queue_seconds), faults) as double:
+        cloud = Cloud(queue_seconds=queue_seconds, listing_seconds=SETTLE / 3)
+        with Loopback(cloud, faults, other=Cloud()) as double:
             begun = time.monotonic()
             killed = _disturb(double, path, jobs, kills, workers, random, begun + timeout)
             seconds = time.monotonic() - begun
-            cloud = double.cloud
+            assert double.other is not None
+            elsewhere = len(double.other.jobs)
             with Ledger(path) as ledger:
                 (run,) = ledger.runs()
                 results = {job.idx: ledger.result(run.id, job.idx) for job in ledger.jobs(run.id)}
@@ -103,6 +109,7 @@ def soak(
                 faults=dict(sorted(faults.injected.items())),
                 kills=killed,
                 remote_jobs=len(cloud.jobs),
+                elsewhere=elsewhere,
                 seconds=seconds,
                 charged=(cloud.consumed, charged),
             )
@@ -194,13 +201,14 @@ def _undisturbed(jobs: int, path: Path) -> dict[int, dict[str, np.ndarray]]:
     from hardware import runner
     from hardware.ibm import PlatformDevice
     from loopback.plans import load_tiny
-    from loopback.worker import BUDGET_A_JOB, PATIENT
+    from loopback.worker import PATIENT
 
     with Loopback(Cloud()) as double, Ledger(path) as ledger:
         device = PlatformDevice(double.service(), "ibm_manila")
         plan = TinyPlan(jobs=jobs)
+        budget = sum(plan.job_seconds)
         run = runner.submit(
-            plan, ledger=ledger, device=device, budget_seconds=jobs * BUDGET_A_JOB, policy=PATIENT
+            plan, ledger=ledger, device=device, budget_seconds=budget, policy=PATIENT
         )
         runner.collect(run, ledger=ledger, device=device, load=load_tiny, policy=PATIENT)
         return runner.results(run, ledger=ledger)
