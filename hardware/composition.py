@@ -91,12 +91,12 @@ def on_region(circuit: QuantumCircuit, qubits: Sequence[int], target: Target) ->
 
 
 def readout_circuit(
-    tiles: Sequence[Tile], setting: Setting, bit: int, target: Target
+    tiles: Sequence[Tile], qubits: Sequence[int], bit: int, target: Target
 ) -> QuantumCircuit:
-    """Return a circuit that prepares every measured qubit in `bit` and reads it."""
+    """Return a circuit that prepares some of the workload's qubits in `bit` and reads them."""
     whole = QuantumCircuit(target.num_qubits, name=f"readout {bit}")
     for index, tile in enumerate(tiles):
-        end = [tile.ends[qubit] for qubit in setting.qubits]
+        end = [tile.ends[qubit] for qubit in qubits]
         register = ClassicalRegister(len(end), tile_register(index))
         whole.add_register(register)
         if bit:

@@ -7,6 +7,7 @@ affine recalibration of a read-out layer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +62,12 @@ class ReadoutFlips:
                 "that qubit out or do not invert."
             )
         return cls(up, down, up_errors, down_errors)
+
+    def of(self, bits: Sequence[int]) -> ReadoutFlips:
+        """Return the flips of some of the bits, in their order."""
+        errors = (self.up_errors, self.down_errors)
+        up_errors, down_errors = (None if each is None else each[list(bits)] for each in errors)
+        return ReadoutFlips(self.up[list(bits)], self.down[list(bits)], up_errors, down_errors)
 
     def corrected(self, outcomes: np.ndarray) -> np.ndarray:
         """Return the corrected ±1 value of every bit, shape (K, bits), of outcomes (K,)."""

@@ -185,6 +185,11 @@ class Measurement:
     settings: tuple[Setting, ...]
     constants: np.ndarray  # (M,), coefficients of the identity
 
+    @property
+    def qubits(self) -> tuple[int, ...]:
+        """Qubits that are measured in any setting, sorted."""
+        return tuple(sorted({qubit for setting in self.settings for qubit in setting.qubits}))
+
     @classmethod
     def of(cls, observables: Sequence[SparsePauliOp]) -> Measurement:
         """Group the Pauli strings of M observables, greedily, into commuting settings."""

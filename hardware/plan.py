@@ -68,7 +68,8 @@ class PlannedPub:
 
     Args:
         kind: Rows of the workload, or a preparation of all 0 or all 1 for read-out inversion.
-        setting: Which measurement setting of the observables it measures.
+        setting: Which measurement setting of the observables it measures; 0 for preparations, of
+            which one pair reads the qubits of all settings.
         circuit: Which of the plan's circuits it runs.
         parameters: C names, tile prefixes included, in the order of the columns of `values`.
         values: Parameter values, shape (S, C), radians.

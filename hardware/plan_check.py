@@ -14,7 +14,7 @@ import numpy as np
 from hardware.composition import tile_register
 from hardware.cost import Program
 from hardware.errors import PlanError
-from hardware.observables import Measurement, Setting
+from hardware.observables import Measurement
 from hardware.plan import JobPlan, PlannedJob, PlannedPub, PubKind, Timing
 from hardware.program import program_of
 
@@ -35,24 +35,26 @@ def check_plan(plan: JobPlan) -> None:
     _expect(len(widths) == 1, "observables of one width", sorted(widths))
     _expect(bool(plan.tiles) and bool(plan.jobs), "tiles and jobs", "none")
     _expect(_whole(plan.num_rows) and plan.num_rows >= 1, "rows", plan.num_rows)
-    settings = Measurement.of(plan.observables).settings
+    measurement = Measurement.of(plan.observables)
+    settings = measurement.settings
     _expect(bool(settings), "observables to measure", "the identity only")
-    _check_circuits(plan, settings)
-    _check_tiles(plan, widths.pop(), settings)
+    _check_circuits(plan, measurement)
+    _check_tiles(plan, widths.pop(), measurement)
     for job in plan.jobs:
         _check_job(plan, job, len(settings))
     _check_rows(plan)
     _check_timing(plan.timing)
 
 
-def _check_circuits(plan: JobPlan, settings: tuple[Setting, ...]) -> None:
+def _check_circuits(plan: JobPlan, measurement: Measurement) -> None:
     """Check the number of circuits, their width and the registers that results are read from."""
+    settings = measurement.settings
     layout = _layout(plan, len(settings))
     _expect(len(plan.circuits) == len(layout), f"{len(layout)} circuits", len(plan.circuits))
     widths = {circuit.num_qubits for circuit in plan.circuits}
     _expect(len(widths) == 1, "circuits of one width", sorted(widths))
-    for (_, setting, number), circuit in zip(layout, plan.circuits, strict=True):
-        size = len(settings[setting].qubits)
+    for (kind, setting, number), circuit in zip(layout, plan.circuits, strict=True):
+        size = len(settings[setting].qubits if kind == "samples" else measurement.qubits)
         expected = {}
         if not plan.options.mitigation.estimator:
             expected = {tile_register(tile): size for tile in range(len(plan.tiles))}
@@ -60,10 +62,9 @@ def _check_circuits(plan: JobPlan, settings: tuple[Setting, ...]) -> None:
         _expect(found == expected, f"registers {expected} in circuit {number}", found)
 
 
-def _check_tiles(plan: JobPlan, width: int, settings: tuple[Setting, ...]) -> None:
+def _check_tiles(plan: JobPlan, width: int, measurement: Measurement) -> None:
     """Check that tiles are disjoint regions of the chip that hold every measured qubit."""
     size = plan.circuits[0].num_qubits
-    measured = {qubit for setting in settings for qubit in setting.qubits}
     seen: set[int] = set()
     for number, tile in enumerate(plan.tiles):
         inside = set(tile.qubits)
@@ -75,7 +76,7 @@ def _check_tiles(plan: JobPlan, width: int, settings: tuple[Setting, ...]) -> No
         good = (
             len(tile.ends) == width
             and all(_whole(end) and (end == -1 or end in inside) for end in tile.ends)
-            and all(tile.ends[qubit] != -1 for qubit in measured)
+            and all(tile.ends[qubit] != -1 for qubit in measurement.qubits)
             and len(held := [end for end in tile.ends if end != -1]) == len(set(held))
         )
         _expect(good, f"ends of {width} qubits inside tile {number}", tile.ends)
@@ -89,11 +90,7 @@ def _layout(plan: JobPlan, num_settings: int) -> list[tuple[PubKind, int, int]]:
     count = 1 if mitigation.estimator else num_settings
     layout: list[tuple[PubKind, int, int]] = [("samples", index, index) for index in range(count)]
     if mitigation.readout_inversion:
-        layout += [
-            (kind, index, num_settings + 2 * index + bit)
-            for index in range(num_settings)
-            for bit, kind in enumerate(READOUT)
-        ]
+        layout += [(kind, 0, num_settings + bit) for bit, kind in enumerate(READOUT)]
     return layout
 
 

@@ -60,7 +60,7 @@ def plan(
     device, limits = working_target(backend), ExecutionLimits.of(backend)
     rep_delay = limits.chosen_rep_delay(options.rep_delay)
     measurement = Measurement.of(workload.observables)
-    measured = sorted({qubit for setting in measurement.settings for qubit in setting.qubits})
+    measured = list(measurement.qubits)
     _check(workload, measured, device)
     cone = light_cone(workload.circuit, measured)
     circuit, active = restrict_to_active(cone, measured)
@@ -160,9 +160,7 @@ class _Builder:
             self.circuits.append(compose(tiles, fitted, setting, self.constants, device))
         if options.mitigation.readout_inversion:
             self.circuits += [
-                readout_circuit(tiles, setting, bit, device)
-                for setting in self.settings
-                for bit in (0, 1)
+                readout_circuit(tiles, measurement.qubits, bit, device) for bit in (0, 1)
             ]
         self.payloads = [circuit_payload(circuit) for circuit in self.circuits]
         # Without the time of a read-out there is no plan: its program would have no cost.
@@ -243,11 +241,8 @@ class _Builder:
         pubs = [self._samples(index, rows, padded) for index in range(len(self._measured()))]
         payload = sum(self.payloads) + sum(values_payload(pub.values) for pub in pubs)
         if self.options.mitigation.readout_inversion:
-            first = len(self.settings)
             pubs += [
-                self._readout(index, kind, first + 2 * index + bit)
-                for index in range(len(self.settings))
-                for bit, kind in enumerate(READOUT)
+                self._readout(kind, len(self.settings) + bit) for bit, kind in enumerate(READOUT)
             ]
         return PlannedJob(tuple(pubs), 0, payload, 0.0, 0)
 
@@ -260,8 +255,6 @@ class _Builder:
         values = self.workload.values[rows][:, :, columns].reshape(len(rows), len(names))
         return PlannedPub("samples", setting, setting, names, values, rows, padded)
 
-    def _readout(self, setting: int, kind: PubKind, circuit: int) -> PlannedPub:
+    def _readout(self, kind: PubKind, circuit: int) -> PlannedPub:
         nothing = np.zeros((1, 0), dtype=np.int64)
-        return PlannedPub(
-            kind, setting, circuit, (), np.zeros((1, 0)), nothing, nothing.astype(bool)
-        )
+        return PlannedPub(kind, 0, circuit, (), np.zeros((1, 0)), nothing, nothing.astype(bool))

@@ -65,7 +65,7 @@ def rank(
         backends: Backends with a calibration; all fake ones by default.
     """
     measurement = Measurement.of(workload.observables)
-    measured = sorted({qubit for setting in measurement.settings for qubit in setting.qubits})
+    measured = list(measurement.qubits)
     cone, active = restrict_to_active(light_cone(workload.circuit, measured), measured)
     inside = [active.index(qubit) for qubit in measured]
     found = []

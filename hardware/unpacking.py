@@ -63,14 +63,14 @@ def _counted(plan: JobPlan, job: PlannedJob, arrays: Arrays) -> Iterator[Part]:
         rows = first.rows[kept, tile]
         if not rows.size:
             continue
+        read = _flips(plan, job, arrays, tile, len(measurement.qubits))
         counts, flips = [], []
         for index, pub in samples:
-            num_bits = len(measurement.settings[pub.setting].qubits)
             outcomes = _outcomes(arrays, index, tile)[kept]
             # Randomizations come one after the other; a fake runs all shots on one circuit.
             circuits = num_circuits if outcomes.shape[1] % num_circuits == 0 else 1
             counts.append(Counts.from_outcomes(outcomes.reshape(len(rows) * circuits, -1)))
-            flips.append(_flips(plan, job, arrays, pub.setting, tile, num_bits))
+            flips.append(read and read.of(_places(measurement, pub.setting)))
         values, errors = measurement.combine(counts, len(rows), flips, circuits)
         yield rows, values, errors**2
 
@@ -117,18 +117,23 @@ def _outcomes(arrays: Arrays, pub: int, tile: int) -> np.ndarray:
 
 
 def _flips(
-    plan: JobPlan, job: PlannedJob, arrays: Arrays, setting: int, tile: int, num_bits: int
+    plan: JobPlan, job: PlannedJob, arrays: Arrays, tile: int, num_bits: int
 ) -> ReadoutFlips | None:
-    """Return the read-out of a tile's qubits as this job measured it, None where it did not."""
+    """Return the read-out of a tile's measured qubits by this job, None where it did not ask."""
     if not plan.options.mitigation.readout_inversion:
         return None
     prepared: dict[str, np.ndarray] = {}
     for index, pub in enumerate(job.pubs):
-        if pub.kind != "samples" and pub.setting == setting:
+        if pub.kind != "samples":
             prepared[pub.kind] = _outcomes(arrays, index, tile)[0]
     zeros, ones = prepared["readout 0"], prepared["readout 1"]
     circuits = plan.options.mitigation.randomizations(plan.shots)
     return ReadoutFlips.measured(zeros, ones, num_bits, circuits)
+
+
+def _places(measurement: Measurement, setting: int) -> list[int]:
+    """Return the place of each qubit of a setting among all that are measured."""
+    return [measurement.qubits.index(q) for q in measurement.settings[setting].qubits]
 
 
 def _shots_of(job: PlannedJob, arrays: Arrays) -> int:

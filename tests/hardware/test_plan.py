@@ -23,6 +23,7 @@ from hardware import layouts
 from hardware.backends import fake_backend, fake_names
 from hardware.composition import check_isa
 from hardware.errors import PlanError
+from hardware.observables import Measurement
 from hardware.options import CostModel, JobLimits, Mitigation, PlanOptions
 from hardware.plan import JobPlan, load_plan
 from hardware.planning import plan
@@ -328,6 +329,48 @@ def test_observables_in_several_bases_get_a_pub_each() -> None:
     found = plan(work(4, observables), fake_backend("guadalupe"), TWO)
     assert len(found.jobs[0].pubs) == 3
     assert found.jobs[0].executions == 3 * 2 * 10
+
+
+def test_one_pair_of_preparations_calibrates_the_read_out_of_all_settings() -> None:
+    # Three settings: both qubits in X, qubit 1 alone in Y and in Z.
+    observables = (SparsePauliOp("XX"), SparsePauliOp("YI"), SparsePauliOp("ZI"))
+    plain = plan(work(4, observables), fake_backend("guadalupe"), TWO)
+    options = replace(TWO, mitigation=Mitigation(readout_inversion=True))
+    found = plan(work(4, observables), fake_backend("guadalupe"), options)
+    (job,) = found.jobs
+    assert [pub.kind for pub in job.pubs] == ["samples"] * 3 + ["readout 0", "readout 1"]
+    assert len(found.circuits) == 5
+    assert job.executions == plain.jobs[0].executions + 2 * 10
+    assert load_plan(found.to_bytes()).key == found.key
+    ends = [found.tiles[tile].ends for tile in range(2)]
+    for bit, circuit in enumerate(found.circuits[3:]):
+        assert circuit.count_ops().get("x", 0) == 4 * bit
+        read = {
+            circuit.find_bit(step.clbits[0]).registers[0][0].name: []
+            for step in circuit.data
+            if step.operation.name == "measure"
+        }
+        for step in circuit.data:
+            if step.operation.name == "measure":
+                register, place = circuit.find_bit(step.clbits[0]).registers[0]
+                read[register.name].append((place, circuit.find_bit(step.qubits[0]).index))
+        assert {name: [q for _, q in sorted(row)] for name, row in read.items()} == {
+            "t0": list(ends[0]), "t1": list(ends[1])
+        }  # fmt: skip
+    # Qubit 0 reads 1 in two of ten after 0, qubit 1 reads 0 in three of ten after 1.
+    arrays = {}
+    zeros, ones = np.array([1, 1] + [0] * 8), np.array([1, 1, 1] + [3] * 7)
+    for index, pub in enumerate(job.pubs):
+        sets, bits = max(1, len(pub.rows)), 2
+        outcomes = {"readout 0": zeros, "readout 1": ones}.get(pub.kind, np.zeros(10, np.int64))
+        if pub.kind == "samples":
+            bits = len(Measurement.of(observables).settings[pub.setting].qubits)
+        for tile in range(2):
+            arrays[f"{index}/t{tile}"] = packed(np.tile(outcomes, (sets, 1)), bits)
+            arrays[f"{index}/t{tile}/bits"] = np.array(bits)
+    values = found.unpack({0: arrays}).values
+    first, second = (1 + 0.2) / 0.8, (1 - 0.3) / 0.7  # (z - c)/a of a 0 on either qubit
+    np.testing.assert_allclose(values, [[first * second, second, second]] * 4)
 
 
 def test_the_overhead_of_mitigation_shows_in_the_cost() -> None:
