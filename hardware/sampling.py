@@ -29,8 +29,12 @@ from hardware.noise import CircuitNoise, NoiseReport, without_delays
 from hardware.observables import Counts
 from hardware.transpile import measured_circuit
 
-#: Outcome probabilities held at a time, bytes.
-CHUNK_BYTES = 64 << 20
+#: Working memory of one chunk of rows, bytes; a single row may take more.
+CHUNK_BYTES = 128 << 20
+#: Copies of a row's probabilities: Aer's, ours, the normalised ones and the drawn shots.
+_COPIES = 4
+#: An outcome of a trajectory with its count, as text in Aer's dictionaries, bytes.
+_ENTRY_BYTES = 256
 #: Rows of one Aer call; bounds its per-experiment bookkeeping.
 MAX_CHUNK_ROWS = 512
 #: Widest noiseless statevector: 2^28 amplitudes are 4 GiB.
@@ -131,15 +135,15 @@ class Sampler:
         if self._prepared.noise is not None and self._program is None:
             parts = [
                 self._trajectories(values[rows], shots, streams.aer_seed(rows.start))
-                for rows in self._chunks(len(values))
+                for rows in self._chunks(len(values), shots)
             ]
             return Counts.concatenate(parts)
         drawn = []
-        for rows in self._chunks(len(values)):
+        for rows in self._chunks(len(values), shots):
             table = self.probabilities(values[rows])
-            for row in range(len(table)):
-                table[row] = streams.rng(rows.start + row).multinomial(shots, table[row])
-            drawn.append(Counts.from_dense(table.astype(np.int64)))
+            for row, shares in enumerate(table):
+                counted = streams.rng(rows.start + row).multinomial(shots, shares)
+                drawn.append(Counts.from_dense(counted[np.newaxis]))
         return Counts.concatenate(drawn)
 
     def probabilities(self, values: np.ndarray) -> np.ndarray:
@@ -148,8 +152,12 @@ class Sampler:
             return self._program.probabilities(values)
         return self._statevector(values)
 
-    def _chunks(self, num_rows: int) -> Iterator[slice]:
-        size = int(max(8, min(MAX_CHUNK_ROWS, CHUNK_BYTES >> (3 + len(self._prepared.measured)))))
+    def _chunks(self, num_rows: int, shots: int) -> Iterator[slice]:
+        """Yield the rows in parts that take `CHUNK_BYTES`, or one row where that takes more."""
+        outcomes = 1 << len(self._prepared.measured)
+        trajectories = self._prepared.noise is not None and self._program is None
+        each = _ENTRY_BYTES * min(shots, outcomes) if trajectories else 8 * _COPIES * outcomes
+        size = max(1, min(MAX_CHUNK_ROWS, CHUNK_BYTES // each))
         for start in range(0, num_rows, size):
             yield slice(start, min(start + size, num_rows))
 
