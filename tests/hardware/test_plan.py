@@ -366,7 +366,8 @@ def test_one_pair_of_preparations_calibrates_the_read_out_of_all_settings() -> N
         if pub.kind == "samples":
             bits = len(Measurement.of(observables).settings[pub.setting].qubits)
         for tile in range(2):
-            arrays[f"{index}/t{tile}"] = packed(np.tile(outcomes, (sets, 1)), bits)
+            array = packed(np.tile(outcomes, (sets, 1)), bits)
+            arrays[f"{index}/t{tile}"] = array if pub.kind == "samples" else array[0]
             arrays[f"{index}/t{tile}/bits"] = np.array(bits)
     values = found.unpack({0: arrays}).values
     first, second = (1 + 0.2) / 0.8, (1 - 0.3) / 0.7  # (z - c)/a of a 0 on either qubit
