@@ -214,7 +214,8 @@ def collect(
 
     Args:
         run_id: The run, or the unique beginning of its id.
-        timeout: Seconds to wait at most; None for as long as it takes, 0 for one look.
+        timeout: Seconds to wait for jobs at most; None for as long as it takes, 0 for one look. One
+            that may or may not have been sent is decided on first, see `Policy.settle`.
         on_progress: Called after each look.
 
     Returns:

@@ -245,7 +245,11 @@ class Sender:
             AccountError, ServiceError: The platform cannot be asked, or a request is still on its
                 way; the jobs stay as they are.
         """
-        for job in self.ledger.take_over(self.run_id, self.claimant, self.policy.lease):
+        taken = self.ledger.take_over(self.run_id, self.claimant, self.policy.lease)
+        for job in taken:
+            if not self.device.leaving(job.tag):
+                self.ledger.doubt(job)  # the delays of all run at once
+        for job in taken:
             self._resolve(job, None)
         for job in self.ledger.jobs(self.run_id, "submitted"):
             if not job.verified:

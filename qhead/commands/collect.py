@@ -96,7 +96,8 @@ def bring_in(
     status = runner.status(run_id, ledger=ledger, plan=made)
     stored = not runner.unusable(run_id, made.request, ledger=ledger)
     charged = status.run.local or not ledger.uncharged(run_id)
-    if offline or (status.finished and stored and charged):
+    lost = status.jobs.get("unknown", 0) > 0  # looked for again
+    if offline or (status.finished and stored and charged and not lost):
         return status
     try:
         if not status.finished:

@@ -448,6 +448,19 @@ def test_a_cancelled_run_is_resumed_only_expressly(model, sentences, home):
     assert told("resume", run_id)["state"] == "done"
 
 
+def test_a_lost_job_is_looked_for_and_sent_again_only_expressly(model, sentences, home):
+    run_id = submitted(model, sentences, "--target", FAKE)
+    with Ledger(home) as ledger:
+        ledger.end(ledger.job(run_id, 0), "unknown", "the platform does not know it any more")
+        ledger.settle(run_id)
+    offline = run("collect", run_id, "--offline")
+    assert f"qhead resume {run_id} --resubmit-unknown" in offline.stderr
+    assert "paid for twice" in offline.stderr
+    assert told("status", run_id)["jobs"]["unknown"] == 1
+    assert len(rows_of(run("collect", run_id))) == 12  # it was there after all
+    assert told("resume", run_id, "--resubmit-unknown")["state"] == "done"
+
+
 def test_a_run_that_was_not_planned_here(model, sentences, home):
     run_id = submitted(model, sentences, "--target", FAKE)
     with Ledger(home) as ledger:
