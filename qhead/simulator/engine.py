@@ -13,8 +13,8 @@ from qhead.simulator import kernels
 from qhead.simulator.program import Program
 from qhead.simulator.vectors import LANES
 
-#: Amplitudes held at once by a forward pass, about 256 MiB of float32.
-_CHUNK_AMPLITUDES = 2**26
+#: States and probabilities held at once by a forward pass, bytes; eight samples may take more.
+CHUNK_BYTES = 256 << 20
 #: Below this many amplitude updates, about 0.2 ms, a second thread costs more than it saves.
 _WORTH_A_THREAD = 2**20
 #: Largest register: a state of 2^26 amplitudes in eight lanes is 2 GiB of float32.
@@ -129,8 +129,6 @@ def probabilities(
     Arguments are those of `run`.
     """
     _check(program, values, initial)
-    step = max(LANES, _CHUNK_AMPLITUDES >> program.num_qubits)
-    parts = [slice(start, start + step) for start in range(0, len(values), step)]
     return np.concatenate(
         [
             run(
@@ -139,9 +137,22 @@ def probabilities(
                 initial=None if initial is None else initial[part],
                 dtype=dtype,
             ).probabilities
-            for part in parts
+            for part in chunks(program, len(values), dtype)
         ]
     )
+
+
+def chunks(program: Program, batch: int, dtype: type[np.floating]) -> list[slice]:
+    """Return the samples in parts that take `CHUNK_BYTES`, or eight samples where those do."""
+    step = max(LANES, CHUNK_BYTES // sample_bytes(program, dtype) // LANES * LANES)
+    return [slice(start, min(start + step, batch)) for start in range(0, batch, step)]
+
+
+def sample_bytes(program: Program, dtype: type[np.floating]) -> int:
+    """Return the memory of one sample's state and probabilities, bytes."""
+    planes = 1 if program.real else 2
+    numbers = planes * 2**program.num_qubits + 2 ** len(program.measured)
+    return numbers * np.dtype(dtype).itemsize
 
 
 def _check(program: Program, values: np.ndarray, initial: np.ndarray | None) -> None:

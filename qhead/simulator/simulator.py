@@ -16,8 +16,8 @@ from qhead.simulator.observables import Setting, Terms, settings
 from qhead.simulator.program import Program, compile_circuit
 
 _REMEMBERED_CIRCUITS = 64
-#: A batch is kept for the backward pass up to this many amplitudes (256 MiB of float32).
-_REMEMBERED_AMPLITUDES = 2**26
+#: A batch is kept for the backward pass up to this many bytes.
+_REMEMBERED_BYTES = 256 << 20
 
 
 @dataclass(eq=False)
@@ -82,7 +82,8 @@ class Simulator:
         total = np.tile(constants, (len(values), 1))
         for setting in groups:
             program = compiled.program(setting)
-            total += self._probabilities(program, values) @ setting.weights.T
+            for part in self._parts(program, len(values)):
+                total[part] += self._probabilities(program, values[part]) @ setting.weights.T
         return total
 
     def expectation_gradients(
@@ -93,9 +94,11 @@ class Simulator:
         groups, _ = compiled.grouped(observables)
         total = np.zeros((len(values), len(observables), values.shape[1]))
         for setting in groups:
-            tape = self._tape(compiled.program(setting), values)
-            weights = np.broadcast_to(setting.weights, (len(values), *setting.weights.shape))
-            total += tape.pull_back(weights)[0]
+            program = compiled.program(setting)
+            for part in self._parts(program, len(values)):
+                tape = self._tape(program, values[part])
+                shape = (len(values[part]), *setting.weights.shape)
+                total[part] += tape.pull_back(np.broadcast_to(setting.weights, shape))[0]
         return total
 
     def probabilities(
@@ -115,9 +118,15 @@ class Simulator:
         return tape.pull_back(np.broadcast_to(identity, (len(values), *identity.shape)))[0]
 
     def _probabilities(self, program: Program, values: np.ndarray) -> np.ndarray:
-        if len(values) << program.num_qubits <= _REMEMBERED_AMPLITUDES:
+        if len(values) * engine.sample_bytes(program, self.dtype) <= _REMEMBERED_BYTES:
             return self._tape(program, values).probabilities
         return engine.probabilities(program, values, dtype=self.dtype)
+
+    def _parts(self, program: Program, batch: int) -> list[slice]:
+        """Return a batch as a whole if it can be remembered, or in parts of bounded memory."""
+        if batch * engine.sample_bytes(program, self.dtype) <= _REMEMBERED_BYTES:
+            return [slice(0, batch)]
+        return engine.chunks(program, batch, self.dtype)
 
     def _tape(self, program: Program, values: np.ndarray) -> engine.Tape:
         """Run forward, or return the last run if it was of the very same values."""

@@ -26,6 +26,7 @@ from qiskit.quantum_info import SparsePauliOp, Statevector, random_unitary
 from hardware.workload import Workload
 from qhead.errors import SimulationError
 from qhead.simulator import ExactTarget, Simulator, engine
+from qhead.simulator import simulator as simulator_module
 from qhead.simulator.observables import as_terms
 from qhead.simulator.program import NATIVE_GATES, compile_circuit, light_cone, read_operations
 from qhead.simulator.simulator import same_circuit
@@ -237,7 +238,7 @@ def test_large_batches_are_chunked_alike(monkeypatch: pytest.MonkeyPatch) -> Non
     program = compile_circuit(circuit, [0, 1])
     values = rng.normal(size=(70, circuit.num_parameters))
     whole = engine.probabilities(program, values)
-    monkeypatch.setattr(engine, "_CHUNK_AMPLITUDES", 64)
+    monkeypatch.setattr(engine, "CHUNK_BYTES", 1024)
     np.testing.assert_array_equal(engine.probabilities(program, values), whole)
 
 
@@ -389,3 +390,42 @@ def test_wrong_shapes_are_refused() -> None:
 
 def test_every_native_gate_is_covered_by_these_tests() -> None:
     assert set(NATIVE_GATES) <= {*FIXED_1, *FIXED_2, *TURNS_1, *TURNS_2}
+
+
+@pytest.mark.parametrize("width", [2, 10, 16, 20, 24, 26])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_chunks_hold_a_bounded_number_of_bytes(width: int, dtype: type[np.floating]) -> None:
+    circuit = QuantumCircuit(width)
+    for qubit in range(width):
+        circuit.rx(Parameter(f"x[{qubit}]"), qubit)  # complex: two planes
+    circuit.cx(range(width - 1), range(1, width))
+    for measured in ((0,), tuple(range(width))):
+        program = compile_circuit(circuit, measured)
+        parts = engine.chunks(program, 1000, dtype)
+        assert [part.start for part in parts] == [0, *(part.stop for part in parts[:-1])]
+        assert parts[-1].stop == 1000
+        size = np.dtype(dtype).itemsize
+        planes = 1 if program.real else 2
+        each = size * (planes * 2**program.num_qubits + 2 ** len(measured))
+        rows = max(part.stop - part.start for part in parts)
+        assert rows * each <= engine.CHUNK_BYTES or rows == 8
+        assert rows == 1000 or (rows + 8) * each > engine.CHUNK_BYTES
+
+
+def test_parts_of_a_batch_change_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    circuit = QuantumCircuit(3)
+    for qubit in range(3):
+        circuit.ry(Parameter(f"x[{qubit}]"), qubit)
+    circuit.cx(0, 1)
+    circuit.cx(1, 2)
+    values = np.random.default_rng(1).uniform(-3, 3, (21, 3))
+    observables = [{"ZII": 1.0, "XXI": 0.5}, {"IZZ": -1.0}]
+    whole = Simulator()
+    expected = whole.expectations(circuit, observables, values)
+    gradients = whole.expectation_gradients(circuit, observables, values)
+    monkeypatch.setattr(engine, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(simulator_module, "_REMEMBERED_BYTES", 1)
+    parts = Simulator()
+    np.testing.assert_allclose(parts.expectations(circuit, observables, values), expected)
+    found = parts.expectation_gradients(circuit, observables, values)
+    np.testing.assert_allclose(found, gradients, atol=1e-14)
