@@ -130,5 +130,4 @@ def _extrapolation_gain(factors: tuple[float, ...]) -> float:
     spread = ((x - x.mean()) ** 2).sum()
     if not spread > 0:
         return 1.0
-    weights = 1 / len(x) - x.mean() * (x - x.mean()) / spread
-    return float(np.sqrt((weights**2).sum()))
+    return float(np.sqrt(1 / len(x) + x.mean() ** 2 / spread))

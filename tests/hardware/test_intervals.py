@@ -61,6 +61,8 @@ def test_groups_have_students_error() -> None:
     expected = student.ppf(0.975, 2) / Z_95 * spread
     np.testing.assert_allclose(std_error_of_groups(means), [expected, 0.0])
     assert not std_error_of_groups(np.ones((4, 1))).any()
+    pair = std_error_of_groups(np.array([1.0, 2.0]))
+    assert pair == pytest.approx(np.tan(0.475 * np.pi) / Z_95 * 0.5)  # Cauchy's quantile
 
 
 def one_qubit(zeros: int, ones: int) -> Counts:
