@@ -45,6 +45,31 @@ def at_most(name: str, value: int, high: int, what: str) -> None:
         raise HeadError(f"Expected {name} to be at most {high}, {what}, got {value}.")
 
 
+def one_kind_of_labels(labels: Any) -> str | None:
+    """Return None if labels are all integers or all strings, else a sentence that says what came.
+
+    NumPy would turn ``[1, "x"]`` into two strings and ``[1, True]`` into two ones.
+    """
+    if isinstance(labels, np.ndarray) and labels.dtype.kind != "O":
+        return None
+    try:
+        listed = list(labels)
+    except TypeError:
+        return None  # no sequence: others say so
+    kinds = {
+        "an integer" if isinstance(k, Integral) and not isinstance(k, bool | np.bool_)
+        else "a string" if isinstance(k, str)
+        else type(k).__name__: k
+        for k in reversed(listed)
+    }  # fmt: skip
+    if len(kinds) < 2 or not {"an integer", "a string"} & set(kinds):
+        return None
+    found = " and ".join(f"{kind} ({value!r:.40})" for kind, value in sorted(kinds.items()))
+    return (
+        f"Expected labels of one kind, all integers or all strings, got {found}. Convert them all."
+    )
+
+
 def sample_weights(values: Any, n: int) -> NDArray[np.float64] | None:
     """Return weights of n samples, (n,) float64, or None for None.
 

@@ -105,14 +105,15 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
             TrainingInterrupted: Ctrl-C after at least one epoch. The classifier then holds the
                 best weights so far; catch it, or KeyboardInterrupt, to go on with them.
         """
-        data = LabelledTexts(tuple(_checked(texts)), np.asarray(labels), "texts")
+        data = LabelledTexts(tuple(_checked(texts)), _labels(labels), "texts")
         data.check_trainable()
         weights = checks.sample_weights(sample_weight, len(data))
         encoder = self._make_encoder()
+        self._check_head(encoder, len(data.classes))
         pair = None
         if validation is not None:
-            sentences, known = _checked(validation[0]), np.asarray(validation[1])
-            held_out = LabelledTexts(tuple(sentences), known, "validation texts")
+            sentences = _checked(validation[0])
+            held_out = LabelledTexts(tuple(sentences), _labels(validation[1]), "validation texts")
             held_out.check_labels(data.classes.tolist())
             pair = (_embed(encoder, sentences, embedding_progress), held_out.labels)
         return self.fit_embedded(
@@ -222,7 +223,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
         A label unseen in training is an error, not a miss.
         """
         check_is_fitted(self, "head_")
-        truth = np.asarray(labels)
+        truth = _labels(labels)
         if truth.shape != (len(texts),):
             raise DataError(f"Expected {len(texts)} labels, one a sentence, got {truth.shape}.")
         check_labels(truth, self.classes_)
@@ -237,7 +238,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
     ) -> Evaluation:
         """Return accuracy with its interval, F1, confusion and calibration."""
         check_is_fitted(self, "head_")
-        truth = np.asarray(labels)
+        truth = _labels(labels)
         check_labels(truth, self.classes_)
         return evaluate_prediction(self.predict_detailed(texts, target), truth, self.classes_)
 
@@ -370,6 +371,15 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
             )
         return self.encoder
 
+    def _check_head(self, encoder: SentenceEncoder, num_classes: int) -> None:
+        """Refuse a head that cannot be built, before any sentence is embedded."""
+        head = self._make_head()
+        width = getattr(encoder, "dimension", None)
+        if isinstance(head, TorchHead):
+            head.validate_options()
+            if width is not None:
+                head.state_shapes(width, num_classes)
+
     def _make_head(self) -> Any:
         if self.head is None:
             return HEADS["quantum"]()
@@ -423,6 +433,12 @@ def _told_of(
         "classes": {str(k): int(n) for k, n in zip(classes, counts, strict=True)},
         "fingerprint": trained.fingerprint,
     }
+
+
+def _labels(labels: ArrayLike) -> np.ndarray:
+    if mixed := checks.one_kind_of_labels(labels):
+        raise DataError(mixed)
+    return np.asarray(labels)
 
 
 def _checked(texts: Sequence[str]) -> list[str]:

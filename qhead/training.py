@@ -258,8 +258,12 @@ def _summed_loss(
 
 
 def compute_logits(module: nn.Module, features: Tensor, chunk: int = EVALUATION_CHUNK) -> Tensor:
-    """Return the logits (n, K) of features (n, d), a chunk of rows at a time, without gradient."""
+    """Return the logits (n, K) of features (n, d), a chunk of rows at a time, without gradient.
+
+    A module whose rows take much memory says by its ``max_rows`` how many go through at once.
+    """
     module.eval()
+    chunk = min(chunk, getattr(module, "max_rows", chunk))
     with torch.no_grad():
         return torch.cat([module(part) for part in features.split(chunk)])
 

@@ -93,6 +93,7 @@ def run(request: TrainRequest, *, json: bool) -> None:
     encoder = SentenceEncoder(
         request.encoder or DEFAULT_MODEL, revision=request.revision, cache=request.cache
     )
+    head.state_shapes(encoder.dimension, len(parts.train.classes))  # or it cannot be built
     start = time.perf_counter()
     embeddings = {name: _embed(encoder, name, part) for name, part in parts.by_name().items()}
     model = TextClassifier(encoder, head)

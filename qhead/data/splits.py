@@ -54,7 +54,7 @@ def few_shot_split(
             )
     rng = np.random.default_rng(seed)
     sampled = [rng.choice(rows, per_class, replace=False) for _, rows in groups]
-    counts = _allocate([per_class] * len(groups), validation_fraction, rng)
+    counts = allocate([per_class] * len(groups), validation_fraction, rng)
     _check_room(groups, [per_class] * len(groups), counts)
     train = [rows[count:] for rows, count in zip(sampled, counts, strict=True)]
     validation = [rows[:count] for rows, count in zip(sampled, counts, strict=True)]
@@ -87,8 +87,8 @@ def holdout_split(
     sizes = [len(rows) for _, rows in groups]
     rng = np.random.default_rng(seed)
     shuffled = [rng.permutation(rows) for _, rows in groups]
-    for_test = _allocate(sizes, test_fraction, rng)
-    for_validation = _allocate(sizes, validation_fraction, rng)
+    for_test = allocate(sizes, test_fraction, rng)
+    for_validation = allocate(sizes, validation_fraction, rng)
     ends = [a + b for a, b in zip(for_test, for_validation, strict=True)]
     _check_room(groups, sizes, ends)
     return Split(
@@ -132,10 +132,11 @@ def _rows_by_class(labels: Sequence[Any] | np.ndarray) -> list[tuple[Any, np.nda
     return [(classes[k].item(), np.flatnonzero(array == classes[k])) for k in np.argsort(first)]
 
 
-def _allocate(sizes: list[int], fraction: float, rng: np.random.Generator) -> list[int]:
+def allocate(sizes: list[int], fraction: float, rng: np.random.Generator) -> list[int]:
     """Share round(fraction · n) rows among the classes by the method of largest remainders.
 
-    Equal remainders are decided by `rng`. A class that would get none gets one.
+    Equal remainders are decided by `rng`. A class that would get none gets one. This is the one
+    rule of every stratified split.
     """
     if fraction == 0:
         return [0] * len(sizes)

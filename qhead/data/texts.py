@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from hardware.errors import did_you_mean
+from qhead.checks import one_kind_of_labels
 from qhead.errors import DataError
 
 #: A sentence longer than this is taken for a mistake (a missing quote, a whole document).
@@ -278,6 +279,8 @@ def _quoted(name: object) -> str:
 
 
 def _label_array(labels: object, source: str) -> np.ndarray:
+    if mixed := one_kind_of_labels(labels):
+        raise DataError(f"{source}: {mixed}")
     array = np.array(labels)  # a private copy
     if array.ndim != 1:
         raise DataError(f"{source}: expected labels of shape (n,), got {array.shape}.")

@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from qhead import checks
+from qhead.data.splits import allocate
 from qhead.errors import HeadError, ModelError, TrainingError, TrainingInterrupted
 from qhead.targets import resolve_target
 from qhead.training import (
@@ -221,6 +222,8 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
     ) -> None:
         """Set all fitted attributes; after an exception without a result some may be set."""
         options = self.training if self.training is not None else TrainingOptions()
+        if mixed := checks.one_kind_of_labels(y):
+            raise HeadError(mixed)
         features, labels = self._validated(X, y, reset=True)
         check_classification_targets(labels)
         weights = checks.sample_weights(sample_weight, len(labels))
@@ -478,11 +481,15 @@ def check_state(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.
 def held_out(
     targets: NDArray[np.int64], fraction: float, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Mark (n,) samples to hold back: of each class `fraction`, rounded, leaving at least one."""
+    """Mark (n,) samples to hold back, as many of each class as `qhead.data` would.
+
+    Where a class has no more than these, all but one of its samples are held back.
+    """
     mask = np.zeros(len(targets), dtype=bool)
-    for label in np.unique(targets):
-        members = rng.permutation(np.flatnonzero(targets == label))
-        mask[members[: min(round(fraction * len(members)), len(members) - 1)]] = True
+    members = [rng.permutation(np.flatnonzero(targets == k)) for k in np.unique(targets)]
+    counts = allocate([len(rows) for rows in members], fraction, rng)
+    for rows, count in zip(members, counts, strict=True):
+        mask[rows[: min(count, len(rows) - 1)]] = True
     return mask
 
 

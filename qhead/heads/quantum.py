@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from hardware.workload import Expectations, Workload
 from qhead import checks
 from qhead.circuits import (
+    READINGS,
     check_ansatz,
     data_parameters,
     gate_list,
@@ -41,10 +42,10 @@ from qhead.simulator import (
     Simulator,
 )
 from qhead.targets import resolve_target
+from qhead.training import TrainingOptions
 
 if TYPE_CHECKING:
     from hardware.targets import ExecutionTarget
-    from qhead.training import TrainingOptions
 
 #: Embeddings whose encoders are simulated at once, to bound memory.
 _CHUNK = 4096
@@ -55,6 +56,12 @@ READOUTS = ("expectations", "probabilities")
 # configuration is refused and does not take all memory.
 _MAX_QUBITS, _MAX_REPEATS = 26, 1000
 _MAX_JOINT, _MAX_FED = 8, 20  # qubits of a read-out of probabilities; that one encoder feeds
+# An encoder's states in bytes: of one step of training, or of eight rows in double precision (the
+# simulator runs rows by eight). Five states a row are alive at once, and one more an encoder.
+_MAX_STATE_BYTES, _STATES, _LANES = 2**32, 5, 8
+_MAX_ENCODER_QUBITS = 23
+#: Of what is evaluated at once, without gradient.
+_CHUNK_BYTES = 2**29
 _MAX_GATES, _MAX_WEIGHTS, _MAX_ENCODER_WEIGHTS = 100_000, 10_000, 100_000
 
 
@@ -155,6 +162,14 @@ class QuantumHead(TorchHead):
         checks.count("num_qubits", self.num_qubits, high=_MAX_QUBITS)
         checks.count("num_layers", self.num_layers, low=0, high=_MAX_REPEATS)
         checks.count("connectivity", self.connectivity, high=_MAX_REPEATS)
+        checks.choice("reading", self.reading, READINGS)
+        if self.reading == "B":
+            for name in ("num_layers", "encoder_layers"):
+                if getattr(self, name) == 0:
+                    raise HeadError(
+                        f"Expected {name} of at least 1 with reading='B', which counts the first "
+                        f"block among the layers, got 0: give {name} as well."
+                    )
         check_ansatz(
             self.num_qubits, self.num_layers, self.connectivity, self.topology, self.reading
         )
@@ -167,7 +182,13 @@ class QuantumHead(TorchHead):
         checks.number("angle_scale", self.angle_scale, low=0.0, strict=True)
         checks.number("initial_spread", self.initial_spread, low=0.0)
         if self.encoder_qubits is not None:
-            checks.count("encoder_qubits", self.encoder_qubits, high=_MAX_QUBITS)
+            checks.count("encoder_qubits", self.encoder_qubits, high=_MAX_ENCODER_QUBITS)
+            what = "num_qubits / num_encoders, the qubits that each encoder feeds"
+            if self.encoder_qubits * self.num_encoders < self.num_qubits:
+                fed = -(-self.num_qubits // self.num_encoders)
+                raise HeadError(
+                    f"Expected encoder_qubits of at least {fed}, {what}, got {self.encoder_qubits}."
+                )
         if self.encoder_layers is not None:
             checks.count("encoder_layers", self.encoder_layers, low=0, high=_MAX_REPEATS)
         if self.num_qubits % self.num_encoders:
@@ -218,7 +239,19 @@ class QuantumHead(TorchHead):
         smallest = max(1, (num_features + extra - 1).bit_length())
         loaded = smallest if self.encoder_qubits is None else self.encoder_qubits
         room = 2**loaded - extra
+        if num_features > room and self.reduction is None:
+            raise HeadError(
+                f"Expected embeddings of at most {room} numbers for encoder_qubits={loaded}"
+                f"{' and a bias amplitude' if extra else ''}, got {num_features}: use "
+                f"encoder_qubits={smallest}, or choose a reduction ('pca' or 'random')."
+            )
         register = max(loaded, self.num_qubits // self.num_encoders)
+        if 1 < register <= self.connectivity:
+            raise HeadError(
+                f"Expected connectivity below {register}, the qubits of an encoder's register for "
+                f"embeddings of {num_features} numbers, got {self.connectivity}: use "
+                f"encoder_qubits={self.connectivity + 1}, or a lower connectivity."
+            )
         layers = self.num_layers if self.encoder_layers is None else self.encoder_layers
         weights = num_ansatz_parameters(register, layers, self.connectivity, self.reading)
         if weights * self.num_encoders > _MAX_ENCODER_WEIGHTS:
@@ -246,7 +279,31 @@ class QuantumHead(TorchHead):
     ) -> QuantumModule:
         """Return the module for embeddings of `num_features` numbers and `num_classes` classes."""
         self.state_shapes(num_features, num_classes)  # checks the size of the encoders
+        register = self._register(num_features)
+        checks.at_most("the register of an encoder", register, _MAX_ENCODER_QUBITS, "qubits")
+        if features is not None:
+            self._check_memory(num_features, len(features))
         return QuantumModule(self, num_features, num_classes, features, sample_weight)
+
+    def _register(self, num_features: int) -> int:
+        """Return the number of qubits of an encoder's register."""
+        smallest = max(1, (num_features + bool(self.bias_amplitude) - 1).bit_length())
+        loaded = smallest if self.encoder_qubits is None else self.encoder_qubits
+        return max(loaded, self.num_qubits // self.num_encoders)
+
+    def _check_memory(self, num_features: int, num_samples: int) -> None:
+        """Refuse a step of training whose encoders' states would not fit into memory."""
+        training = self.training if self.training is not None else TrainingOptions()
+        register = self._register(num_features)
+        rows = min(training.batch_size, num_samples)
+        row = 4 * 2**register * (_STATES + self.num_encoders)  # bytes, float32
+        if rows * row > _MAX_STATE_BYTES:
+            raise HeadError(
+                f"Expected encoders whose states take at most {_MAX_STATE_BYTES >> 30} GiB in a "
+                f"step of training, got {rows * row / 2**30:.0f} GiB for {rows} rows on "
+                f"{register} qubits: lower batch_size to {_MAX_STATE_BYTES // row}, or "
+                "encoder_qubits."
+            )
 
     def identity(self, module: nn.Module) -> dict[str, Any]:
         """Return what `module` computes beyond its weights: also the gates of its circuits."""
@@ -292,7 +349,9 @@ class QuantumHead(TorchHead):
         # In double precision, a row's angles do not depend on the rows beside it.
         features = torch.tensor(self._validated(X, reset=False), dtype=torch.float64)
         with torch.no_grad():
-            angles = torch.cat([module.angles(rows) for rows in features.split(_CHUNK)]).numpy()
+            rows_at_once = max(_LANES, module.max_rows // 2)  # twice the bytes of float32
+            parts = features.split(min(_CHUNK, rows_at_once))
+            angles = torch.cat([module.angles(rows) for rows in parts]).numpy()
         weights = module.step.weight.detach().numpy()
         values = np.concatenate([angles, np.tile(weights, (len(angles), 1))], axis=1)
         circuit = module.circuit
@@ -381,12 +440,10 @@ class QuantumModule(nn.Module):
         )
         width = head.num_qubits // head.num_encoders
         register = max(self.amplitudes.num_qubits, width)
-        if head.encoder_qubits is not None and head.encoder_qubits < width:
-            raise HeadError(
-                f"Expected encoder_qubits of at least {width}, the qubits that each encoder feeds, "
-                f"got {head.encoder_qubits}."
-            )
         self.amplitudes.num_qubits = register
+        # Rows evaluated at once, so that their states take no more than `_CHUNK_BYTES`.
+        row = 4 * 2**register * (_STATES + head.num_encoders)
+        self.max_rows = max(_LANES, _CHUNK_BYTES // row)
         layers = head.num_layers if head.encoder_layers is None else head.encoder_layers
         self.encoders = nn.ModuleList(
             QuantumEncoder(

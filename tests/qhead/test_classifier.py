@@ -282,6 +282,8 @@ def test_the_encoder_must_be_the_one_trained_with(saved, toy_model, tmp_path, to
     with pytest.raises(ModelError, match="other normalisation"):
         TextClassifier.load(saved, encoder=SentenceEncoder(str(moved), normalize=True, cache=False))
     edit(saved, "config.json", lambda c: c["encoder"]["config"].update(model=str(tmp_path / "no")))
+    assert TextClassifier.load(saved).predict(toy_texts[:2]).shape == (2,)  # by its relative path
+    edit(saved, "config.json", lambda c: c["encoder"].update(relative="../no"))
     with pytest.raises(EncoderError):
         TextClassifier.load(saved)
 

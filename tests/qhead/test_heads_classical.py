@@ -197,11 +197,11 @@ def test_a_held_back_sample_does_not_reach_the_module():
     X, y = clusters(100, 0)
     head = Spy(training=TrainingOptions(max_epochs=1, validation_fraction=0.25), seed=3)
     head.fit(X, y)
-    assert seen[0].shape == (76, NUM_FEATURES)  # 50 + 50, of each round(12.5) = 12 held back
+    assert seen[0].shape == (75, NUM_FEATURES)  # 50 + 50, of which 25 are held back
     held = [row for row in X if not (seen[0] == row).all(axis=1).any()]
-    assert len(held) == 24
-    assert head.history_[0].validation_accuracy * 24 == pytest.approx(
-        round(head.history_[0].validation_accuracy * 24)
+    assert len(held) == 25
+    assert head.history_[0].validation_accuracy * 25 == pytest.approx(
+        round(head.history_[0].validation_accuracy * 25)
     )
 
 
@@ -225,8 +225,9 @@ def test_without_validation_the_training_loss_decides():
 
 def test_too_many_components_are_refused():
     X, y = clusters(4, 0)
+    training = TrainingOptions(validation_fraction=0)
     with pytest.raises(HeadError, match=r"at most 4, .* n_samples = 4 and n_features = 6"):
-        ReducedMLPHead(num_components=5).fit(X, y)
+        ReducedMLPHead(num_components=5, training=training).fit(X, y)
 
 
 def test_identical_embeddings_are_no_division_by_zero():

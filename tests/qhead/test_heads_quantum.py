@@ -155,7 +155,7 @@ def test_reduction_is_fixed_by_the_training_embeddings_and_restored(reduction: s
 
 def test_an_embedding_that_does_not_fit_is_never_cut() -> None:
     X, y = np.random.default_rng(0).normal(size=(40, 20)), np.arange(40) % 2
-    with pytest.raises(HeadError, match="at most 7 numbers for 3 encoder qubits"):
+    with pytest.raises(HeadError, match="at most 7 numbers for encoder_qubits=3"):
         small(encoder_qubits=3).fit(X, y)
     with pytest.raises(HeadError, match="principal components"):
         small(encoder_qubits=4, reduction="pca").fit(X[:10], y[:10])
