@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hardware.books import SELECT_JOB, Books, spending
+from hardware.budget import ChargeRatio, overrun
 from hardware.errors import BudgetError
 from hardware.records import JobRecord, RunRecord, is_gone, iso, run_record
 
@@ -189,7 +190,7 @@ class Claims(Books):
             return None
         spent = spending(db, run.id)
         used = spent.charged + spent.in_flight
-        if used + seconds > run.budget_seconds + SLACK:
+        if used - covered_overruns(db, run.id) + seconds > run.budget_seconds + SLACK:
             raise BudgetError(
                 f"Expected job {idx} of run {run.id} to fit in its budget of "
                 f"{run.budget_seconds:g} s: {spent.charged:g} s are charged, {spent.in_flight:g} s "
@@ -198,6 +199,18 @@ class Claims(Books):
             )
         left = run.budget_seconds - used
         return max(seconds, seconds * left / spent.to_come) if spent.to_come else seconds
+
+    def charge_ratio(self, device: str) -> ChargeRatio | None:
+        """Return what a device charged for its finished jobs, by estimate; None: not known."""
+        rows = self._rows(
+            "SELECT r.charged_seconds / j.estimate_seconds AS ratio FROM remote_jobs r "
+            "JOIN tags t ON t.tag = r.tag JOIN jobs j ON j.run_id = t.run_id AND j.idx = t.idx "
+            "JOIN runs u ON u.id = t.run_id "
+            "WHERE u.device = ? AND NOT u.local AND r.role = 'adopted' AND r.status = 'DONE' "
+            "AND r.charged_seconds IS NOT NULL AND j.estimate_seconds > 0",
+            device,
+        )
+        return ChargeRatio.of([row["ratio"] for row in rows])
 
     def take_over(self, run_id: str, claimant: str, lease_seconds: float) -> list[JobRecord]:
         """Take the jobs whose request may have left a process that ended or let its lease lapse."""
@@ -247,6 +260,18 @@ class Claims(Books):
                     (batch_id, iso(self._now()), run_id, instead_of),
                 ).rowcount
             )
+
+
+def covered_overruns(db: sqlite3.Connection, run_id: str) -> float:
+    """Return what a run's finished jobs used between their estimates and their caps, seconds."""
+    rows = db.execute(
+        "SELECT r.charged_seconds, j.estimate_seconds FROM remote_jobs r "
+        "JOIN tags t ON t.tag = r.tag JOIN jobs j ON j.run_id = t.run_id AND j.idx = t.idx "
+        "WHERE t.run_id = ? AND r.role = 'adopted' AND r.status = 'DONE' "
+        "AND r.charged_seconds IS NOT NULL",
+        (run_id,),
+    ).fetchall()
+    return sum(overrun(row["charged_seconds"], row["estimate_seconds"]) for row in rows)
 
 
 def _pending(db: sqlite3.Connection, now: float, elsewhere: Mapping[str, int]) -> dict[str, int]:

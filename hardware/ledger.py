@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from hardware import storage
-from hardware.claims import SLACK, Claim, Claims, Pace
+from hardware.claims import SLACK, Claim, Claims, Pace, covered_overruns
 from hardware.errors import BudgetError, RunStateError
 from hardware.records import JOB_MOVES, JobRecord, JobState, RunRecord, RunState, iso, run_record
 
@@ -272,7 +272,8 @@ class Ledger(Claims):
             self._share(db, run, planned[0].idx, planned[0].estimate_seconds)
         elif new and run.budget_seconds is not None:
             spent = self.spending(run_id)
-            if spent.charged + spent.in_flight > run.budget_seconds + SLACK:
+            used = spent.charged + spent.in_flight - covered_overruns(db, run_id)
+            if used > run.budget_seconds + SLACK:
                 raise BudgetError(
                     f"Expected a budget of run {run_id} of at least what it uses, got "
                     f"{run.budget_seconds:g} s: {spent.charged:g} s are charged and "

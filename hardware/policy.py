@@ -35,7 +35,7 @@ class Policy:
         tries: How often a job is sent, a result fetched or a round of questions asked before a
             failing platform is given up for now.
         poll: First and longest wait between two looks at the jobs under way.
-        cap_execution: Let the platform stop a job that uses up more than its share of the budget.
+        cap_execution: Let the platform stop a job at `hardware.budget.cap_seconds`.
     """
 
     pace: Pace = field(default_factory=lambda: Pace(max_pending=3, per_minute=5))

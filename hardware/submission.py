@@ -11,11 +11,11 @@ before is looked for once more right before it is sent again.
 from __future__ import annotations
 
 import logging
-import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
+from hardware.budget import cap_seconds
 from hardware.devices import Device, JobRequest, RemoteJob
 from hardware.errors import (
     AccountError,
@@ -196,7 +196,7 @@ class Sender:
     def _cap(self, job: JobRecord) -> int | None:
         if not self.policy.cap_execution or job.reserved_seconds is None or self.device.local:
             return None
-        return max(math.ceil(job.estimate_seconds), math.floor(job.reserved_seconds), 1)
+        return cap_seconds(job.estimate_seconds, job.reserved_seconds)
 
     def _count_failure(self, job: JobRecord, error: HardwareError) -> None:
         self._failures[job.idx] += 1

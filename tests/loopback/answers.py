@@ -10,6 +10,7 @@ from typing import Any
 
 from loopback import devices
 from loopback.cloud import Cloud, Job
+from loopback.execution import shots_of
 from loopback.faults import CLOSED_BATCH, EndJob
 
 CRN = "crn:v1:bluemix:public:quantum-computing:us-east:a/loopback:loopback::"
@@ -100,6 +101,10 @@ class Answers:
         session = self.cloud.sessions.get(body.get("session_id") or "")
         if body.get("session_id") and (session is None or not session["accepting_jobs"]):
             return CLOSED_BATCH.status, CLOSED_BATCH.body
+        most = devices.configuration(body["backend"])["max_shots"]
+        if shots_of(body["params"]) > most:
+            message = f"The number of shots exceeds the {most} that the backend allows."
+            return 400, {"errors": [{"code": 1511, "message": message}]}
         if self.cloud.full():
             message = (
                 f"You have reached the limit of {self.cloud.pending_cap} pending jobs. Please wait "

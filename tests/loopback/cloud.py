@@ -16,7 +16,6 @@ from loopback.faults import EndJob
 
 FINAL = ("Completed", "Failed", "Cancelled")
 _SUBJOB_SECONDS = 2.0
-_REP_DELAY = 250e-6  # seconds
 
 
 def _now() -> str:
@@ -77,6 +76,7 @@ class Cloud:
         allowance: Seconds of QPU time that the account owns.
         listing_seconds: How long an accepted job is missing from the list of jobs.
         upload_seconds: How long a job's upload takes, before it is accepted.
+        slowness: What a job is charged, over its items' and executions' own time.
         usage_key: Name under which the platform reports what a job was charged.
     """
 
@@ -90,6 +90,7 @@ class Cloud:
         allowance: float = 600.0,
         listing_seconds: float = 0.0,
         upload_seconds: float = 0.0,
+        slowness: float = 1.0,
         usage_key: str = "qpu_charge_time_seconds",
     ) -> None:
         self.devices = tuple(devices)
@@ -99,6 +100,7 @@ class Cloud:
         self.allowance = allowance
         self.listing_seconds = listing_seconds
         self.upload_seconds = upload_seconds
+        self.slowness = slowness
         self.usage_key = usage_key
         self.jobs: dict[str, Job] = {}
         self.sessions: dict[str, dict[str, Any]] = {}
@@ -236,8 +238,9 @@ class Cloud:
     def _run(self, job: Job) -> None:
         ending = job.ending
         if ending is None:
-            outcome = run_job(job.params, self.seed)
-            seconds = outcome.circuits * _SUBJOB_SECONDS + outcome.executions * _REP_DELAY
+            outcome = run_job(job.params, self.seed, job.backend)
+            seconds = outcome.circuits * _SUBJOB_SECONDS + outcome.seconds
+            seconds *= self.slowness
             if job.max_seconds is not None and seconds > job.max_seconds:
                 ending = EndJob("Cancelled", "Ran too long.", 1305, paid=float(job.max_seconds))
         with self.changed:

@@ -8,6 +8,7 @@ happens to jobs, not about physics.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,31 +22,47 @@ from ibm_quantum_schemas.executor.version_2_0.models import (
     QuantumProgramResultModel,
 )
 from qiskit.circuit import ClassicalRegister, QuantumCircuit, QuantumRegister
+from qiskit.transpiler import PassManager
+from qiskit.transpiler.passes import ALAPScheduleAnalysis, PadDelay, TimeUnitConversion
 from qiskit_aer.primitives import SamplerV2
 from qiskit_ibm_runtime.fake_provider.executor.broadcast_sample import broadcast_sample
 from qiskit_ibm_runtime.quantum_program.params_converters import QUANTUM_PROGRAM_PARAMS_CONVERTERS
 from samplomatic.quantum_program import SamplexItem
+
+from hardware.backends import fake_backend
 
 _IDLE = ("barrier", "delay")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job gave: its result as JSON, its circuits, and parameter sets times shots."""
+    """What a job gave.
+
+    Args:
+        result: Its result as JSON.
+        circuits: Items of its program.
+        executions: Parameter sets times shots of all of them.
+        digest: Hash of what was executed.
+        seconds: Time of the executions, by the device's own schedule.
+    """
 
     result: str
     circuits: int
     executions: int
     digest: str
+    seconds: float
 
 
-def run_job(params: dict[str, Any], seed: int) -> Outcome:
+def run_job(params: dict[str, Any], seed: int, device: str) -> Outcome:
     """Execute the parameters of an executor job; equal content and seed give equal results."""
     converter = QUANTUM_PROGRAM_PARAMS_CONVERTERS["v2.0"]
     model = converter.model.model_validate(params)
-    program, _ = converter.decoder(model)
+    program, options = converter.decoder(model)
+    rep_delay = options.execution.rep_delay
+    if rep_delay is None:
+        rep_delay = fake_backend(device).configuration().default_rep_delay
     digest = _digest(program, seed)
-    data, executions = [], 0
+    data, executions, seconds = [], 0, 0.0
     for index, item in enumerate(program.items):
         rng = np.random.default_rng([int(digest[:16], 16), index])
         if isinstance(item, SamplexItem):
@@ -55,10 +72,12 @@ def run_job(params: dict[str, Any], seed: int) -> Outcome:
         else:
             sampled, values = {}, item.circuit_arguments
             shape = values.shape[:-1]
-        flat = np.broadcast_to(values, (*shape, values.shape[-1])).reshape(-1, values.shape[-1])
+        width = values.shape[-1]
+        flat = np.broadcast_to(values, (*shape, width)).reshape(math.prod(shape), width)
         bits = simulate(item.circuit, flat, program.shots, rng)
         arrays = sampled | {k: v.reshape(*shape, *v.shape[1:]) for k, v in bits.items()}
         executions += len(flat) * program.shots
+        seconds += len(flat) * program.shots * (rep_delay + scheduled(item.circuit, device))
         data.append(
             QuantumProgramResultItemModel(
                 results={k: CompressedTensorModel.from_numpy(v) for k, v in arrays.items()},
@@ -71,7 +90,23 @@ def run_job(params: dict[str, Any], seed: int) -> Outcome:
         passthrough_data=model.quantum_program.passthrough_data,
         semantic_role=model.quantum_program.semantic_role,
     )
-    return Outcome(result.model_dump_json(), len(program.items), executions, digest)
+    return Outcome(result.model_dump_json(), len(program.items), executions, digest, seconds)
+
+
+def scheduled(circuit: QuantumCircuit, device: str) -> float:
+    """Return how long one run of a circuit takes by Qiskit's schedule for a device, seconds."""
+    target = fake_backend(device).target
+    passes = [
+        TimeUnitConversion(target=target),
+        ALAPScheduleAnalysis(target=target),
+        PadDelay(target=target),
+    ]
+    return PassManager(passes).run(circuit).estimate_duration(target, "s")
+
+
+def shots_of(params: dict[str, Any]) -> int:
+    """Return the shots of each circuit of an executor job."""
+    return int(params["quantum_program"]["shots"])
 
 
 def _digest(program: Any, seed: int) -> str:
