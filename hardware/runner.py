@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
+from hardware.budget import advised_budget
 from hardware.collection import Collector, Rounds
 from hardware.devices import Device, JobRequest
 from hardware.errors import (
@@ -110,14 +111,15 @@ def _checked_budget(plan: Plan, budget: float | None) -> float:
     if budget is None:
         raise BudgetError(
             "Expected a budget in QPU seconds for a real device, got none. The plan needs about "
-            f"{estimate:.1f} s: give a budget of at least that."
+            f"{estimate:.2f} s: give a budget of {advised_budget(estimate, None)} s or more."
         )
     if not math.isfinite(budget) or budget < 0:
         raise BudgetError(f"Expected a budget of zero or more QPU seconds, got {budget}.")
     if estimate > budget:
         raise BudgetError(
-            f"Expected a plan within the budget of {budget:g} s, got one of about {estimate:.1f} s:"
-            " raise the budget, or plan fewer shots, more tiles or fewer samples."
+            f"Expected a plan within the budget of {budget:g} s, got one of about {estimate:.2f} s:"
+            f" give {advised_budget(estimate, None)} s or more, or plan fewer shots, more tiles or "
+            "fewer samples."
         )
     return float(budget)
 

@@ -56,7 +56,8 @@ Budget = Annotated[
     float | None,
     typer.Option(
         "--budget",
-        help="QPU seconds that the run may use; required for ibm:.",
+        help="QPU seconds that the run may use, compared with the estimate; required for ibm:. A "
+        "job may overrun its estimate by a quarter before the platform stops it.",
         rich_help_panel=DEVICE,
         show_default=False,
     ),

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
 
+from hardware.budget import ChargeRatio, advised_budget
+from hardware.devices import Device
+from hardware.ledger import Ledger
 from hardware.plan import JobPlan
+from hardware.storage import default_path
 from qhead.commands.notes import About
 
 
-def cost_line(made: JobPlan, remaining: float | None, *, local: bool) -> str:
+def past_charges(device: Device) -> ChargeRatio | None:
+    """Return what the ledger knows of a device's charges; None of a local or an unused one."""
+    if device.local or not default_path().exists():
+        return None
+    with Ledger() as ledger:
+        return ledger.charge_ratio(device.name)
+
+
+def cost_line(
+    made: JobPlan, remaining: float | None, *, local: bool, ratio: ChargeRatio | None = None
+) -> str:
     """Return the cost of a plan in one line."""
     cost = made.cost
+    if ratio is not None:
+        refitted = f"; {made.backend} has charged {ratio}: {cost.qpu_seconds * ratio.mean:.1f} s"
+    else:
+        refitted = "" if local else f"; no job of {made.backend} has told yet what it charges"
     device = " of a real device; here nothing is charged" if local else ""
     share = ""
     if remaining is not None:
         share = f", {100 * cost.share_of(remaining):.1f} % of the {remaining:g} s left"
     return (
         f"{made.target}: {cost.tiles} tile(s), {cost.jobs} job(s), {cost.pubs} PUB(s), "
+        f"{cost.items} program item(s), "
         f"{cost.executions:,} executions, {size(cost.payload_bytes)}, about "
-        f"{cost.qpu_seconds:.1f} QPU seconds{device}{share}"
+        f"{cost.qpu_seconds:.1f} QPU seconds{device}{share}{refitted}"
     )
 
 
@@ -34,7 +54,14 @@ def tile_table(made: JobPlan) -> Table:
     return table
 
 
-def cost_table(made: JobPlan, about: About, remaining: float | None) -> Table:
+def cost_table(
+    made: JobPlan,
+    about: About,
+    remaining: float | None,
+    *,
+    local: bool,
+    ratio: ChargeRatio | None,
+) -> Table:
     """Return the plan in numbers."""
     cost = made.cost
     table = Table(title=f"plan for {made.target}", title_justify="left", show_header=False)
@@ -48,11 +75,17 @@ def cost_table(made: JobPlan, about: About, remaining: float | None) -> Table:
         "tiles": str(cost.tiles),
         "slots filled by a repeated row": str(made.padding),
         "PUBs": str(cost.pubs),
+        "program items, each loaded once": str(cost.items),
         "jobs": str(cost.jobs),
         "executions": f"{cost.executions:,}",
         "payload": size(cost.payload_bytes),
         "QPU seconds, estimated": f"{cost.qpu_seconds:.1f}",
     }
+    if ratio is not None:
+        rows["QPU seconds, by past charges"] = f"{cost.qpu_seconds * ratio.mean:.1f}"
+        rows[f"{made.backend} has charged"] = str(ratio)
+    elif not local:
+        rows["QPU seconds, by past charges"] = "unknown: no finished job"
     if remaining is not None:
         rows["of what the account has left"] = (
             f"{100 * cost.share_of(remaining):.1f} % of {remaining:g} s"
@@ -62,8 +95,11 @@ def cost_table(made: JobPlan, about: About, remaining: float | None) -> Table:
     return table
 
 
-def plan_dict(made: JobPlan, about: About, remaining: float | None) -> dict[str, Any]:
+def plan_dict(
+    made: JobPlan, about: About, remaining: float | None, *, local: bool, ratio: ChargeRatio | None
+) -> dict[str, Any]:
     """Return the plan in numbers, JSON-able."""
+    estimate = made.cost.qpu_seconds
     again = about.recalibration
     return {
         **made.summary(),
@@ -71,6 +107,9 @@ def plan_dict(made: JobPlan, about: About, remaining: float | None) -> dict[str,
         "recalibration_sentences": 0 if again is None else again.texts.num_rows,
         "tile_qubits": [list(tile.qubits) for tile in made.tiles],
         "remaining_seconds": remaining,
+        "charge_ratio": None if ratio is None else asdict(ratio),
+        "refitted_seconds": None if ratio is None else estimate * ratio.mean,
+        "advised_budget": None if local else advised_budget(estimate, ratio),
         "model": about.model.path,
         "data": about.data.source,
         "notes": list(made.notes),

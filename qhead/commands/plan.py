@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from hardware.budget import advised_budget
 from hardware.devices import LocalDevice
 from hardware.errors import PlanError
 from hardware.ibm import PlatformDevice
@@ -15,7 +16,7 @@ from hardware.options import Mitigation
 from hardware.plan import JobPlan
 from qhead.commands.arguments import EncoderChoice
 from qhead.commands.common import console, print_json
-from qhead.commands.costs import cost_table, plan_dict, tile_table
+from qhead.commands.costs import cost_table, past_charges, plan_dict, tile_table
 from qhead.commands.devices import remaining_seconds
 from qhead.commands.notes import About, TextsNote
 from qhead.commands.plan_files import write_bytes
@@ -189,16 +190,17 @@ def run(
         write_bytes(out, made.to_bytes())
     if picture is not None and kind is not None:
         write_bytes(picture, drawn(made, device, kind))
-    remaining = remaining_seconds(device)
+    remaining, ratio, local = remaining_seconds(device), past_charges(device), device.local
     if json:
-        told = plan_dict(made, about, remaining)
+        told = plan_dict(made, about, remaining, local=local, ratio=ratio)
         print_json(told | {"plan": out and str(out), "picture": picture and str(picture)})
         return
     screen = console()
     screen.print(tile_table(made))
-    screen.print(cost_table(made, about, remaining))
+    screen.print(cost_table(made, about, remaining, local=local, ratio=ratio))
     for note in made.notes:
         screen.print(f"· {note}")
     if out is not None:
-        budget = "" if device.local else f" --budget {made.cost.qpu_seconds:.0f}"
+        advised = advised_budget(made.cost.qpu_seconds, ratio)
+        budget = "" if local else f" --budget {advised}"
         screen.print(f"plan: {out}; send it with qhead submit --plan {out}{budget}")

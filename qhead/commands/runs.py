@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
 
 from hardware import runner
+from hardware.budget import ChargeRatio
 from hardware.ledger import Ledger
 from hardware.plan import load_submitted
 from hardware.progress import RunStatus, run_status
@@ -25,11 +27,16 @@ def run_runs(*, json: bool) -> None:
     """List all runs, newest first, estimate and truth side by side."""
     path = default_path()
     found: list[RunStatus] = []
+    ratios: dict[str, ChargeRatio | None] = {}
     if path.exists():
         with Ledger(path) as ledger:
             found = [run_status(ledger, run.id, {}) for run in ledger.runs()]
+            real = sorted({status.run.device for status in found if not status.run.local})
+            ratios = {device: ledger.charge_ratio(device) for device in real}
     if json:
-        print_json({"ledger": str(path), "runs": [status_dict(status) for status in found]})
+        listed = [status_dict(status) for status in found]
+        known = {device: ratio and asdict(ratio) for device, ratio in ratios.items()}
+        print_json({"ledger": str(path), "runs": listed, "charge_ratios": known})
         return
     screen = console()
     if not found:
@@ -49,6 +56,9 @@ def run_runs(*, json: bool) -> None:
             "" if run.budget_seconds is None else f"{run.budget_seconds:g}",
         )  # fmt: skip
     screen.print(table)
+    for device, ratio in ratios.items():
+        known_from = "an unknown share of the estimate: no finished job" if ratio is None else ratio
+        screen.print(f"· {device} has charged {known_from}.")
 
 
 def run_status_of(run_id: str, *, json: bool) -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from hardware import runner
+from hardware.budget import advised_budget
 from hardware.devices import Device
 from hardware.errors import BudgetError, PlanError
 from hardware.fake import local_device
@@ -14,7 +15,7 @@ from hardware.ledger import Ledger
 from hardware.plan import JobPlan
 from qhead.commands import devices
 from qhead.commands.common import print_json
-from qhead.commands.costs import cost_line, plan_dict
+from qhead.commands.costs import cost_line, past_charges, plan_dict
 from qhead.commands.devices import (
     naming_the_run,
     open_account,
@@ -56,8 +57,10 @@ def run(
     with Ledger() as ledger:
         status = runner.status(run_id, ledger=ledger)
     if json:
-        about = About.of(made, "the plan")
-        print_json({**status_dict(status), "plan": plan_dict(made, about, None)})
+        in_numbers = plan_dict(
+            made, About.of(made, "the plan"), None, local=device.local, ratio=past_charges(device)
+        )
+        print_json({**status_dict(status), "plan": in_numbers})
         return
     print(run_id)
     sys.stdout.flush()
@@ -86,7 +89,8 @@ def send(made: JobPlan, device: Device, budget: float | None, *, quiet: bool = F
         HardwareError: As `hardware.runner.submit`.
     """
     if not quiet:
-        complain("Cost", cost_line(made, remaining_seconds(device), local=device.local))
+        remaining, ratio = remaining_seconds(device), past_charges(device)
+        complain("Cost", cost_line(made, remaining, local=device.local, ratio=ratio))
     check_enough(made, device, budget)
     with Ledger() as ledger, naming_the_run(), waiting(f"submitting to {device.name}"):
         return runner.submit(
@@ -111,9 +115,10 @@ def check_enough(made: JobPlan, device: Device, budget: float | None) -> None:
         return
     if estimate > budget:
         raise BudgetError(
-            f"Expected a plan within the budget of {budget:g} s, got one of about {estimate:.1f} s"
-            f"{' on the real device' if device.local else ''}: raise --budget, or take fewer "
-            "--shots, more --tiles or fewer sentences."
+            f"Expected a plan within the budget of {budget:g} s, got one of about {estimate:.2f} s"
+            f"{' on the real device' if device.local else ''}: give --budget "
+            f"{advised_budget(estimate, None)}, or take fewer --shots, more --tiles or fewer "
+            "sentences."
         )
     if device.local:
         complain(

@@ -58,7 +58,8 @@ def test_sampler_jobs_run_through_the_unmodified_client(device, layout):
     with Loopback(Cloud((device,), seed=shifted(7))) as double:
         job = submit(double.service(), device, layout=layout)
         bits = job.result()[0].data.meas
-        assert job.usage() == pytest.approx(2 + 3 * SHOTS * 250e-6)
+        # The circuit itself takes some microseconds, on the slowest device a dozen.
+        assert 3 * SHOTS * 250e-6 < job.usage() - 2 < 3 * SHOTS * 265e-6
     for pauli in ("IZ", "ZI", "ZZ"):
         assert_means(bits.expectation_values(pauli), exact(pauli), SHOTS)
 

@@ -303,7 +303,9 @@ def test_a_stray_job_of_an_earlier_attempt_is_cancelled_and_its_charge_counts(tm
         slow = bench.cloud.accept(body, None)
         bench.collect(run)
         assert (quick.status, slow.status) == ("Completed", "Cancelled")
-        assert runner.status(run, ledger=bench.ledger).spending.charged == pytest.approx(4.04)
+        assert runner.status(run, ledger=bench.ledger).spending.charged == pytest.approx(
+            4.04, rel=0.01
+        )
 
 
 @pytest.mark.parametrize("fault", [Drop(), Reply(502), Garble()])
@@ -578,11 +580,11 @@ def test_the_budget_holds_over_resumes(tmp_path):
         assert bench.cloud.consumed < 10.0
 
 
-def test_the_platform_stops_a_job_that_takes_more_than_its_share(tmp_path):
+def test_the_platform_stops_a_job_that_takes_more_than_its_cap(tmp_path):
     class Optimist(TinyPlan):
         @property
         def job_seconds(self):
-            return [0.9] * self.jobs
+            return [0.7] * self.jobs
 
     with Bench(tmp_path) as bench:
         run = bench.submit(Optimist(jobs=1), budget=1.0)

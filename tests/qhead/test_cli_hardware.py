@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import shutil
 import sqlite3
 import zipfile
@@ -635,6 +636,51 @@ def test_an_interrupted_collect_says_how_to_carry_on(model, sentences, monkeypat
 
 
 # the platform ------------------------------------------------------------------------------------
+
+
+def test_the_budget_that_a_plan_advises_is_accepted(model, sentences, tmp_path):
+    out = tmp_path / "a.plan"
+    with platform():
+        shown = run("plan", model, sentences, "--target", IBM, "--out", out, "--force").stdout
+        plan = told("plan", model, sentences, "--target", IBM)
+        assert 0 < plan["qpu_seconds"] % 1 < 0.5  # a rounded figure would be too low
+        assert plan["advised_budget"] == math.ceil(plan["qpu_seconds"]) == 3
+        assert f"--plan {out} --budget 3" in " ".join(shown.split())
+        below = f"{plan['qpu_seconds']:.1f}"
+        result = run("submit", "--plan", out, "--budget", below)
+        assert result.exit_code == 2
+        assert "give --budget 3" in result.stderr
+        run_id = submitted("--plan", out, "--budget", plan["advised_budget"])
+        assert told("collect", run_id, "--wait", "inf")["state"] == "done"
+
+
+def test_a_plan_shows_what_the_device_has_charged_so_far(model, sentences, home):
+    with platform(slowness=1.2) as double:
+        plan = told("plan", model, sentences, "--target", IBM)
+        assert plan["charge_ratio"] is plan["refitted_seconds"] is None
+        shown = run("plan", model, sentences, "--target", IBM).stdout
+        assert "unknown: no finished job" in shown
+        assert not home.exists()  # a plan writes no ledger
+        limit = ["--executions-per-job", 2 * SHOTS]
+        three = submitted(model, sentences, "--target", IBM, "--budget", 60, *limit)
+        assert told("runs")["charge_ratios"] == {"ibm_manila": None}
+        assert "ibm_manila has charged an unknown share" in run("runs").stdout
+        told("collect", three, "--wait", "inf")
+        plan = told("plan", model, sentences, "--target", IBM)
+        ratio = plan["charge_ratio"]
+        assert ratio["jobs"] == 3
+        charged = double.cloud.consumed / told("runs")["runs"][0]["estimated_seconds"]
+        assert ratio["mean"] == pytest.approx(charged) == pytest.approx(1.2, rel=0.01)
+        assert ratio["low"] <= ratio["mean"] <= ratio["high"]
+        assert plan["refitted_seconds"] == pytest.approx(plan["qpu_seconds"] * ratio["mean"])
+        assert plan["advised_budget"] == math.ceil(plan["qpu_seconds"] * ratio["high"])
+        assert told("runs")["charge_ratios"]["ibm_manila"] == ratio
+        words = "1.20 times the estimate (1.20 to 1.20 for one more job, 95 % confidence)"
+        for verb in (["plan", model, sentences, "--target", IBM], ["runs"]):
+            assert "1.20 times the estimate" in run(*verb).stdout
+        result = run("submit", model, sentences, "--target", IBM, "--budget", 3)
+        assert f"ibm_manila has charged {words}, known from 3 jobs" in result.stderr
+        assert "no finished job" not in run("plan", model, sentences, "--target", FAKE).stdout
 
 
 @pytest.mark.sampled
