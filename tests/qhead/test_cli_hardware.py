@@ -527,7 +527,7 @@ def test_a_fake_rehearses_the_budget(model, sentences, home, tmp_path):
     for verb in ("submit", "predict", "evaluate"):
         given = [verb, model, sentences, "--target", FAKE, "--budget"]
         stderr = refused(home, *given, f"{estimate / 2:.3f}")
-        assert f"got one of about {estimate:.1f} s on the real device" in stderr
+        assert f"got one of about {estimate:.2f} s on the real device" in stderr
         result = run(*given, "120")
         assert result.exit_code == 0, result.stderr
         assert "charges nothing: --budget 120 was only compared with the" in result.stderr
