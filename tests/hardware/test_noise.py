@@ -109,6 +109,12 @@ def test_a_gate_outside_the_basis_would_be_ideal_and_is_refused() -> None:
         depolarizing_noise(circuit, 0.1, 0.1)
 
 
+def test_read_out_is_perfect_unless_a_rate_says_otherwise() -> None:
+    circuit = QuantumCircuit(1)
+    circuit.x(0)
+    assert depolarizing_noise(circuit, 0.1, 0.1).readout == {}
+
+
 def test_reduced_calibration_equals_the_whole_one() -> None:
     backend = FakeManilaV2()
     circuit = QuantumCircuit(3)
