@@ -54,6 +54,9 @@ def test_the_interval_holds_the_ratio_of_one_more_job() -> None:
         held += ratio.low <= another <= ratio.high
     # The interval is exact for normal ratios; below 1e-6 for a count of 4,000 at 95 %.
     assert abs(held / repeats - 0.95) < 5 * np.sqrt(0.95 * 0.05 / repeats)
+    # By hand: a spread of 0.2 and Student's 4.302653 of two degrees of freedom.
+    three = ChargeRatio.of([1.2, 1.4, 1.6])
+    assert three == ChargeRatio(3, *(pytest.approx(x, abs=1e-6) for x in (1.4, 0.406345, 2.393655)))
     known = ChargeRatio(3, 0.5, 0.4, 0.6)
     assert "0.50 times the estimate (0.40 to 0.60 for one more job" in str(known)
     assert str(known).endswith("known from 3 jobs")

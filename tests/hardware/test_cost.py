@@ -121,6 +121,8 @@ def test_a_job_holds_as_many_sets_as_both_limits_allow_and_no_more() -> None:
     assert program.most_sets(0, 1.0) == 0
     free = replace(program, rep_delay=0.0, items=(ProgramItem(0, 100, 0.0),))
     assert free.most_sets(1000, 2.0) == 10
+    quick = replace(free, rep_delay=1e-3)  # a tenth of a second for each set
+    assert quick.most_sets(10**6, 3.05) == 10
     fixed = replace(program, items=(ProgramItem(100, 0, 0.25),))
     assert fixed.most_sets(100, 52.0) == 1
     assert fixed.most_sets(99, 52.0) == 0
