@@ -297,7 +297,10 @@ def collect(
     revision: Revision = None,
     no_cache: NoCache = False,
 ) -> None:
-    """Bring in results and predict the rows that have arrived; says which are missing."""
+    """Bring in results and predict the rows that have arrived; says which are missing.
+
+    Exit code 3: rows are missing. What is stored and damaged is fetched again.
+    """
     from qhead.commands.collect import run as collect_run
 
     collect_run(
