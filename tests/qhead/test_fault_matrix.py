@@ -51,7 +51,7 @@ KINDS = {
         "session_open", "submit", "jobs",
     ),
     "collect": ("token", "backends", "configuration", "jobs", "job", "result", "metrics"),
-    "resume": ("token", "backends", "jobs", "job", "metrics"),
+    "resume": ("token", "backends", "jobs"),
     "cancel": ("token", "backends", "jobs", "job", "cancel", "session", "session_close"),
     "backends": (
         "token", "search", "backends", "configuration", "properties", "backend_status", "usage",
