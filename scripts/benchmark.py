@@ -2,11 +2,13 @@
 
     python scripts/benchmark.py [--qubits 10 14] [--repeats 30] [--json FILE]
 
-The step is forward and full gradient of the head's circuit (two re-uploads of a one-block PQC1,
-connectivity 2, and PQC2 with one more layer; batch 16) through a `TorchConnector`. Peers: Qiskit's
-own `EstimatorQNN` with parameter shift, timed on a part of the batch and scaled up, since its cost
-is linear in samples; and, where PennyLane is installed, its `default.qubit` with backpropagation
-and `lightning.qubit` with the adjoint method. Machines are noisy: read the ratios.
+The step is forward and full gradient of a re-uploading circuit (twice: angles of its own on every
+qubit, then a one-block PQC1 of connectivity 2; ⟨Z⟩ of the first qubit; batch 16) through a
+`TorchConnector`. Peers: Qiskit's own `EstimatorQNN` with parameter shift, timed on a part of the
+batch and scaled up, since its cost is linear in samples; and, where PennyLane is installed, its
+`default.qubit` with backpropagation and `lightning.qubit` with the adjoint method. States are in
+double precision everywhere, the peers' default; a row of its own has single precision, in which the
+heads train. Machines are noisy: read the ratios.
 """
 
 from __future__ import annotations
@@ -59,9 +61,11 @@ def step_of(connector: TorchConnector, inputs: np.ndarray) -> Callable[[], None]
     return step
 
 
-def ours(work: QuantumCircuit, weights: np.ndarray, inputs: np.ndarray) -> Callable[[], None]:
+def ours(
+    work: QuantumCircuit, weights: np.ndarray, inputs: np.ndarray, precision: type = np.float64
+) -> Callable[[], None]:
     """Return the step through the exact simulator."""
-    estimator = ExactEstimator(Simulator(np.float32))
+    estimator = ExactEstimator(Simulator(precision))
     return step_of(
         _connector(work, weights, estimator, AdjointEstimatorGradient(estimator)), inputs
     )
@@ -113,8 +117,8 @@ def pennylane(
                 qml.RY(x[..., index] if kind == "x" else w[index], wires=wires[0])
         return qml.expval(qml.PauliZ(0))
 
-    x = torch.tensor(inputs, dtype=torch.float32, requires_grad=True)
-    w = torch.tensor(weights, dtype=torch.float32, requires_grad=True)
+    x = torch.tensor(inputs, dtype=torch.float64, requires_grad=True)
+    w = torch.tensor(weights, dtype=torch.float64, requires_grad=True)
 
     def step() -> None:
         node(x, w).sum().backward()
@@ -140,6 +144,8 @@ def measure(num_qubits: int, repeats: int) -> list[dict[str, Any]]:
     weights = rng.normal(size=len(weight_parameters(work)))
     inputs = rng.normal(size=(BATCH, len(data_parameters(work))))
     rows = [("qhead", seconds(ours(work, weights, inputs), repeats))]
+    single = seconds(ours(work, weights, inputs, np.float32), repeats)
+    rows.append(("qhead, single precision", single))
     if importlib.util.find_spec("pennylane"):
         for device, method in (("default.qubit", "backprop"), ("lightning.qubit", "adjoint")):
             step = pennylane(work, weights, inputs, device, method)

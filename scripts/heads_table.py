@@ -6,8 +6,9 @@ DATA is what `qhead train` takes: a folder of splits (all are merged, as the pap
 a file, a Hub id, or ``demo:reviews``. For each seed the paper's protocol draws `per_class`
 sentences of each class, 15 % of them for validation, and tests on all the rest. Choices between
 candidates (C of the linear models, kernels, widths) and the best epoch are made on validation; the
-quantum heads' options were chosen by mean validation loss over the same seeds (see LOG.md). All
-heads see the same splits, so differences are paired by seed.
+quantum heads' options were chosen by mean validation loss over the same seeds (see LOG.md). The
+reference of the differences is the classical head of the best mean validation accuracy. All heads
+see the same splits, so differences are paired by seed.
 
 With ``--control`` the same code runs on shuffled training labels and on random embeddings: every
 head must then score chance.
@@ -174,7 +175,7 @@ def table(rows: Sequence[Row]) -> str:
     names = list(dict.fromkeys(row.head for row in rows))
     by_name = {name: [row for row in rows if row.head == name] for name in names}
     classical = [name for name in names if not name.startswith("quantum")]
-    best = max(classical, key=lambda n: float(np.mean([r.accuracy for r in by_name[n]])))
+    best = max(classical, key=lambda n: float(np.mean([r.validation_accuracy for r in by_name[n]])))
     lines = [
         f"| head | test accuracy, % | − {best}, % | parameters | training, s |",
         "| --- | ---: | ---: | ---: | ---: |",

@@ -251,7 +251,7 @@ def _tell(
     if summary["num_qubits"] is not None:
         size += (
             f", {summary['num_qubits']} qubits, depth {summary['depth']}, "
-            f"{summary['num_two_qubit_gates']} two-qubit gates"
+            f"{head.summary().two_qubit_gates}"
         )
     screen.print(
         f"{head.kind}: {size}\n"

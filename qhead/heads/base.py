@@ -44,13 +44,26 @@ _VERSIONS = ("torch", "qiskit", "numpy", "scikit-learn")
 
 @dataclass(frozen=True)
 class HeadSummary:
-    """The size of a fitted head; circuit figures are None for a head without a circuit."""
+    """The size of a fitted head; circuit figures are None for a head without a circuit.
+
+    Gates outside the light cone of the measured qubits change nothing: simulators, emulations and
+    their noise leave them out.
+    """
 
     kind: str
     num_parameters: int  # trainable
     num_qubits: int | None = None
     depth: int | None = None
     num_two_qubit_gates: int | None = None
+    num_two_qubit_gates_in_cone: int | None = None
+
+    @property
+    def two_qubit_gates(self) -> str:
+        """The circuit's two-qubit gates in words, those outside the light cone told apart."""
+        words = f"{self.num_two_qubit_gates} two-qubit gates"
+        if self.num_two_qubit_gates_in_cone != self.num_two_qubit_gates:
+            words += f", {self.num_two_qubit_gates_in_cone} in the light cone of what is read"
+        return words
 
 
 class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, unused-ignore]

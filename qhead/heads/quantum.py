@@ -18,6 +18,7 @@ from qiskit_machine_learning.neural_networks import EstimatorQNN, SamplerQNN
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from hardware.transpile import light_cone
 from hardware.workload import Expectations, Workload
 from qhead import checks
 from qhead.circuits import (
@@ -403,6 +404,9 @@ class QuantumHead(TorchHead):
             num_qubits=circuit.num_qubits,
             depth=circuit.depth(),
             num_two_qubit_gates=circuit.num_nonlocal_gates(),
+            num_two_qubit_gates_in_cone=light_cone(
+                circuit, range(self.num_measured)
+            ).num_nonlocal_gates(),
         )
 
     def _quantum_module(self) -> QuantumModule:

@@ -6,6 +6,7 @@ ids of its own, so that several figures do not share clip paths.
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -101,7 +102,13 @@ def accuracies(scores: Sequence[Score], *, chance: float) -> str:
         axes.set_xticks([tick / 10 for tick in range(11) if tick / 10 >= lowest - 0.03])
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_xlabel(f"accuracy with 95 % interval; dotted: most frequent label, {chance:.0%}")
-        return _svg(figure, "accuracies")
+        words = "; ".join(
+            f"{score.label} {100 * score.accuracy:.1f} % "
+            f"({100 * score.interval[0]:.1f} – {100 * score.interval[1]:.1f} %)"
+            for score in scores
+        )
+        words = f"Accuracies with 95 % intervals: {words}. Most frequent label: {chance:.0%}."
+        return _svg(figure, "accuracies", words)
 
 
 def training_curves(histories: Mapping[str, Sequence[EpochRecord]], best: int | None) -> str:
@@ -133,7 +140,27 @@ def training_curves(histories: Mapping[str, Sequence[EpochRecord]], best: int | 
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.set_xlim(left=0.8)
-        return _svg(figure, "curves")
+        return _svg(figure, "curves", _curves_in_words(histories, best))
+
+
+def _curves_in_words(histories: Mapping[str, Sequence[EpochRecord]], best: int | None) -> str:
+    subject, records = next(iter(histories.items()))
+    first, last = records[0], records[-1]
+    parts = [
+        f"{subject}: training loss from {first.train_loss:.3f} to {last.train_loss:.3f} in "
+        f"{last.epoch} epochs"
+    ]
+    if first.validation_loss is not None and last.validation_loss is not None:
+        parts[0] += f", validation loss from {first.validation_loss:.3f} to "
+        parts[0] += f"{last.validation_loss:.3f}"
+    if best is not None:
+        parts[0] += f", best after epoch {best}"
+    parts += [
+        f"{name}: validation accuracy {100 * each[-1].validation_accuracy:.1f} % at the end"
+        for name, each in histories.items()
+        if each[-1].validation_accuracy is not None
+    ]
+    return "Training curves. " + "; ".join(parts) + "."
 
 
 def _validation_accuracies(axes: Axes, histories: Mapping[str, Sequence[EpochRecord]]) -> None:
@@ -183,14 +210,19 @@ def circuit(quantum_circuit: QuantumCircuit) -> Drawing:
     }
     with matplotlib.rc_context({"svg.fonttype": "none", "savefig.facecolor": "none"}):
         figure = shown.draw("mpl", style=style, fold=FOLD, scale=0.55, idle_wires=True)
-        svg = _svg(figure, "circuit", bbox_inches="tight", pad_inches=0.05)
+        words = (
+            f"Circuit of {shown.num_qubits} qubits: "
+            + ", ".join(f"{n} {name} gates" for name, n in shown.count_ops().items())
+            + ("." if shown is quantum_circuit else f", the first of {total}.")
+        )
+        svg = _svg(figure, "circuit", words, bbox_inches="tight", pad_inches=0.05)
         # The drawer registers its figure with pyplot, which would keep it for ever.
         pyplot.close(figure)
     return Drawing(svg, min(total, MAX_DRAWN_GATES), total)
 
 
-def _svg(figure: Figure, name: str, **options: Any) -> str:
-    """Return a figure as an SVG element in the page's colours."""
+def _svg(figure: Figure, name: str, words: str, **options: Any) -> str:
+    """Return a figure as an SVG element in the page's colours, with words for who cannot see it."""
     buffer = io.StringIO()
     # Without the date and with a salt of its own the same figure gives the same text.
     with matplotlib.rc_context({"svg.hashsalt": name}):
@@ -202,4 +234,5 @@ def _svg(figure: Figure, name: str, **options: Any) -> str:
         text = text.replace(sentinel, colour)
     # The page scales it: keep the view box and drop the size in points.
     head, _, body = text.partition(">")
-    return re.sub(r' (width|height)="[^"]*"', "", head) + ">" + body
+    head = re.sub(r' (width|height)="[^"]*"', "", head)
+    return f'{head} role="img" aria-label="{html.escape(words)}">{body}'

@@ -32,7 +32,7 @@ def model_page(model: TextClassifier, name: str) -> Page:
         for part, result in evaluations.items()
     ]
     return Page(
-        title=f"Model {name}",
+        title=f"qhead: {name}",
         summary=f"A {head.kind} head on {model.encoder_.config()['model']}, trained on "
         f"{model.data_.get('n')} sentences.",
         key_figures=head_figures(head),
@@ -57,7 +57,7 @@ def head_figures(head: TorchHead) -> list[Fact]:
             Fact(
                 "circuit depth",
                 str(summary.depth),
-                f"{summary.num_two_qubit_gates} two-qubit gates",
+                summary.two_qubit_gates,
             )
         )
     if head.training_seconds_ is not None:

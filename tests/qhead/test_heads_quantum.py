@@ -142,6 +142,19 @@ def test_counts() -> None:
     assert summary.depth == head.circuit.depth()
 
 
+def test_gates_that_noise_acts_on_are_those_that_the_summary_counts() -> None:
+    X, y = clusters(16, seed=1)
+    head = QuantumHead(topology="chain", training=TrainingOptions(max_epochs=1)).fit(X, y)
+    summary = head.summary()
+    rehearsed = head.expectations(X[:2], "noisy:0,0.01:16")
+    (note,) = (n for n in rehearsed.notes if "errors attached" in n)
+    assert (
+        f"{summary.num_two_qubit_gates_in_cone} of {summary.num_two_qubit_gates_in_cone} cx" in note
+    )
+    assert summary.num_two_qubit_gates_in_cone < summary.num_two_qubit_gates
+    assert str(summary.num_two_qubit_gates_in_cone) in summary.two_qubit_gates
+
+
 @pytest.mark.parametrize("reduction", ["pca", "random"])
 def test_reduction_is_fixed_by_the_training_embeddings_and_restored(reduction: str) -> None:
     rng = np.random.default_rng(0)

@@ -207,6 +207,31 @@ def test_the_names_of_a_circuit_s_angles_can_be_read():
     assert shown >= 10
 
 
+def test_figures_say_in_words_what_they_show():
+    whole = page()
+    labels = [
+        ElementTree.fromstring(svg).attrib
+        for svg in (whole.accuracies, whole.curves, whole.circuit.svg)
+    ]
+    assert [each["role"] for each in labels] == ["img"] * 3
+    accuracies, curves, circuit = (each["aria-label"] for each in labels)
+    assert "quantum 75.0 % (60.0 – 85.0 %)" in accuracies
+    assert "Most frequent label: 50%" in accuracies
+    assert "training loss from 1.000 to 0.125 in 8 epochs" in curves
+    assert "best after epoch 5" in curves
+    assert "mlp: validation accuracy 70.0 % at the end" in curves
+    assert "Circuit of 2 qubits" in circuit
+    assert "ry gates" in circuit
+    odd = figures.accuracies([figures.Score('a "<b>" & c', 0.5, (0.4, 0.6), True)], chance=0.5)
+    assert 'a "<b>" & c 50.0 %' in ElementTree.fromstring(odd).attrib["aria-label"]
+
+
+def test_on_a_narrow_screen_figures_scroll_and_keep_their_size():
+    style = render(Page(title="t", summary="s"))
+    assert re.search(r"figure svg \{[^}]*min-width: 42rem", style)
+    assert re.search(r"\.board \{[^}]*overflow-x: auto", style)
+
+
 def test_matrices_have_their_names_above():
     style = render(Page(title="t", summary="s"))
     assert re.search(r"\.matrices caption \{ caption-side: top", style)
