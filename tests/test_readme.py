@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,21 +18,48 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.M | re.S)
+    every = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.M | re.S)
+    return [block for named, block in every if named == language]
 
 
 @pytest.mark.parametrize("code", blocks("python"))
-def test_python_blocks_run(
+def test_python_blocks_run_and_run_again(
     code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {})
+    for _ in range(2):
+        exec(compile(code, "README.md", "exec"), {})
     assert "billing" in capsys.readouterr().out
     assert (tmp_path / "support-model" / "head.safetensors").is_file()
 
 
+def test_commands_run_as_printed(tmp_path: Path) -> None:
+    """All but those of make, in their order, in one shell and an empty folder."""
+    lines = [
+        line
+        for block in blocks("")
+        for line in block.splitlines()
+        if line.startswith(("qhead ", "echo "))
+    ]
+    assert sum("fake:fez" in line for line in lines) >= 2
+    assert not any("ibm:" in line for line in lines)  # who has no account runs all of them
+    start = f'set -euo pipefail\nqhead() {{ "{sys.executable}" -m qhead.cli "$@"; }}\n'
+    done = subprocess.run(
+        ["bash", "-c", start + "\n".join(lines)],
+        cwd=tmp_path,
+        env={**os.environ, "QHEAD_LEDGER": str(tmp_path / "ledger.sqlite")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "labels.csv").read_text().splitlines()) == 361
+    assert (tmp_path / "model.html").is_file()
+    assert (tmp_path / "chip.svg").is_file()
+
+
 def commands() -> set[str]:
-    text = "\n".join(blocks(""))
+    text = "\n".join([*blocks(""), *blocks("text")])
     return set(re.findall(r"^qhead (\w+)", text, flags=re.M))
 
 
