@@ -5,8 +5,8 @@ with it: of 200 shots with one flip it covers too little, with none nothing. Her
 added at either end of the range before the variance is taken (Agresti & Coull, American
 Statistician 52, 1998), and the interval is made symmetric around the plain mean by the distance
 between the two means, plus half a shot for the counts' discreteness. For outcomes of two values the
-95 % interval covers at least 95 % for every probability (``scripts/coverage.py``). The plain mean
-stays the estimate: it is unbiased, the mean with added shots is not.
+95 % interval covers at least 95 % for every probability (``scripts/interval_coverage.py``). The
+plain mean stays the estimate: it is unbiased, the mean with added shots is not.
 
 A *standard error* of this package is half the width of that interval over 1.96. It combines as one:
 in quadrature where errors are independent (Zou & Donner, Statistics in Medicine 27, 2008, for

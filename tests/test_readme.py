@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
 import subprocess
@@ -82,3 +83,11 @@ def test_named_files_exist() -> None:
     assert named
     for name in named:
         assert (ROOT / name).exists(), name
+
+
+def test_no_script_hides_a_package() -> None:
+    """A script's folder comes first on its path: scripts/coverage.py would be numba's coverage."""
+    found = {spec.name for spec in importlib.metadata.distributions()}
+    assert "coverage" in found  # of the development dependencies
+    for script in (ROOT / "scripts").glob("*.py"):
+        assert script.stem not in found, script

@@ -5,7 +5,7 @@ device's counts and prints the worst coverage that it finds over the true values
 *exact* lines sum the probabilities of all outcomes, at true values that lie next to the intervals'
 ends; *sampled* ones say how many draws they rest on. ``--reduced`` takes a few of each.
 
-    python scripts/coverage.py
+    python scripts/interval_coverage.py
 """
 
 from __future__ import annotations
