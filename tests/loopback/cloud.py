@@ -105,6 +105,8 @@ class Cloud:
         self.jobs: dict[str, Job] = {}
         self.sessions: dict[str, dict[str, Any]] = {}
         self.held = False
+        self.uploading = threading.Event()  # cleared: uploads stall
+        self.uploading.set()
         self.changed = threading.Condition()
         self._stop = False
         self._worker = threading.Thread(target=self._work, name="loopback-device", daemon=True)

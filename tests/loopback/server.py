@@ -28,6 +28,8 @@ from loopback.faults import Change, Cut, Drop, EndJob, Fault, FaultPlan, Garble,
 
 API_KEY = "loopback-api-key-not-a-secret"
 _API = "/experimental"
+#: How long a stalled upload waits at most.
+_UPLOAD_SECONDS = 60.0
 
 _ROUTES: tuple[tuple[str, str, str], ...] = (  # method, path, kind
     ("POST", "/identity/token", "token"),
@@ -179,6 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.owner.faults.take(kind)
         answers = self.owner.answers_for(self.headers.get("Service-CRN"))
         if kind == "submit":
+            answers.cloud.uploading.wait(_UPLOAD_SECONDS)
             time.sleep(answers.cloud.upload_seconds)
         if kind not in ("token", "search", "catalog") and not self._authorised():
             self._send(401, {"errors": [{"code": 1201, "message": "Invalid credentials."}]})
