@@ -74,7 +74,7 @@ def waiting(description: str, console: Console | None = None) -> Iterator[None]:
         description: What goes on.
         console: Where to draw, if it is a terminal; None: standard error.
     """
-    with _shown(description, console, (TimeElapsedColumn(),)):
+    with _shown(description, console, (TimeElapsedColumn(),), transient=True):
         yield
 
 
@@ -83,8 +83,14 @@ _Update = Callable[[int, int, str], None]
 
 @contextmanager
 def _shown(
-    description: str, console: Console | None, columns: tuple[ProgressColumn, ...], unit: str = ""
+    description: str,
+    console: Console | None,
+    columns: tuple[ProgressColumn, ...],
+    *,
+    unit: str = "",
+    transient: bool = False,
 ) -> Iterator[_Update]:
+    """Yield what shows progress; a transient bar leaves nothing on the screen behind it."""
     # rich takes a pipe for a terminal where the environment forces colour, hence `isatty`.
     if not (sys.stderr.isatty() if console is None else console.is_terminal):
         lines = _Lines(description, unit)
@@ -92,7 +98,7 @@ def _shown(
             yield lines.update
         return
     bar = (TextColumn("{task.description}"), BarColumn(bar_width=24), *columns)
-    with Progress(*bar, console=console or Console(stderr=True)) as progress:
+    with Progress(*bar, console=console or Console(stderr=True), transient=transient) as progress:
         task = progress.add_task(description, total=None, figures="")
 
         def update(done: int, total: int, figures: str) -> None:
