@@ -208,8 +208,6 @@ def _check_estimates(arrays: Mapping[str, np.ndarray], request: JobRequest, inde
         if array is None or array.dtype != np.float64 or array.shape != shape:
             got = "none" if array is None else f"{array.dtype} of shape {array.shape}"
             raise _unfit(f"{name} of shape {shape}", got, index)
-    if not np.isfinite(arrays["evs"]).all():
-        raise _unfit("finite expectation values", "others", index)
     if (arrays["stds"] < 0).any():
         raise _unfit("standard errors of zero or more", "negative ones", index)
 

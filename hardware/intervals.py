@@ -22,7 +22,15 @@ from scipy.special import stdtrit
 #: Two-sided 95 % of a normal distribution.
 Z_95 = 1.959963984540054
 
+#: The client writes an infinite or undefined number as the largest float, and averages it.
+LARGEST_KNOWN = 1e100
+
 Numbers = float | NDArray[np.float64]
+
+
+def known(numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which numbers of a platform's estimator are known: the others were not finite."""
+    return np.asarray(np.abs(numbers) < LARGEST_KNOWN)
 
 
 def std_error_of_mean(
@@ -88,8 +96,8 @@ def std_error_of_estimate(
       error or an infinite one: the shots' error, carried through the line, bounds it from below.
 
     Args:
-        value: Values without the observable's constant part.
-        reported: The platform's errors of the same shape; what is not finite counts as unknown.
+        value: Values without the observable's constant part; where NaN, so is the error.
+        reported: The platform's errors of the same shape; those that are not `known` add nothing.
         num: Shots of each value and noise factor.
         coefficients: The T coefficients of the observable's terms, shape (T,).
         randomizations: R, random circuits that the shots are divided among.
@@ -100,18 +108,18 @@ def std_error_of_estimate(
     if not num_terms:
         return np.zeros_like(value)
     gain = _extrapolation_gain(noise_factors)
-    known = np.where(np.isfinite(reported), reported, 0.0) * np.sqrt(num_terms)
+    stated = np.where(known(reported), reported, 0.0) * np.sqrt(num_terms)
     if randomizations > 1 and not noise_factors:
-        known = known * _student_factor(randomizations)
-        known = known * np.sqrt(randomizations / (randomizations - 1))
-    variance = num * (known / gain) ** 2
+        stated = stated * _student_factor(randomizations)
+        stated = stated * np.sqrt(randomizations / (randomizations - 1))
+    variance = num * (stated / gain) ** 2
     share = np.minimum(np.abs(value) / largest, 1.0)
     if noise_factors:  # measured values shrink by an unknown factor: any variance is possible
         variance = np.maximum(variance, largest**2)
     elif num_terms == 1:
         variance = np.maximum(variance, largest**2 * (1 - share**2))
     error = gain * std_error_of_mean(share * largest, variance, num, -largest, largest)
-    error = np.maximum(error, known)
+    error = np.maximum(error, stated)
     if readout_mitigated:
         error = error * np.sqrt(1 + (share**2 if num_terms == 1 else 1.0))
     return error
@@ -127,7 +135,4 @@ def _extrapolation_gain(factors: tuple[float, ...]) -> float:
     if not factors:
         return 1.0
     x = np.asarray(factors)
-    spread = ((x - x.mean()) ** 2).sum()
-    if not spread > 0:
-        return 1.0
-    return float(np.sqrt(1 / len(x) + x.mean() ** 2 / spread))
+    return float(np.sqrt(1 / len(x) + x.mean() ** 2 / ((x - x.mean()) ** 2).sum()))

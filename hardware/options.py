@@ -10,6 +10,13 @@ from typing import Any, Literal
 
 from hardware.errors import InvalidInputError, PlanError
 
+#: How the client extrapolates: always a straight line, whose standard errors
+#: `hardware.intervals` knows. The client's own choice may be an exponential that diverges.
+EXTRAPOLATOR = "linear"
+#: Least ratio of the largest noise factor to the smallest. A line through nearer ones magnifies
+#: the shots' error more than fifteenfold.
+MIN_FACTOR_RATIO = 1.1
+
 #: Most shots of a run. Counts would hold far more; nothing that takes more is finished.
 MAX_SHOTS = 10**9
 
@@ -96,7 +103,8 @@ class Mitigation:
         twirl_gates: Randomise two-qubit gates with Paulis.
         twirl_measure: Randomise read-out with bit flips.
         num_randomizations: Random circuits of a twirled one; None leaves it to the client.
-        zne_factors: Noise factors of zero-noise extrapolation; needs the estimator's path.
+        zne_factors: Noise factors of zero-noise extrapolation by a straight line; needs the
+            estimator's path.
         resilience: The estimator's own read-out mitigation.
     """
 
@@ -118,6 +126,11 @@ class Mitigation:
         if self.zne_factors and (len(self.zne_factors) < 2 or not good):
             raise PlanError(
                 f"Expected at least two noise factors of one or more, got {self.zne_factors}."
+            )
+        if self.zne_factors and max(self.zne_factors) < MIN_FACTOR_RATIO * min(self.zne_factors):
+            raise PlanError(
+                f"Expected noise factors of which the largest is at least {MIN_FACTOR_RATIO:g} "
+                f"times the smallest, got {self.zne_factors}: a line needs different points."
             )
         circuits = self.num_randomizations
         if circuits is not None and (not is_whole(circuits) or circuits < 1):
@@ -254,5 +267,8 @@ class PlanOptions:
                 "zne_mitigation": bool(wanted.zne_factors),
             }
             if wanted.zne_factors:
-                chosen["resilience"]["zne"] = {"noise_factors": list(wanted.zne_factors)}
+                chosen["resilience"]["zne"] = {
+                    "noise_factors": list(wanted.zne_factors),
+                    "extrapolator": EXTRAPOLATOR,
+                }
         return chosen

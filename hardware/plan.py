@@ -208,7 +208,8 @@ class JobPlan:
 
         Returns:
             Values and standard errors, NaN in the rows of jobs that are missing or whose arrays do
-            not fit their requests (`Expectations.missing`); the notes say which and why.
+            not fit their requests (`Expectations.missing`), and single values NaN where the client
+            gave no finite one; the notes say which and why.
 
         Raises:
             PlanError: There are results of jobs that the plan does not have.

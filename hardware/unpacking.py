@@ -10,7 +10,7 @@ from qiskit.quantum_info import SparsePauliOp
 from hardware.composition import tile_register
 from hardware.devices import check_arrays
 from hardware.errors import BadResultError, PlanError
-from hardware.intervals import std_error_of_estimate
+from hardware.intervals import known, std_error_of_estimate
 from hardware.mitigation import ReadoutFlips
 from hardware.observables import Counts, Measurement
 from hardware.plan import JobPlan, PlannedJob, PlannedPub
@@ -27,6 +27,7 @@ def unpack(plan: JobPlan, results: Mapping[int, Arrays]) -> Expectations:
     shape = (plan.num_rows, len(plan.observables))
     values, squares = np.full(shape, np.nan), np.full(shape, np.nan)
     shots = plan.shots
+    arrived = np.zeros(plan.num_rows, dtype=bool)
     unfit: list[str] = []
     for idx, arrays in sorted(results.items()):
         if not 0 <= idx < len(plan.jobs):
@@ -43,10 +44,9 @@ def unpack(plan: JobPlan, results: Mapping[int, Arrays]) -> Expectations:
             parts = _counted(plan, job, arrays)
             shots = _shots_of(job, arrays)
         for rows, mean, square in parts:
-            values[rows], squares[rows] = mean, square
-    return Expectations(
-        values, np.sqrt(squares), plan.target, shots, (*_notes(plan, values), *unfit)
-    )
+            values[rows], squares[rows], arrived[rows] = mean, square, True
+    notes = (*_notes(plan, values, arrived), *unfit)
+    return Expectations(values, np.sqrt(squares), plan.target, shots, notes)
 
 
 Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows (R,), values (R, M), variances (R, M)
@@ -85,6 +85,7 @@ def _estimated(plan: JobPlan, job: PlannedJob, arrays: Arrays) -> Iterator[Part]
         for tile in range(len(plan.tiles)):
             kept = ~pub.padded[:, tile]
             mean, std = evs[tile][:, kept].T, np.array(stds[tile][:, kept].T)
+            mean = np.where(known(mean), mean, np.nan)
             for m, observable in enumerate(plan.observables):
                 constant, coefficients = _split_constant(observable)
                 std[:, m] = std_error_of_estimate(
@@ -142,7 +143,7 @@ def _shots_of(job: PlannedJob, arrays: Arrays) -> int:
     return int(arrays[f"0/{tile_register(0)}"].shape[-2])
 
 
-def _notes(plan: JobPlan, values: np.ndarray) -> tuple[str, ...]:
+def _notes(plan: JobPlan, values: np.ndarray, arrived: np.ndarray) -> tuple[str, ...]:
     notes = [f"Run on {len(plan.tiles)} tiles of {plan.backend} at the same time."]
     if plan.padding:
         notes.append(f"{plan.padding} slots repeated a row to fill the last set and were dropped.")
@@ -155,7 +156,14 @@ def _notes(plan: JobPlan, values: np.ndarray) -> tuple[str, ...]:
             f"The shots are divided among {circuits} randomizations, too few to show how much "
             f"randomizations differ: take {FEW_RANDOMIZATIONS} or more for errors that hold."
         )
-    missing = int(np.isnan(values).any(axis=1).sum())
-    if missing:
+    if mitigation.zne_factors:
+        notes.append("Extrapolated to zero noise by a straight line.")
+    unknown = np.isnan(values[arrived])
+    if unknown.any():
+        notes.append(
+            f"The client gave no finite value for {int(unknown.sum())} of {unknown.size} "
+            f"expectation values, in {int(unknown.any(axis=1).sum())} rows: they are unknown."
+        )
+    if missing := int((~arrived).sum()):
         notes.append(f"{missing} of {plan.num_rows} rows have no result yet.")
     return (*notes, *plan.notes)

@@ -143,7 +143,9 @@ class Expectations:
 
     Args:
         values: Expectation values, shape (N, M): plain means of the shots, within the observables'
-            spectral range unless read-out errors were inverted; NaN in rows without a result yet.
+            spectral range unless read-out errors were inverted or the values were extrapolated to
+            zero noise (ZNE), which may both leave it; NaN in rows without a result yet, and where
+            the platform's estimator gave no finite value.
         std_errors: Half the width of a 95 % interval around `values` over 1.96, shape (N, M),
             which holds near the ends of the range too (`hardware.intervals`); zero where exact.
         target: Specification of the target that made them, e.g. ``"shots:1024"``.
@@ -166,5 +168,5 @@ class Expectations:
 
     @property
     def missing(self) -> tuple[int, ...]:
-        """Rows that have no result, e.g. because their job failed."""
+        """Rows with a value that is not known, e.g. because their job failed."""
         return tuple(np.nonzero(np.isnan(self.values).any(axis=1))[0].tolist())

@@ -3,12 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from contracts.sampling_bounds import FALSE_ALARM, assert_means, assert_shares, at_most, shifted
+from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.quantum_info import SparsePauliOp
 from scipy.stats import norm
 
 from hardware.errors import EmulationError, InvalidInputError
+from hardware.fake import FakeTarget
 from hardware.intervals import Z_95
 from hardware.mitigation import AffineReadout, ReadoutFlips, recalibrate
 from hardware.observables import Counts, Setting
+from hardware.options import Mitigation, PlanOptions
+from hardware.workload import Expectations, Workload
 
 UP, DOWN = np.array([0.02, 0.1, 0.05]), np.array([0.08, 0.03, 0.15])
 
@@ -51,6 +56,37 @@ def test_inversion_is_unbiased_and_its_intervals_hold() -> None:
     assert not found.calibration.any()  # known flips have no error
     raw = setting.estimate(Counts.from_outcomes(outcomes)).values
     assert np.abs(raw.mean(axis=0) - expected).max() > 0.2
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("factors", [(1, 3), (1, 1.2), (1, 3, 5)])
+def test_intervals_hold_for_an_extrapolation_to_zero_noise(factors: tuple[float, ...]) -> None:
+    # The intervals are those of the extrapolated mean, whatever bias a straight line has.
+    a, b = Parameter("a"), Parameter("b")
+    circuit = QuantumCircuit(3)
+    circuit.ry(a, 0)
+    circuit.ry(b, 1)
+    for _ in range(8):
+        circuit.cz(0, 1)
+        circuit.rx(0.4, 1)
+        circuit.cz(1, 2)
+        circuit.rx(0.3, 2)
+        circuit.ry(0.2, 0)
+    observables = tuple(SparsePauliOp(label) for label in ("IIZ", "ZII", "ZZZ"))
+    rows = 600 if len(factors) > 2 else 120
+
+    def run(shots: int, seed: int, num_rows: int) -> Expectations:
+        values = np.tile([np.pi / 2, 0.3], (num_rows, 1))
+        mitigation = Mitigation(zne_factors=factors)
+        options = PlanOptions(shots=shots, tiles=1, seed=seed, mitigation=mitigation)
+        workload = Workload(circuit, ("a", "b"), values, observables)
+        return FakeTarget("manila", options).run(workload)
+
+    mean = run(100_000, shifted(7), 4).values.mean(axis=0)
+    found = run(1024, shifted(5), rows)
+    assert not found.missing
+    missed = np.abs(found.values - mean) > Z_95 * found.std_errors
+    assert missed.sum(axis=0).max() <= at_most(0.06, rows)
 
 
 def test_a_bit_that_reads_nothing_is_refused() -> None:

@@ -390,7 +390,10 @@ def test_the_overhead_of_mitigation_shows_in_the_cost() -> None:
     assert folded.cost.executions == 3 * plain.executions
     request = folded.request(0)
     assert request.primitive == "estimator"
-    assert request.options["resilience"]["zne"] == {"noise_factors": [1, 3, 5]}
+    assert request.options["resilience"]["zne"] == {
+        "noise_factors": [1, 3, 5],
+        "extrapolator": "linear",
+    }
     assert request.precision == pytest.approx(1000**-0.5)
     _, observables, values = request.pubs[0]
     assert len(observables) == 2 * 2  # tiles × observables
@@ -467,6 +470,27 @@ def test_what_cannot_be_planned_is_refused() -> None:
 NAN, INF = math.nan, math.inf
 
 
+@pytest.mark.parametrize("bad", [INF, -INF, NAN, sys.float_info.max])
+def test_a_value_that_is_not_finite_is_unknown_and_no_other(bad: float) -> None:
+    planned = made(8, PlanOptions(shots=99, tiles=2, mitigation=Mitigation(zne_factors=(1, 3))))
+    evs = np.linspace(-1.2, 1.2, 16).reshape(4, 4)  # (tiles × observables, sets)
+    good = planned.unpack({0: {"0/evs": evs, "0/stds": np.full((4, 4), INF)}})
+    spoilt = evs.copy()
+    spoilt[1, 2] = bad  # tile 0, observable 1, set 2: row 4
+    found = planned.unpack({0: {"0/evs": spoilt, "0/stds": np.full((4, 4), INF)}})
+    kept = np.ones((8, 2), dtype=bool)
+    kept[4, 1] = False
+    assert np.isnan([found.values[4, 1], found.std_errors[4, 1]]).all()
+    np.testing.assert_array_equal(found.values[kept], good.values[kept])
+    np.testing.assert_array_equal(found.std_errors[kept], good.std_errors[kept])
+    assert np.isfinite(good.std_errors).all()
+    assert found.missing == (4,)
+    assert any(
+        "no finite value for 1 of 16 expectation values, in 1 rows" in n for n in found.notes
+    )
+    assert not any("no result yet" in note for note in found.notes)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -497,6 +521,8 @@ NAN, INF = math.nan, math.inf
         (lambda: PlanOptions(rep_delay="1"), "repetition delay of zero or more"),
         (lambda: Mitigation(zne_factors=(1, NAN)), "noise factors"),
         (lambda: Mitigation(zne_factors=(1, INF)), "noise factors"),
+        (lambda: Mitigation(zne_factors=(1, 1)), "at least 1.1 times the smallest"),
+        (lambda: Mitigation(zne_factors=(3, 3.29, 3)), "at least 1.1 times the smallest"),
         (lambda: Mitigation(num_randomizations=8), "Expected twirling with 8 randomizations"),
         (lambda: Mitigation(num_randomizations=1.5, twirl_gates=True), "randomisation or more"),
     ],
