@@ -45,17 +45,28 @@ def at_most(name: str, value: int, high: int, what: str) -> None:
         raise HeadError(f"Expected {name} to be at most {high}, {what}, got {value}.")
 
 
-def one_kind_of_labels(labels: Any) -> str | None:
-    """Return None if labels are all integers or all strings, else a sentence that says what came.
+def label_problem(labels: Any) -> str | None:
+    """Return what NumPy would change in labels silently, in a sentence; None if nothing.
 
-    NumPy would turn ``[1, "x"]`` into two strings and ``[1, True]`` into two ones.
+    It would turn ``[1, "x"]`` into two strings, ``[1, True]`` into two ones and ``["a", "a\\0"]``
+    into one label. Half a surrogate pair could not be written into any file.
     """
-    if isinstance(labels, np.ndarray) and labels.dtype.kind != "O":
+    if isinstance(labels, np.ndarray) and labels.dtype.kind not in "OU":
         return None
     try:
-        listed = list(labels)
+        listed = labels.ravel().tolist() if isinstance(labels, np.ndarray) else list(labels)
     except TypeError:
         return None  # no sequence: others say so
+    for label in dict.fromkeys(label for label in listed if isinstance(label, str)):
+        if "\0" in label:
+            return f"The label {label!r:.40} holds a NUL character. Remove it."
+        try:
+            label.encode()
+        except UnicodeEncodeError:
+            return (
+                f"The label {label!r:.40} holds half of a surrogate pair: no character at all. "
+                "Write the label again as UTF-8."
+            )
     kinds = {
         "an integer" if isinstance(k, Integral) and not isinstance(k, bool | np.bool_)
         else "a string" if isinstance(k, str)
@@ -71,7 +82,10 @@ def one_kind_of_labels(labels: Any) -> str | None:
 
 
 def sample_weights(values: Any, n: int) -> NDArray[np.float64] | None:
-    """Return weights of n samples, (n,) float64, or None for None.
+    """Return weights of n samples, (n,) float64 from 0 to 1, or None for None.
+
+    Only their ratios count: all are scaled by one power of two, which is exact, so that sums of
+    the largest numbers stay finite.
 
     Raises:
         HeadError: They are not n finite numbers of at least 0, or all are 0.
@@ -90,7 +104,18 @@ def sample_weights(values: Any, n: int) -> NDArray[np.float64] | None:
         raise HeadError("Expected sample_weight to be finite numbers of at least 0.")
     if not weights.any():
         raise HeadError("Sample weights must contain at least one non-zero number.")
-    return weights
+    return np.ldexp(weights, -int(np.frexp(weights.max())[1]))
+
+
+def data_set(name: str, value: Any, parts: Sequence[str], optional: Sequence[str] = ()) -> None:
+    """Check that `value` is a tuple or list of `parts`, and of no more than `optional` besides."""
+    most = len(parts) + len(optional)
+    if not isinstance(value, tuple | list) or not len(parts) <= len(value) <= most:
+        forms = f"({', '.join(parts)})"
+        if optional:
+            forms += f" or ({', '.join([*parts, *optional])})"
+        found = f"{len(value)} parts" if isinstance(value, tuple | list) else type(value).__name__
+        raise HeadError(f"Expected {name} to be {forms}, got {found}.")
 
 
 def choice(name: str, value: Any, known: Sequence[str | None]) -> None:

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from hardware.targets import ExecutionTarget
 from qhead import checks
 from qhead.data import MAX_CHARACTERS, LabelledTexts
-from qhead.data.texts import check_text
+from qhead.data.texts import check_text, label_array
 from qhead.embedding_cache import EmbeddingCache
 from qhead.embeddings import Progress, SentenceEncoder
 from qhead.errors import (
@@ -105,15 +105,17 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
             TrainingInterrupted: Ctrl-C after at least one epoch. The classifier then holds the
                 best weights so far; catch it, or KeyboardInterrupt, to go on with them.
         """
-        data = LabelledTexts(tuple(_checked(texts)), _labels(labels), "texts")
+        data = LabelledTexts(tuple(_checked(texts)), label_array(labels, "labels"), "texts")
         data.check_trainable()
         weights = checks.sample_weights(sample_weight, len(data))
         encoder = self._make_encoder()
         self._check_head(encoder, len(data.classes))
         pair = None
         if validation is not None:
+            checks.data_set("validation", validation, ("texts", "labels"))
             sentences = _checked(validation[0])
-            held_out = LabelledTexts(tuple(sentences), _labels(validation[1]), "validation texts")
+            truth = label_array(validation[1], "validation labels")
+            held_out = LabelledTexts(tuple(sentences), truth, "validation texts")
             held_out.check_labels(data.classes.tolist())
             pair = (_embed(encoder, sentences, embedding_progress), held_out.labels)
         return self.fit_embedded(
@@ -223,7 +225,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
         A label unseen in training is an error, not a miss.
         """
         check_is_fitted(self, "head_")
-        truth = _labels(labels)
+        truth = label_array(labels, "labels")
         if truth.shape != (len(texts),):
             raise DataError(f"Expected {len(texts)} labels, one a sentence, got {truth.shape}.")
         check_labels(truth, self.classes_)
@@ -238,7 +240,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
     ) -> Evaluation:
         """Return accuracy with its interval, F1, confusion and calibration."""
         check_is_fitted(self, "head_")
-        truth = _labels(labels)
+        truth = label_array(labels, "labels")
         check_labels(truth, self.classes_)
         return evaluate_prediction(self.predict_detailed(texts, target), truth, self.classes_)
 
@@ -433,12 +435,6 @@ def _told_of(
         "classes": {str(k): int(n) for k, n in zip(classes, counts, strict=True)},
         "fingerprint": trained.fingerprint,
     }
-
-
-def _labels(labels: ArrayLike) -> np.ndarray:
-    if mixed := checks.one_kind_of_labels(labels):
-        raise DataError(mixed)
-    return np.asarray(labels)
 
 
 def _checked(texts: Sequence[str]) -> list[str]:

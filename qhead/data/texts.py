@@ -8,12 +8,13 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from hardware.errors import did_you_mean
-from qhead.checks import one_kind_of_labels
+from qhead.checks import label_problem
 from qhead.errors import DataError
 
 #: A sentence longer than this is taken for a mistake (a missing quote, a whole document).
@@ -25,6 +26,7 @@ IMBALANCE = 5
 # "007", "+1" and "1.0" stay strings: as integers they could not be written back as they came.
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 _INT64 = range(-(2**63), 2**63)
+_BOOLEANS = (bool, np.bool_)
 
 
 class DuplicateWarning(UserWarning):
@@ -55,7 +57,7 @@ class LabelledTexts:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "texts", tuple(self.texts))
-        object.__setattr__(self, "labels", _label_array(self.labels, self.source))
+        object.__setattr__(self, "labels", label_array(self.labels, self.source))
         if len(self.texts) != len(self.labels):
             raise DataError(
                 f"{self.source}: expected one label a text, got {len(self.texts)} texts and "
@@ -278,19 +280,38 @@ def _quoted(name: object) -> str:
     return repr(text if len(text) <= 40 else text[:37] + "...")
 
 
-def _label_array(labels: object, source: str) -> np.ndarray:
-    if mixed := one_kind_of_labels(labels):
-        raise DataError(f"{source}: {mixed}")
-    array = np.array(labels)  # a private copy
+def label_array(labels: object, source: str) -> np.ndarray:
+    """Return a read-only copy of labels, (n,), int64 or str.
+
+    Raises:
+        DataError: They are no sequence of integers within 64 bits or of strings.
+    """
+    if problem := label_problem(labels):
+        raise DataError(f"{source}: {problem}")
+    try:
+        array = np.array(labels)
+    except ValueError as error:  # nested sequences of different lengths
+        raise DataError(f"{source}: expected labels of shape (n,), got {error}.") from error
     if array.ndim != 1:
         raise DataError(f"{source}: expected labels of shape (n,), got {array.shape}.")
+    # NumPy has turned Python's integers beyond int64 into uint64, floats or objects.
+    whole = array.dtype.kind == "u" or not isinstance(labels, np.ndarray) or array.dtype == object
+    values = list(array) if isinstance(labels, np.ndarray) else list(labels)  # type: ignore[call-overload]
     if array.size == 0 and array.dtype.kind not in "iuU":
         array = array.astype(np.int64)
-    if array.dtype.kind == "O" and all(isinstance(label, str) for label in array):
+    elif whole and all(isinstance(k, Integral) and not isinstance(k, _BOOLEANS) for k in values):
+        for value in values:
+            if int(value) not in _INT64:
+                raise DataError(
+                    f"{source}: expected integer labels from -2**63 to 2**63 - 1, got {value}. "
+                    "Use strings."
+                )
+        array = np.array([int(value) for value in values], dtype=np.int64)
+    elif array.dtype.kind == "O" and all(isinstance(label, str) for label in array):
         array = array.astype(np.str_)
-    if array.dtype.kind not in "iuU":
+    if array.dtype.kind not in "iU":
         raise DataError(f"{source}: expected integers or strings as labels, got {array.dtype}.")
-    if array.dtype.kind in "iu":
+    if array.dtype.kind == "i":
         array = array.astype(np.int64)
     array.flags.writeable = False
     return array

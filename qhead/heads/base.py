@@ -235,10 +235,9 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
     ) -> None:
         """Set all fitted attributes; after an exception without a result some may be set."""
         options = self.training if self.training is not None else TrainingOptions()
-        if mixed := checks.one_kind_of_labels(y):
-            raise HeadError(mixed)
-        features, labels = self._validated(X, y, reset=True)
-        check_classification_targets(labels)
+        if validation is not None:
+            checks.data_set("validation", validation, ("X", "y"), ("sample_weight",))
+        features, labels = self._labelled(X, y, reset=True)
         weights = checks.sample_weights(sample_weight, len(labels))
         used = np.ones(len(labels), dtype=bool) if weights is None else weights > 0
         self.classes_ = np.unique(labels[used])
@@ -253,7 +252,8 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
             held[used] = held_out(targets, options.validation_fraction, rng)
             validation = _rows(held, features, labels, weights) if held.any() else None
         else:
-            validation = (*self._validated(*validation[:2], reset=False), *validation[2:])
+            X_held, y_held, *weight_held = validation
+            validation = (*self._labelled(X_held, y_held, reset=False), *weight_held)
         self.held_back_ = held
         features, labels, *trained = _rows(used & ~held, features, labels, weights)
         train_weight = trained[0] if trained else None
@@ -313,6 +313,21 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
                 f"({_listed(self.classes_)}), got {_listed(unseen)} as well."
             )
         return torch.tensor(np.searchsorted(self.classes_, labels))
+
+    def _labelled(self, X: ArrayLike, y: ArrayLike, *, reset: bool) -> tuple[NDArray[Any], ...]:
+        """Return X as (n, d) float32 and y as (n,) labels."""
+        if problem := checks.label_problem(y):
+            raise HeadError(problem)
+        features, labels = self._validated(X, y, reset=reset)
+        if labels.dtype == object and all(isinstance(label, Integral) for label in labels):
+            labels = np.array(labels.tolist())  # scikit-learn takes objects for no labels
+        try:
+            check_classification_targets(labels)
+        except ValueError as error:
+            raise HeadError(
+                f"{error} Expected labels of shape (n,), integers or strings."
+            ) from error
+        return features, labels
 
     def _validated(self, X: ArrayLike, y: Any = "no_validation", *, reset: bool) -> Any:
         """Return X as (n, d) float32, and y where given, checked by scikit-learn."""

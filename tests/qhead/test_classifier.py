@@ -425,3 +425,38 @@ def test_circuits_that_are_none(saved, text):
     replace(saved, "circuit.qasm", text.encode())
     with pytest.raises(ModelError, match=r"circuit\.qasm: expected"):
         TextClassifier.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        (np.array([2**63 + 5, 1], dtype=np.uint64), r"from -2\*\*63 to 2\*\*63 - 1"),
+        ([2**63 + 5, -1], r"from -2\*\*63 to 2\*\*63 - 1"),
+        (np.array([2**70, 1], dtype=object), r"from -2\*\*63 to 2\*\*63 - 1"),
+        (["a", "a\0"], "NUL character"),
+        (["\ud800", "b"], "surrogate pair"),
+        ([["a"], ["b"]], r"shape \(n,\)"),
+        ([["a"], ["b", "c"]], r"shape \(n,\)"),
+    ],
+)
+def test_labels_that_numpy_would_change_are_refused(fitted, encoder, pair, message, toy_texts):
+    texts = toy_texts[:12]
+    labels = np.tile(pair, 6) if isinstance(pair, np.ndarray) else pair * 6
+    for call in (TextClassifier(encoder, quantum()).fit, fitted.score, fitted.evaluate):
+        with pytest.raises(DataError, match=message):
+            call(texts, labels)
+
+
+def test_integers_of_every_kind_are_labels(encoder, toy_texts, toy_labels):
+    for dtype in (object, np.uint64, np.int8):
+        labels = np.where(toy_labels == "plus", 3, 7).astype(dtype)
+        model = TextClassifier(encoder, quantum()).fit(toy_texts, labels)
+        assert model.classes_.dtype == np.int64
+        assert model.classes_.tolist() == [3, 7]
+        assert model.evaluate(toy_texts, labels).accuracy == model.score(toy_texts, labels)
+
+
+def test_a_validation_set_is_texts_and_labels(encoder, toy_texts, toy_labels):
+    for wrong in ((toy_texts,), (toy_texts, toy_labels, None), "texts"):
+        with pytest.raises(HeadError, match=r"validation to be \(texts, labels\)"):
+            TextClassifier(encoder, quantum()).fit(toy_texts, toy_labels, validation=wrong)

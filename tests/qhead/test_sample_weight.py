@@ -185,3 +185,44 @@ def test_weighted_steps_leave_the_global_generator_alone():
     before = torch.random.get_rng_state()
     MLPHead(training=FULL).fit(X, y, weights)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("head", ["mlp", "pca", "quantum, centred"])
+def test_only_the_ratios_of_weights_count(head):
+    """A power of two is exact; without it the sum of 1e308 sixty times is infinite."""
+    X, y, weights = problem()
+    one = HEADS[head](FULL).fit(X, y, weights * 1.0)
+    for exponent in (1000, -1000):
+        other = HEADS[head](FULL).fit(X, y, np.ldexp(weights * 1.0, exponent))
+        np.testing.assert_array_equal(one.logits(X), other.logits(X))
+    assert MLPHead(training=FULL).fit(X, y, np.full(60, 1e308)).stopped_ == "completed"
+
+
+def test_a_validation_set_is_a_pair_or_a_triple():
+    X, y, weights = problem()
+    for wrong in ((X,), (X, y, weights, y), X):
+        with pytest.raises(HeadError, match=r"validation to be \(X, y\) or \(X, y, sample_weight"):
+            MLPHead(training=FULL).fit(X, y, validation=wrong)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.linspace(0, 1, 60), "Unknown label type"),
+        (np.array([1.5, None] * 30, dtype=object), "Unknown label type|labels"),
+        (["a", "a\0"] * 30, "NUL"),
+    ],
+)
+def test_labels_that_are_no_classes(labels, message):
+    X, y, _ = problem()
+    with pytest.raises(HeadError, match=message):
+        MLPHead(training=FULL).fit(X, labels)
+    with pytest.raises(HeadError, match=message):
+        MLPHead(training=FULL).fit(X, y, validation=(X, labels))
+
+
+def test_objects_that_are_integers_are_labels():
+    X, y, _ = problem()
+    head = MLPHead(training=FULL).fit(X, y.astype(object), validation=(X, y.astype(object)))
+    assert head.classes_.tolist() == [0, 1, 2]
+    assert head.score(X, y) > 0
