@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import sys
@@ -19,6 +20,7 @@ from qhead.data.readers import (
     check_file,
     decode,
     kind_of,
+    lines_of,
     read_records,
     read_text,
     unit_of,
@@ -257,15 +259,19 @@ def _find(
 
 
 def _nearest(usual: Iterable[str], columns: Sequence[str]) -> str:
-    """Return the first hint for a usual name that some column resembles."""
-    return next((hint for name in usual if (hint := did_you_mean(name, columns))), "")
+    """Return a hint at the first column that a usual name resembles, more than any other role's."""
+    known = (*TEXT_COLUMNS, *LABEL_COLUMNS)
+    for column in columns:
+        if set(difflib.get_close_matches(column.lower(), known, n=1)) & set(usual):
+            return f" Did you mean {column!r}?"
+    return ""
 
 
 def _plain_lines(
     data: str | bytes, name: str, *, max_characters: int, skip_empty: bool
 ) -> tuple[str, ...]:
     text = decode(data, str(name)) if isinstance(data, bytes) else data
-    lines = enumerate(text.split("\n"), start=1)
+    lines = enumerate(lines_of(text), start=1)
     records = [Record(i, (line.removesuffix("\r"),) if line.strip() else ()) for i, line in lines]
     records = without_blank_end(records)
     if not records:

@@ -6,12 +6,14 @@ Each reader is given a function that picks columns by name once the columns are 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
 import json
+import threading
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +27,10 @@ Pick = Callable[[Sequence[str], str], tuple[str, ...]]
 #: Ending of a file that is gzipped.
 GZIP = ".gz"
 
-_MARKS = {",": "comma", ";": "semicolon"}
+#: Separators of columns, in the order in which they are tried.
+_MARKS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+
+_FIELD_LIMIT = threading.Lock()
 
 
 class Record(NamedTuple):
@@ -38,11 +43,12 @@ class Record(NamedTuple):
 def read_records(path: Path, pick: Pick) -> list[Record]:
     """Read the picked columns of a file, by its suffix; all but Parquet may be gzipped (``.gz``).
 
-    CSV is read as in RFC 4180 (quotes may hold commas and line breaks); the separator is the
-    semicolon where that gives the first line more columns. TSV is read as its registration
-    (text/tab-separated-values) has it: quotes are characters like any other, so a field holds
-    neither tabs nor line breaks. JSONL is one object a line. JSON is an array of objects, or an
-    object of columns; one object a line under that name is read as JSONL.
+    CSV is read as in RFC 4180 (quotes may hold commas and line breaks); the separator is the first
+    of comma, semicolon, tab and vertical bar that cuts the wanted columns out of the line of names.
+    TSV is read as its registration (text/tab-separated-values) has it: quotes are characters like
+    any other, so a field holds neither tabs nor line breaks. JSONL is one object a line. JSON is an
+    array of objects, or an object of columns; one object a line under that name is read as JSONL.
+    Lines end in ``\\n``, ``\\r\\n`` or, in files of old Macs, ``\\r``.
 
     Raises:
         DataError: Missing or empty file, unsupported suffix, bytes that are not UTF-8, NUL, wrong
@@ -123,20 +129,62 @@ def read_text(path: Path) -> str:
         raise DataError(f"{path}: cannot be read: {error.strerror}.") from error
 
 
+def lines_of(text: str) -> list[str]:
+    """Return a text's lines; one without any ``\\n`` is cut at ``\\r``, as old Macs wrote it."""
+    return text.split("\n" if "\n" in text else "\r")
+
+
 def _read_csv(path: Path, pick: Pick) -> list[Record]:
     text = read_text(path)
-    return _read_delimited(path, text, pick, delimiter=_separator(text), quoting=csv.QUOTE_MINIMAL)
+    with _fields_up_to(len(text)):
+        mark = _separator(text, pick)
+        return _read_delimited(path, text, pick, delimiter=mark, quoting=csv.QUOTE_MINIMAL)
 
 
-def _separator(text: str) -> str:
-    """Return the semicolon where it cuts the first line into more columns than the comma does."""
-    first = text.lstrip("\r\n").split("\n", 1)[0]
-    columns = {mark: len(next(csv.reader([first], delimiter=mark), [])) for mark in ",;"}
-    return ";" if columns[";"] > columns[","] else ","
+@contextlib.contextmanager
+def _fields_up_to(length: int) -> Iterator[None]:
+    """Let csv read fields of that length: which text is too long, this package says itself."""
+    with _FIELD_LIMIT:  # csv has one limit for the whole process
+        before = csv.field_size_limit()
+        csv.field_size_limit(max(before, length))
+        try:
+            yield
+        finally:
+            csv.field_size_limit(before)
+
+
+def _separator(text: str, pick: Pick) -> str:
+    """Return the separator with which the names of the wanted columns stand in the first line.
+
+    Where none gives them all, it is the one that gives the most columns.
+    """
+    columns = {mark: _header(text, mark) for mark in _MARKS}
+    for mark, names in columns.items():
+        with contextlib.suppress(DataError):
+            pick(names, "")
+            return mark
+    return max(columns, key=lambda mark: len(columns[mark]))
+
+
+def _header(text: str, mark: str) -> list[str]:
+    """Return the names in the first line that is not empty, none if they cannot be read."""
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+    try:
+        return next(filter(None, rows), [])
+    except csv.Error:
+        return []
 
 
 def _read_tsv(path: Path, pick: Pick) -> list[Record]:
-    return _read_delimited(path, read_text(path), pick, delimiter="\t", quoting=csv.QUOTE_NONE)
+    text = read_text(path)
+    with _fields_up_to(len(text)):
+        mark = _separator(text, pick)
+        if mark != "\t" and len(_header(text, mark)) > 1 and "\t" not in lines_of(text)[0]:
+            raise DataError(
+                f"{path}, line 1: expected columns separated by tabs, got {_MARKS[mark]}s. Rename "
+                "the file to .csv."
+            )
+        return _read_delimited(path, text, pick, delimiter="\t", quoting=csv.QUOTE_NONE)
 
 
 def _read_delimited(
@@ -171,7 +219,7 @@ def _read_delimited(
         if len(row) != len(header):
             raise DataError(
                 f"{path}, line {position}: expected {len(header)} fields ({shown(header)}), got "
-                f"{len(row)}. {_ragged_hint(delimiter)}"
+                f"{len(row)}. {_ragged_hint(delimiter, quoting)}"
             )
         records.append(Record(position, tuple(row[index] for index in chosen)))
     if header is None:
@@ -187,8 +235,8 @@ def without_blank_end(records: list[Record]) -> list[Record]:
     return records[:end]
 
 
-def _ragged_hint(delimiter: str) -> str:
-    if delimiter != "\t":
+def _ragged_hint(delimiter: str, quoting: Any) -> str:
+    if quoting != csv.QUOTE_NONE:
         return f'Put a text that holds a {_MARKS[delimiter]} in "quotes".'
     return "A text in a TSV file holds neither tabs nor line breaks: write CSV or JSONL for those."
 
@@ -200,7 +248,7 @@ def _read_jsonl(path: Path, pick: Pick) -> list[Record]:
 def _read_json_lines(path: Path, text: str, pick: Pick) -> list[Record]:
     names: tuple[str, ...] | None = None
     records = []
-    for position, line in enumerate(text.split("\n"), start=1):
+    for position, line in enumerate(lines_of(text), start=1):
         if not line.strip():
             records.append(Record(position, ()))
             continue
