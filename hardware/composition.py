@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from qiskit.circuit import ClassicalRegister, Parameter, QuantumCircuit
 from qiskit.transpiler import PassManager, Target
@@ -61,11 +62,7 @@ def compose(
         if setting is None:
             continue
         ends.append([tile.ends[qubit] for qubit in setting.qubits])
-        for qubit, basis in zip(ends[-1], setting.bases, strict=True):
-            if basis == "X":
-                whole.rz(_HALF_PI, qubit)
-            if basis in "XY":
-                whole.sx(qubit)
+        whole = replace(setting, qubits=tuple(ends[-1])).append_basis_change(whole)
     whole = _in_direction(whole, target)
     if ends:
         # Read-out of all tiles at once: none is disturbed by another's.
@@ -78,13 +75,15 @@ def compose(
     return whole
 
 
-_HALF_PI = 1.5707963267948966
-
-
-def on_region(circuit: QuantumCircuit, qubits: Sequence[int], target: Target) -> QuantumCircuit:
-    """Return a circuit of a shape on physical qubits of the device, parameters as they are."""
+def on_tile(
+    tile: Tile, shape: ShapeCircuit, setting: Setting | None, target: Target
+) -> QuantumCircuit:
+    """Return what `compose` runs on one tile, without measurements, parameters as they are."""
     whole = QuantumCircuit(target.num_qubits)
-    _place(whole, circuit, qubits, target)
+    _place(whole, shape.circuit, tile.qubits, target)
+    if setting is not None:
+        ends = tuple(tile.ends[qubit] for qubit in setting.qubits)
+        whole = replace(setting, qubits=ends).append_basis_change(whole)
     whole = _in_direction(whole, target)
     check_isa(whole, target)
     return whole

@@ -23,7 +23,7 @@ from hardware.noise import (
     check_probability,
     depolarizing_noise,
 )
-from hardware.observables import Measurement
+from hardware.observables import Measurement, Setting
 from hardware.options import check_shots
 from hardware.sampling import Method, PreparedCircuit, Sampler, ShotStreams
 from hardware.scheduling import scheduled
@@ -31,6 +31,8 @@ from hardware.transpile import light_cone, restrict_to_active, translate, transl
 from hardware.workload import Expectations, Workload
 
 DEFAULT_SHOTS = 4096
+
+_NOISELESS = "No noise: ideal gates and read-out."
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,15 @@ class EmulatedTarget(ABC):
             measured: The circuit's qubit behind each outcome bit.
         """
 
+    def prepare_settings(
+        self, circuit: QuantumCircuit, settings: Sequence[Setting]
+    ) -> list[PreparedCircuit]:
+        """Return a circuit as this target runs it in each measurement setting."""
+        return [
+            self.prepare(setting.append_basis_change(circuit), setting.qubits)
+            for setting in settings
+        ]
+
     def estimator(self) -> BaseEstimatorV2:
         """Return a V2 estimator over this target, for `EstimatorQNN`."""
         from hardware.primitives import EmulatedEstimator
@@ -94,12 +105,13 @@ class EmulatedTarget(ABC):
         return Expectations(values, errors, self.spec, self.shots, engine.notes())
 
     def noise_report(self, workload: Workload) -> NoiseReport | None:
-        """Return what the noise touches in a workload's circuit; None for a noiseless target."""
-        measurement = Measurement.of(workload.observables)
-        for setting in measurement.settings:
-            circuit = setting.append_basis_change(workload.circuit)
-            return self.prepare(circuit, setting.qubits).report
-        return None
+        """Return what the noise touches in a workload's circuit; None for a noiseless target.
+
+        With several measurement settings it is that of the first.
+        """
+        settings = Measurement.of(workload.observables).settings
+        prepared = self.prepare_settings(workload.circuit, settings)
+        return prepared[0].report if prepared else None
 
 
 class SettingsEngine:
@@ -113,10 +125,7 @@ class SettingsEngine:
         measurement: Measurement,
     ) -> None:
         self.measurement = measurement
-        self.prepared = [
-            target.prepare(setting.append_basis_change(circuit), setting.qubits)
-            for setting in measurement.settings
-        ]
+        self.prepared = target.prepare_settings(circuit, measurement.settings)
         self.samplers = [Sampler(p, parameters, target.method) for p in self.prepared]
 
     def estimate(
@@ -136,11 +145,13 @@ class SettingsEngine:
             notes.append(f"Measured in {len(self.samplers)} settings, each with all the shots.")
         if self.samplers:
             notes.append(self.samplers[0].description)
-            if (physical := self.prepared[0].physical) is not None:
+            physical = sorted({qubit for each in self.prepared for qubit in each.physical or ()})
+            if physical:
                 notes.append(f"Placed on physical qubits {', '.join(map(str, physical))}.")
-            report = self.prepared[0].report
-            notes.extend(report.sentences() if report else ("No noise: ideal gates and read-out.",))
-        return tuple(notes)
+            for each in self.prepared:
+                told = each.report.sentences() if each.report else (_NOISELESS,)
+                notes.extend(told)
+        return tuple(dict.fromkeys(notes))  # settings share sentences
 
 
 @dataclass(frozen=True)
@@ -199,9 +210,9 @@ class CalibratedTarget(EmulatedTarget):
     """The calibration of a backend, on the best qubits for the circuit: ``aer:NAME[:N]``.
 
     The circuit is transpiled with its parameters kept for every shape of region that the chip has,
-    and placed where its expected error is least, as a plan of one tile is (`hardware.tiling`). Only
-    those qubits are simulated, under their own errors, and they decay while they wait
-    (`hardware.scheduling`).
+    and placed where its expected error is least, as a plan of one tile is (`hardware.tiling`): once
+    for all measurement settings. Only those qubits are simulated, under their own errors, and they
+    decay while they wait (`hardware.scheduling`).
 
     Args:
         backend: Short name of a fake backend, e.g. ``"fez"``, or any `BackendV2`.
@@ -229,11 +240,24 @@ class CalibratedTarget(EmulatedTarget):
         return f"aer:{name}:{self.shots}"
 
     def prepare(self, circuit: QuantumCircuit, measured: Sequence[int]) -> PreparedCircuit:
-        from hardware.backends import fake_backend, working_target
-        from hardware.composition import on_region
-        from hardware.options import PlanOptions
-        from hardware.tiling import tile
+        return self._on_best_tile(circuit, [(measured, None)])[0]
 
+    def prepare_settings(
+        self, circuit: QuantumCircuit, settings: Sequence[Setting]
+    ) -> list[PreparedCircuit]:
+        return self._on_best_tile(circuit, [(setting.qubits, setting) for setting in settings])
+
+    def _on_best_tile(
+        self, circuit: QuantumCircuit, wanted: Sequence[tuple[Sequence[int], Setting | None]]
+    ) -> list[PreparedCircuit]:
+        """Place a circuit once; return it for each of some measured qubits and their bases."""
+        from hardware.backends import fake_backend, working_target
+        from hardware.composition import on_tile
+        from hardware.options import PlanOptions
+        from hardware.tiling import place
+
+        if not wanted:
+            return []
         backend = fake_backend(self.backend) if isinstance(self.backend, str) else self.backend
         if circuit.num_qubits > backend.num_qubits:
             raise InvalidInputError(
@@ -241,18 +265,30 @@ class CalibratedTarget(EmulatedTarget):
                 f"circuit of {circuit.num_qubits}: choose a wider backend."
             )
         device = working_target(backend)
-        cone, active = restrict_to_active(light_cone(circuit, measured), measured)
-        inside = [active.index(qubit) for qubit in measured]
         options = PlanOptions(tiles=1, optimization_level=self.optimization_level)
-        tiling = tile(cone, inside, device, 1, options)
-        region, fitted = tiling.tiles[0], tiling.fitted[0]
-        ends = [region.ends[qubit] for qubit in inside]
-        placed = on_region(fitted.circuit, region.qubits, device)
-        reduced, physical = restrict_to_active(placed, ends)
-        bits = tuple(physical.index(qubit) for qubit in ends)
-        timed = scheduled(reduced, bits, device, physical)
-        noise = calibrated_noise(backend, timed, physical, bits)
-        return PreparedCircuit(timed, bits, noise, noise.attach(timed, bits), physical)
+        every = [qubit for qubits, _ in wanted for qubit in qubits]
+        tiling = place(circuit, sorted(set(every)), device, 1, options)
+        tile, fitted = tiling.tiles[0], tiling.fitted[0]
+        prepared = []
+        for measured, setting in wanted:
+            placed = on_tile(tile, fitted, setting, device)
+            prepared.append(_timed(placed, [tile.ends[qubit] for qubit in measured], backend))
+        return prepared
+
+
+def _timed(placed: QuantumCircuit, ends: Sequence[int], backend: BackendV2) -> PreparedCircuit:
+    """Return the part of a circuit on a device that can influence some physical qubits."""
+    from hardware.backends import working_target
+
+    reduced, physical = restrict_to_active(placed, ends)
+    bits = [physical.index(qubit) for qubit in ends]
+    # Gates outside the light cone influence the others by the time that they take.
+    timed = scheduled(reduced, bits, working_target(backend), physical)
+    timed, active = restrict_to_active(light_cone(timed, bits), bits)
+    physical = tuple(physical[qubit] for qubit in active)
+    bits = [physical.index(qubit) for qubit in ends]
+    noise = calibrated_noise(backend, timed, physical, bits)
+    return PreparedCircuit(timed, tuple(bits), noise, noise.attach(timed, bits), physical)
 
 
 def _number(value: float) -> str:

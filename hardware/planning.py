@@ -25,8 +25,7 @@ from hardware.options import PlanOptions
 from hardware.plan import JobPlan, PlannedJob, PlannedPub, PubKind, Timing
 from hardware.plan_check import READOUT
 from hardware.program import program_of
-from hardware.tiling import Tiling, tile
-from hardware.transpile import light_cone, restrict_to_active
+from hardware.tiling import Tiling, place
 from hardware.workload import Workload
 
 #: Outcomes are held as 64-bit integers.
@@ -62,11 +61,7 @@ def plan(
     measurement = Measurement.of(workload.observables)
     measured = list(measurement.qubits)
     _check(workload, measured, device)
-    cone = light_cone(workload.circuit, measured)
-    circuit, active = restrict_to_active(cone, measured)
-    inside = [active.index(qubit) for qubit in measured]
-    tiling = tile(circuit, inside, device, workload.num_samples, options)
-    tiling = _with_all_ends(tiling, active, workload.circuit.num_qubits)
+    tiling = place(workload.circuit, measured, device, workload.num_samples, options)
     builder = _Builder(workload, measurement, tiling, device, options)
     identifier = calibration_id(backend)
     regions = [tile_.qubits for tile_ in tiling.tiles]
@@ -99,15 +94,6 @@ def plan(
 def _rep_delay_notes(limits: ExecutionLimits, options: PlanOptions, used: float) -> Iterator[str]:
     if options.rep_delay is None and limits.rep_delay is None:
         yield f"{limits.name} states no repetition delay; {used * 1e6:g} µs are assumed."
-
-
-def _with_all_ends(tiling: Tiling, active: tuple[int, ...], num_qubits: int) -> Tiling:
-    """Number the ends of the tiles by the workload's qubits; -1 for those outside the cone."""
-    tiles = []
-    for each in tiling.tiles:
-        ends = dict(zip(active, each.ends, strict=True))
-        tiles.append(replace(each, ends=tuple(ends.get(q, -1) for q in range(num_qubits))))
-    return replace(tiling, tiles=tuple(tiles))
 
 
 def _check(workload: Workload, measured: list[int], device: Target) -> None:

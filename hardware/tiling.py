@@ -8,7 +8,7 @@ circuit would run there; then disjoint ones are packed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from qiskit.circuit import QuantumCircuit
@@ -20,6 +20,7 @@ from hardware.options import PlanOptions
 from hardware.packing import pack
 from hardware.plan import Tile
 from hardware.regions import connected_regions, sort_into_shapes
+from hardware.transpile import light_cone, restrict_to_active
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +105,27 @@ def candidates(
         seconds=np.array([seconds for _, _, _, seconds in ranked]),
         fitted=fitted,
     )
+
+
+def place(
+    circuit: QuantumCircuit,
+    measured: Sequence[int],
+    target: Target,
+    num_rows: int,
+    options: PlanOptions,
+) -> Tiling:
+    """Choose the tiles of the part of a circuit that can influence what is measured; see `tile`.
+
+    The ends of the tiles are those of all the circuit's qubits, -1 for qubits outside that part.
+    """
+    cone, active = restrict_to_active(light_cone(circuit, measured), measured)
+    tiling = tile(cone, [active.index(qubit) for qubit in measured], target, num_rows, options)
+    tiles = []
+    for each in tiling.tiles:
+        ends = dict(zip(active, each.ends, strict=True))
+        whole = tuple(ends.get(qubit, -1) for qubit in range(circuit.num_qubits))
+        tiles.append(replace(each, ends=whole))
+    return replace(tiling, tiles=tuple(tiles))
 
 
 def tile(

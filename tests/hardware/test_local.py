@@ -9,13 +9,17 @@ from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
+from hardware.backends import fake_backend
+from hardware.composition import tile_parameter
 from hardware.devices import JobRequest, run_locally
 from hardware.emulation import CalibratedTarget
 from hardware.errors import UnsupportedCircuitError
 from hardware.fake import FakeTarget, local_device
 from hardware.local import ComponentSimulator, components
 from hardware.noise import readout_confusions
+from hardware.observables import Measurement
 from hardware.options import Mitigation, PlanOptions
+from hardware.sampling import Sampler
 from hardware.workload import Workload
 
 SHOTS = 20_000
@@ -166,6 +170,41 @@ def test_tiled_untiled_and_fast_emulation_agree() -> None:
     assert_means(tiled.values, reference.values, 2000, bias=max(errors) + 3e-4)
     assert any("8 tiles" in note for note in tiled.notes)
     assert any("crosstalk" in note for note in tiled.notes)
+
+
+def test_all_settings_run_where_a_plan_of_one_tile_puts_them() -> None:
+    circuit = QuantumCircuit(4)
+    for qubit in range(4):
+        circuit.ry(Parameter(f"p{qubit}"), qubit)
+    for qubit in range(3):
+        circuit.cx(qubit, qubit + 1)
+        circuit.rx(0.4, qubit)
+    circuit.cx(3, 0)
+    names = tuple(f"p{qubit}" for qubit in range(4))
+    observables = (
+        SparsePauliOp("IIIZ"),
+        SparsePauliOp.from_list([("ZIIZ", 0.5), ("IIXI", 0.25), ("IIII", 2.0)]),
+        SparsePauliOp("IZZY"),
+    )
+    values = np.random.default_rng(0).uniform(-3, 3, (3, 4))
+    work = Workload(circuit, names, values, observables)
+    made = FakeTarget("manila", PlanOptions(shots=10, tiles=1, seed=1)).plan(work)
+    target = CalibratedTarget("manila", shots=10, seed=1)
+    settings = Measurement.of(observables).settings
+    assert len(settings) == 2
+    prepared = target.prepare_settings(circuit, settings)
+    backend = fake_backend("manila")
+    for own, planned in zip(prepared, made.circuits, strict=True):
+        (component,) = components(planned, backend)
+        tile_names = [tile_parameter(0, name) for name in names]
+        np.testing.assert_allclose(
+            Sampler(own, names).probabilities(values),
+            Sampler(component.prepared, tile_names).probabilities(values),
+            atol=1e-12,
+        )
+        assert set(own.physical or ()) <= set(made.tiles[0].qubits)
+    qubits = ", ".join(str(qubit) for qubit in sorted(made.tiles[0].qubits))
+    assert f"Placed on physical qubits {qubits}." in target.run(work).notes
 
 
 @pytest.mark.parametrize(

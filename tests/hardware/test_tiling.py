@@ -12,11 +12,12 @@ from qiskit.transpiler import PassManager
 from qiskit.transpiler.passes import ALAPScheduleAnalysis, PadDelay
 
 from hardware.backends import fake_backend, working_target
-from hardware.composition import on_region
+from hardware.composition import on_tile
 from hardware.errors import PlanError
 from hardware.layouts import Device, fit, prices
 from hardware.options import PlanOptions
 from hardware.packing import pack
+from hardware.plan import Tile
 from hardware.regions import connected_regions, sort_into_shapes
 from hardware.tiling import candidates, tile
 
@@ -85,7 +86,7 @@ def test_the_price_is_that_of_the_placed_circuit() -> None:
     found = prices(fitted, shape, device, [0, 3])
     for index in (0, len(shape.layings) - 1):
         laying = [int(q) for q in shape.layings[index]]
-        placed = on_region(fitted.circuit, laying, target)
+        placed = on_tile(Tile(tuple(laying), 0.0, 0, ()), fitted, None, target)
         measured = [laying[fitted.final[qubit]] for qubit in (0, 3)]
         success = 1.0
         for step in placed.data:
