@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qhead.data import load_splits, load_texts, load_unlabelled
+from qhead.data import load_texts, load_unlabelled
 from qhead.errors import DataError
 
 
