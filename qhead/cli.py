@@ -5,6 +5,11 @@ Nothing heavy is imported until a verb runs, so that ``qhead --help`` answers at
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the other imports: Ctrl-C may come during them
+    import importlib
+
+    importlib.import_module("qhead.__main__").main()
+
 from pathlib import Path
 from typing import Annotated
 
@@ -373,10 +378,6 @@ def _given(**options: object) -> dict[str, object]:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; `qhead.__main__.main` does so with an end for every Ctrl-C."""
     accept_any_character()
     app()
-
-
-if __name__ == "__main__":
-    main()

@@ -126,6 +126,37 @@ def test_ctrl_c_in_train_saves_the_best_and_says_where(tmp_path, toy_model, toy_
     assert (history["stopped"], len(history["epochs"])) == ("interrupted", 2)
 
 
+@pytest.mark.parametrize("module", ["typer", "qhead.commands.train", "qhead.classifier"])
+@pytest.mark.parametrize(
+    "happens",
+    [
+        "os.kill(os.getpid(), signal.SIGINT)",
+        "exec('os.kill(os.getpid(), signal.SIGINT); time.sleep(9)')",
+        "try: raise KeyboardInterrupt\n"
+        "except KeyboardInterrupt as stop: raise ImportError('initialization failed') from stop",
+    ],
+    ids=["signal", "signal in code from a string", "interrupted extension module"],
+)
+def test_ctrl_c_during_an_import_ends_in_a_line_and_an_exit_code(tmp_path, module, happens):
+    code = textwrap.dedent(f"""
+        import os, signal, sys, time
+
+        class Finder:
+            def find_spec(self, name, path, target=None):
+                if name == {module!r}:
+                    exec({happens!r})
+                    time.sleep(9)
+
+        sys.meta_path.insert(0, Finder())
+        sys.argv = ["qhead", "train", "data.csv", "--out", {str(tmp_path / "m")!r}]
+        from qhead.__main__ import main
+        main()
+    """)
+    result = python(code)
+    assert result.stderr == "Interrupted.\n"
+    assert result.returncode == 130
+
+
 def problem(n=24, num_features=7):
     rng = np.random.default_rng(3)
     return rng.normal(size=(n, num_features)).astype(np.float32), np.arange(n) % 2
