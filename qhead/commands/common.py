@@ -18,6 +18,7 @@ from hardware.errors import did_you_mean
 from qhead.commands.arguments import EncoderChoice
 from qhead.commands.terminal import is_unicode
 from qhead.data import LabelledTexts, load_splits
+from qhead.data.labels import canonical
 from qhead.data.texts import shown
 from qhead.errors import DataError, HeadError
 from qhead.files import atomic_file
@@ -100,14 +101,19 @@ def align_labels(data: LabelledTexts, classes: np.ndarray) -> LabelledTexts:
     """Return the data with its labels in the type of the model's classes.
 
     A file that happens to hold only some of the labels may read as integers what the training data
-    had as strings ("1", "2", "other"); spelling decides, and nothing is ever converted but that.
+    had as strings ("1.0", "2.0", "other"); spelling decides, as `qhead.data.labels` reads it where
+    a label is not among the classes as it stands.
 
     Raises:
         DataError: Labels that the model was not trained on, all of them listed.
     """
     known = {str(label): label for label in classes.tolist()}
-    spelled = [str(label) for label in data.labels.tolist()]
-    unseen = sorted({label for label in data.labels.tolist() if str(label) not in known})
+    alike = {canonical(name): name for name in known}
+    given = [str(label) for label in data.labels.tolist()]
+    spelled = [name if name in known else alike.get(canonical(name), name) for name in given]
+    unseen = sorted(
+        {label for label, name in zip(data.labels.tolist(), spelled, strict=True) if name not in known}
+    )
     if unseen:
         first = next(index for index, label in enumerate(spelled) if label not in known)
         raise DataError(

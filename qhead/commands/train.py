@@ -25,6 +25,7 @@ from qhead.data import (
     holdout_split,
     imbalance,
     load_splits,
+    missing_values,
 )
 from qhead.embeddings import DEFAULT_MODEL, SentenceEncoder
 from qhead.errors import DataError, TrainingInterrupted
@@ -161,7 +162,7 @@ def split(request: TrainRequest) -> Parts:
         train.rows(rows.train),
         validation if validation is not None else _rows(train, rows.validation),
         test if test is not None else _rows(train, rows.test),
-        contradictions(train),
+        [*contradictions(train), *missing_values(train)],
     )
 
 

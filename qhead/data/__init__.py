@@ -16,6 +16,7 @@ from qhead.data.texts import (
     concatenate,
     contradictions,
     imbalance,
+    missing_values,
 )
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "load_splits",
     "load_texts",
     "load_unlabelled",
+    "missing_values",
 ]

@@ -13,6 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from hardware.errors import did_you_mean
+from qhead.data.labels import read_labels
 from qhead.data.readers import (
     SUFFIXES,
     Pick,
@@ -30,10 +31,8 @@ from qhead.data.sources import DEMO_NAMES, find_files
 from qhead.data.texts import (
     MAX_CHARACTERS,
     LabelledTexts,
-    check_label,
     check_text,
     is_empty,
-    parse_labels,
     ranges,
     shown,
 )
@@ -59,7 +58,8 @@ def load_texts(
 ) -> LabelledTexts:
     """Load one labelled data set.
 
-    Labels are int64 if every one is written as an integer, strings otherwise ("1.0" is a string).
+    Labels are int64 if every one is an integer (1 or 1.0), strings otherwise; booleans are the
+    strings ``True`` and ``False``. The rule is the same for all formats.
 
     Args:
         source: A CSV, TSV, JSONL, JSON or Parquet file (all but Parquet also gzipped), a folder of
@@ -173,18 +173,21 @@ def _load_files(
     """Read the shards of one split. Labels are parsed over all of them together."""
     text_column, label_column = columns
     pick = _picker({"text": (text_column, TEXT_COLUMNS), "label": (label_column, LABEL_COLUMNS)})
-    texts, labels, positions = [], [], []
+    texts, labels, places, positions = [], [], [], []
     for path in paths:
         unit = unit_of(path)
         records = _with_text(read_records(path, pick), str(path), unit, skip_empty)
         for position, (text, label) in records:
             place = f"{path}, {unit} {position}"
             texts.append(check_text(text, place, max_characters=max_characters))
-            labels.append(check_label(label, place))
+            labels.append(label)
+            places.append(place)
             positions.append(position)
     single = np.array(positions) if len(paths) == 1 else None  # lines of shards would be ambiguous
     source = name or ", ".join(map(str, paths))
-    return LabelledTexts(tuple(texts), parse_labels(labels), source, single, unit_of(paths[0]))
+    return LabelledTexts(
+        tuple(texts), read_labels(labels, places), source, single, unit_of(paths[0])
+    )
 
 
 def _with_text(

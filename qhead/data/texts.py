@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,8 +22,8 @@ MAX_CHARACTERS = 20_000
 #: Ratio of the largest class to the smallest from which on the imbalance is worth a remark.
 IMBALANCE = 5
 
-# "007", "+1" and "1.0" stay strings: as integers they could not be written back as they came.
-_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
+# What programs write where a value is missing; "none" and "na" may also be meant as classes.
+_MISSING = frozenset(("nan", "null", "none", "n/a", "na", "<na>", "nil", "#n/a"))
 _INT64 = range(-(2**63), 2**63)
 _BOOLEANS = (bool, np.bool_)
 
@@ -162,6 +161,22 @@ def imbalance(data: LabelledTexts) -> list[str]:
     ]
 
 
+def missing_values(data: LabelledTexts) -> list[str]:
+    """Return a remark if a label looks like a missing value, in a list of one or none."""
+    if data.labels.dtype.kind != "U":
+        return []
+    suspects = [label for label in data.classes.tolist() if label.casefold() in _MISSING]
+    if not suspects:
+        return []
+    index = int(np.flatnonzero(np.isin(data.labels, suspects))[0])
+    count = int(np.isin(data.labels, suspects).sum())
+    return [
+        f"The label{'s' if len(suspects) > 1 else ''} {shown(suspects)} "
+        f"({count} of {len(data)} sentences, the first at {data.place(index)}) will be trained as "
+        "a class like any other. If the label is missing there, delete those rows."
+    ]
+
+
 def concatenate(parts: Sequence[LabelledTexts], source: str | None = None) -> LabelledTexts:
     """Join data sets in their order (SST-2's three splits, say, before sampling from them all).
 
@@ -209,28 +224,6 @@ def check_text(text: object, place: str, *, max_characters: int) -> str:
     return text
 
 
-def check_label(label: object, place: str) -> str:
-    """Return `label` as it is spelled; raise `DataError`, naming `place`, if it cannot be one."""
-    if label is None or (isinstance(label, str) and not label.strip()):
-        raise DataError(f"{place}: the label is empty. Fill it in or delete the row.")
-    if isinstance(label, bool) or not isinstance(label, str | int):
-        raise DataError(
-            f"{place}: expected an integer or a string as label, got "
-            f"{type(label).__name__} {str(label)[:40]}."
-        )
-    spelled = str(label)
-    if spelled != spelled.strip():
-        # Stripped silently, ' good' and 'good' would be one class; left alone, they would be two.
-        raise DataError(
-            f"{place}: the label {spelled!r} begins or ends with white space. Remove it."
-        )
-    if not spelled.isprintable():
-        raise DataError(
-            f"{place}: the label {spelled[:40]!r} holds characters that cannot be printed."
-        )
-    return spelled
-
-
 def normal_form(text: str) -> str:
     """Return a text without its case, white space and forms of characters, for comparison."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
@@ -252,15 +245,6 @@ def ranges(numbers: Sequence[int], limit: int = 20) -> str:
             start = end
     more = len(parts) - limit
     return ", ".join(parts[:limit]) + (f" and {more} more ranges" if more > 0 else "")
-
-
-def parse_labels(spelled: Sequence[str]) -> np.ndarray:
-    """Return labels as int64 if every one is written as an integer, as strings otherwise."""
-    if spelled and all(_INTEGER.fullmatch(label) for label in spelled):
-        numbers = [int(label) for label in spelled]
-        if all(number in _INT64 for number in numbers):
-            return np.array(numbers, dtype=np.int64)
-    return np.array(spelled, dtype=np.str_)
 
 
 def shown(names: Iterable[object], limit: int = 8) -> str:

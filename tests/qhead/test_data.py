@@ -89,7 +89,8 @@ def test_tsv_takes_quotes_as_they_are(tmp_path: Path) -> None:
     ("spelled", "expected"),
     [
         (["1", "0", "-3"], np.array([1, 0, -3])),
-        (["1.0", "0.0"], np.array(["1.0", "0.0"])),
+        (["1.0", "0.0", "-0.0"], np.array([1, 0, 0])),
+        (["1.5", "x"], np.array(["1.5", "x"])),
         (["1", "x"], np.array(["1", "x"])),
         (["01", "1"], np.array(["01", "1"])),
         (["9" * 20, "1"], np.array(["9" * 20, "1"])),
@@ -148,8 +149,16 @@ BAD_FILES = {
         r"line 2: expected the field 'label'",
     ),
     "key twice": ("a.jsonl", '{"text": "a", "text": "b", "label": 1}', r"line 1: a key.*twice"),
-    "fraction": ("a.jsonl", '{"text": "a", "label": 1.0}', r"line 1: .*integer.*float 1\.0"),
-    "boolean": ("a.jsonl", '{"text": "a", "label": true}', r"line 1: .*integer.*bool"),
+    "fraction": ("a.jsonl", '{"text": "a", "label": 1.5}', r"line 1: .*integer.*number 1\.5"),
+    "fraction in CSV": ("a.csv", GOOD + "fine,0.5\n", r"line 3: .*integer.*number 0\.5"),
+    "NaN": ("a.jsonl", '{"text": "a", "label": NaN}', r"line 1: the label is NaN"),
+    "infinite": ("a.jsonl", '{"text": "a", "label": Infinity}', r"line 1: .*number inf"),
+    "mixed kinds": (
+        "a.jsonl",
+        '{"text": "a", "label": true}\n{"text": "b", "label": 1}',
+        r"bool True .*line 1.* int 1 .*line 2",
+    ),
+    "list as label": ("a.jsonl", '{"text": "a", "label": [1]}', r"line 1: .*integer.*list"),
     "null label": ("a.jsonl", '{"text": "a", "label": null}', r"line 1: the label is empty"),
     "number as text": ("a.jsonl", '{"text": 5, "label": 1}', r"line 1: expected a sentence.*int"),
     "surrogate": ("a.jsonl", '{"text": "a\\ud800", "label": 1}', r"line 1: character 2.*surrogate"),
@@ -193,8 +202,8 @@ def test_bad_parquet_rows_are_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a", None], "label": [1, 2]}), path)
     with pytest.raises(DataError, match=r"row 2: the text is empty"):
         load_texts(path)
-    pq.write_table(pa.table({"text": ["a", "b"], "label": [1.0, 2.0]}), path)
-    with pytest.raises(DataError, match=r"row 1: .*integer.*float"):
+    pq.write_table(pa.table({"text": ["a", "b"], "label": [1.0, 2.5]}), path)
+    with pytest.raises(DataError, match=r"row 2: .*integer.*number 2\.5"):
         load_texts(path)
 
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import csv
+import json
+import logging
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from qhead.data import load_texts, load_unlabelled
+from qhead.commands.common import align_labels
+from qhead.data import LabelledTexts, load_texts, load_unlabelled, missing_values
 from qhead.errors import DataError
 
 
@@ -83,3 +90,63 @@ def test_a_long_field_is_the_projects_own_matter(tmp_path: Path) -> None:
         beside = write(tmp_path, name, f"text{mark}label{mark}{long}\nfine{mark}1{mark}x\n")
         assert load_texts(beside).texts == ("fine",)
     assert csv.field_size_limit() == before
+
+
+def write_tables(folder: Path, labels: list[Any]) -> list[Path]:
+    """Write one table as CSV, JSONL, JSON and Parquet."""
+    texts = [f"sentence {index}" for index in range(len(labels))]
+    rows = [{"text": t, "label": c} for t, c in zip(texts, labels, strict=True)]
+    lines = [f"{t},{c}" for t, c in zip(texts, labels, strict=True)]
+    pq.write_table(pa.table({"text": texts, "label": labels}), folder / "a.parquet")
+    return [
+        write(folder, "a.csv", "\n".join(["text,label", *lines])),
+        write(folder, "a.jsonl", "\n".join(map(json.dumps, rows))),
+        write(folder, "a.json", json.dumps(rows)),
+        folder / "a.parquet",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([True, False, True], ["True", "False", "True"]),
+        ([1.0, 0.0, -2.0], [1, 0, -2]),
+        ([1, 0, 7], [1, 0, 7]),
+        (["TRUE", "false", "True"], ["True", "False", "True"]),
+        (["true", "no", "1.0"], ["true", "no", "1.0"]),
+    ],
+)
+def test_labels_are_the_same_from_every_format(tmp_path: Path, caplog, labels, expected) -> None:
+    for path in write_tables(tmp_path, labels):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "qhead"):
+            read = load_texts(path).labels
+        assert read.tolist() == expected, path
+        assert read.dtype.kind == ("i" if isinstance(expected[0], int) else "U")
+        changed = isinstance(labels[0], float) or labels[0] == "TRUE"
+        changed |= isinstance(labels[0], bool) and path.suffix != ".csv"
+        assert ("is read as" in caplog.text) == changed, path
+
+
+def test_numbers_that_are_not_whole_are_no_classes_in_any_format(tmp_path: Path) -> None:
+    for path in write_tables(tmp_path, [1.0, 0.5]):
+        with pytest.raises(DataError, match=r"(line|row) \d: .*got the number 0\.5"):
+            load_texts(path)
+
+
+def test_labels_of_a_part_find_the_classes_of_the_whole() -> None:
+    part = LabelledTexts(("a", "b"), np.array([1, 2]), "part")
+    classes = np.array(["1.0", "2.0", "other"])
+    assert align_labels(part, classes).labels.tolist() == ["1.0", "2.0"]
+    with pytest.raises(DataError, match=r"index 1: .*got 1 other.*: 2"):
+        align_labels(part, np.array(["1.0", "other"]))
+
+
+@pytest.mark.parametrize("spelled", ["nan", "NaN", "null", "None", "N/A", "<NA>"])
+def test_a_label_like_a_missing_value_is_remarked(tmp_path: Path, spelled: str) -> None:
+    data = load_texts(write(tmp_path, "a.csv", f"text,label\nfine,good\npoor,{spelled}\n"))
+    (remark,) = missing_values(data)
+    assert f"'{spelled}'" in remark
+    assert "1 of 2 sentences, the first at" in remark
+    assert "line 3" in remark
+    assert missing_values(load_texts("demo:reviews")) == []
