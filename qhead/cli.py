@@ -155,6 +155,12 @@ def train(
     encoder_layers: Annotated[
         int | None, _head("--encoder-layers", "Layers of an encoder's circuit.")
     ] = None,
+    encoder_connectivity: Annotated[
+        int | None, _head("--encoder-connectivity", "Entangling range C of an encoder.")
+    ] = None,
+    start: Annotated[
+        str | None, _head("--start", "Initial rotations of the circuit: identity or random.")
+    ] = None,
     angle_scale: Annotated[
         float | None, _head("--angle-scale", "Radians per unit of an encoder's output.")
     ] = None,
@@ -171,15 +177,30 @@ def train(
     ] = None,
     num_units: Annotated[int | None, _head("--num-units", "inspired: width.")] = None,
     learning_rate: Annotated[float | None, _training("--learning-rate", "Of AdamW.")] = None,
+    readout_learning_rate: Annotated[
+        float | None,
+        _training(
+            "--readout-learning-rate", "Of the linear read-out; default: 3 × --learning-rate."
+        ),
+    ] = None,
     weight_decay: Annotated[float | None, _training("--weight-decay", "Of AdamW.")] = None,
-    max_epochs: Annotated[int | None, _training("--max-epochs", "Passes over the data.")] = None,
+    ridge: Annotated[
+        float | None,
+        _training("--ridge", "Penalty of the read-out's weights; 1/C of a linear model."),
+    ] = None,
+    max_epochs: Annotated[
+        int | None,
+        _training(
+            "--max-epochs", "Passes over the data; default: 40, or more where sentences are few."
+        ),
+    ] = None,
     batch_size: Annotated[int | None, _training("--batch-size", "Sentences a step.")] = None,
     schedule: Annotated[str | None, _training("--schedule", "cosine or constant.")] = None,
     patience: Annotated[
         int | None, _training("--patience", "Epochs without a new best before it stops.")
     ] = None,
     monitor: Annotated[
-        str | None, _training("--monitor", "What is best: loss or accuracy.")
+        str | None, _training("--monitor", "What is best: loss, accuracy or last (no choice).")
     ] = None,
     class_weight: Annotated[str | None, _training("--class-weight", "balanced, or none.")] = None,
     checkpoint: Annotated[
@@ -219,6 +240,8 @@ def train(
                 readout=readout,
                 num_measured=num_measured,
                 encoder_layers=encoder_layers,
+                encoder_connectivity=encoder_connectivity,
+                start=start,
                 angle_scale=angle_scale,
                 reading=reading,
                 shared=shared,
@@ -229,7 +252,9 @@ def train(
             ),
             training_options=_given(
                 learning_rate=learning_rate,
+                readout_learning_rate=readout_learning_rate,
                 weight_decay=weight_decay,
+                ridge=ridge,
                 max_epochs=max_epochs,
                 batch_size=batch_size,
                 schedule=schedule,

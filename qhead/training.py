@@ -31,11 +31,17 @@ from qhead.errors import HeadError, TrainingError, TrainingInterrupted
 #: Rows that go through a module at once where no gradient is needed.
 EVALUATION_CHUNK = 1024
 
+#: A validation set of fewer samples decides nothing by default: at 50 the standard error of an
+#: accuracy of 75 % is 6 points.
+FEW_VALIDATION = 50
+# Defaults of options that the data decide.
+_EPOCHS, _STEPS, _FRACTION, _READOUT_FACTOR = 40, 400, 0.15, 3.0
+
 Stop = Literal["completed", "early", "interrupted", "diverged"]
 
 CHOICES: dict[str, tuple[str | None, ...]] = {
     "schedule": ("cosine", "constant"),
-    "monitor": ("loss", "accuracy"),
+    "monitor": (None, "loss", "accuracy", "last"),
     "class_weight": (None, "balanced"),
 }
 
@@ -46,49 +52,85 @@ class TrainingOptions:
 
     Attributes:
         learning_rate: Step size of AdamW at the first epoch.
+        readout_learning_rate: The same for a module's linear read-out (its ``readout``), where
+            there is one; None: three times `learning_rate`. A read-out's weights have farther to
+            go than angles.
         weight_decay: Decoupled weight decay of AdamW.
-        max_epochs: Passes over the training set.
+        ridge: Penalty of the read-out's weights W, where there is a ``readout``: ridge / (2n) ·
+            ‖W‖² is added to the mean loss over n samples (with weights: n is their sum), as in
+            logistic regression with C = 1 / ridge.
+        max_epochs: Passes over the training set. None: 40, or with few samples as many as make
+            400 steps.
         batch_size: Samples per step. The last batch of an epoch may be smaller; none is dropped.
         schedule: ``"cosine"`` lowers the learning rate after every epoch along half a cosine
             that would reach zero after `max_epochs`; ``"constant"`` keeps it.
         patience: Stop after so many epochs in a row without a new best; None: never.
-        monitor: What decides which weights are best, on the validation set: the lowest
-            ``"loss"``, or the highest ``"accuracy"`` with ties broken by the lower loss.
-            Without a validation set it is the training loss in both cases.
+        monitor: What decides which weights are kept: on the validation set the lowest ``"loss"``
+            or the highest ``"accuracy"`` with ties broken by the lower loss (without a validation
+            set the training loss, without the penalty); or ``"last"``, nothing: those of the last
+            epoch. None: ``"loss"`` with a validation set of 50 samples or more, else ``"last"``.
+            On a smaller one the best epoch is a matter of luck.
         class_weight: ``"balanced"`` weights every class by n / (num_classes · its count).
         validation_fraction: Share of every class that a head holds back as validation set when
-            none is given to `fit`; 0 holds back nothing.
+            none is given to `fit`; 0 holds back nothing. None: 0.15, but nothing where that would
+            be fewer than 50 samples.
 
     Raises:
         HeadError: An option is out of its range.
     """
 
     learning_rate: float = 0.02
+    readout_learning_rate: float | None = None
     weight_decay: float = 0.0
-    max_epochs: int = 40
-    batch_size: int = 32
+    ridge: float = 1.0
+    max_epochs: int | None = None
+    batch_size: int = 64
     schedule: Literal["cosine", "constant"] = "cosine"
     patience: int | None = None
-    monitor: Literal["loss", "accuracy"] = "loss"
+    monitor: Literal["loss", "accuracy", "last"] | None = None
     class_weight: Literal["balanced"] | None = None
-    validation_fraction: float = 0.15
+    validation_fraction: float | None = None
 
     def __post_init__(self) -> None:
         # Plain Python numbers, whatever came (NumPy's are no JSON).
         checked: dict[str, float | None] = {
             "learning_rate": number("learning_rate", self.learning_rate, low=0.0, strict=True),
             "weight_decay": number("weight_decay", self.weight_decay, low=0.0),
-            "validation_fraction": number(
-                "validation_fraction", self.validation_fraction, low=0.0, high=1.0
-            ),
-            "max_epochs": count("max_epochs", self.max_epochs),
+            "ridge": number("ridge", self.ridge, low=0.0),
             "batch_size": count("batch_size", self.batch_size),
-            "patience": None if self.patience is None else count("patience", self.patience),
         }
+        if self.readout_learning_rate is not None:
+            name = "readout_learning_rate"
+            checked[name] = number(name, self.readout_learning_rate, low=0.0, strict=True)
+        if self.validation_fraction is not None:
+            name = "validation_fraction"
+            checked[name] = number(name, self.validation_fraction, low=0.0, high=1.0)
+        if self.max_epochs is not None:
+            checked["max_epochs"] = count("max_epochs", self.max_epochs)
+        if self.patience is not None:
+            checked["patience"] = count("patience", self.patience)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         for name, known in CHOICES.items():
             choice(name, getattr(self, name), known)
+
+    def resolved(self, num_samples: int, num_validation: int) -> TrainingOptions:
+        """Return the options with the numbers that those left to the data come to.
+
+        Args:
+            num_samples: Samples of the training set.
+            num_validation: Samples of the validation set, 0 without one.
+        """
+        steps = math.ceil(num_samples / self.batch_size)  # an epoch
+        epochs = self.max_epochs or max(_EPOCHS, math.ceil(_STEPS / steps))
+        monitor = self.monitor or ("last" if num_validation < FEW_VALIDATION else "loss")
+        return dataclasses.replace(self, max_epochs=epochs, monitor=monitor)
+
+    def held_back_fraction(self, num_samples: int) -> float:
+        """Return the share of `num_samples` that a head holds back as validation set."""
+        if self.validation_fraction is not None:
+            return self.validation_fraction
+        return 0.0 if _FRACTION * num_samples < FEW_VALIDATION else _FRACTION
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options as a JSON-able dictionary."""
@@ -157,8 +199,8 @@ def train(
             generator (dropout), or two trainings of the same seed will differ.
         features: (n, d) float32.
         targets: (n,) int64, class indices.
-        validation: The same pair for the validation set, which decides what is best; None: the
-            training loss decides.
+        validation: The same pair for the validation set, which may decide what is best, see
+            ``options.monitor``.
         options: See `TrainingOptions`.
         seed: Orders the batches, through a generator of its own.
         num_classes: Number of logits.
@@ -181,12 +223,14 @@ def train(
     _check_pair(features, targets, num_classes, "training")
     if validation is not None:
         _check_pair(*validation, num_classes, "validation")
+    total_weight = float(len(targets) if sample_weight is None else sample_weight.sum())
+    options = options.resolved(len(targets), 0 if validation is None else len(validation[1]))
     if sample_weight is not None:
         # Of mean 1, so that a batch has the weight of its size on average, as without weights.
         sample_weight = (sample_weight / sample_weight.mean()).to(features.dtype)
     weights = class_weights(targets, num_classes, options.class_weight, sample_weight)
     weights = weights.to(features.dtype)
-    run = _Run(module, options, seed)
+    run = _Run(module, options, seed, total_weight)
     begun: dict[str, Any] = {}
     if checkpoint is not None:
         samples = {"features": features, "targets": targets, "weight": sample_weight}
@@ -201,7 +245,7 @@ def train(
                 if checkpoint is not None:
                     write_checkpoint(checkpoint, run.tensors(), run.record(begun))
                 if progress is not None:
-                    progress(run.history[-1], options.max_epochs)
+                    progress(run.history[-1], run.num_epochs)
     except KeyboardInterrupt as interruption:
         run.restore_best()
         if not run.history:
@@ -272,6 +316,8 @@ def learning_rate_at(options: TrainingOptions, epoch: int) -> float:
     """Return the learning rate of an epoch, counted from 1."""
     if options.schedule == "constant":
         return options.learning_rate
+    if options.max_epochs is None:
+        raise HeadError("The cosine schedule needs max_epochs, or `TrainingOptions.resolved`.")
     turn = math.pi * (epoch - 1) / options.max_epochs
     return options.learning_rate * (1 + math.cos(turn)) / 2
 
@@ -279,14 +325,25 @@ def learning_rate_at(options: TrainingOptions, epoch: int) -> float:
 class _Run:
     """All that changes from epoch to epoch, and nothing else: what a checkpoint holds."""
 
-    def __init__(self, module: nn.Module, options: TrainingOptions, seed: int) -> None:
+    def __init__(
+        self, module: nn.Module, options: TrainingOptions, seed: int, total_weight: float
+    ) -> None:
         self.module = module
         self.options = options
+        assert options.max_epochs is not None, "resolved"
+        self.num_epochs = options.max_epochs
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         if not self.parameters:
             raise HeadError("Expected a module with trainable parameters, got one with none.")
+        readout = getattr(module, "readout", None)
+        self.readout: Tensor | None = None if readout is None else readout.weight
+        own = set() if readout is None else set(readout.parameters())
+        rate = options.readout_learning_rate or _READOUT_FACTOR * options.learning_rate
+        self.factors = (1.0, rate / options.learning_rate)
+        self.penalty = options.ridge / (2 * total_weight)
+        groups = [[p for p in self.parameters if (p in own) == chosen] for chosen in (False, True)]
         self.optimizer = torch.optim.AdamW(
-            self.parameters,
+            [{"params": group} for group in groups],
             lr=options.learning_rate,
             weight_decay=options.weight_decay,
             fused=True,  # one call for all parameters: a quarter less time for a small head
@@ -297,7 +354,7 @@ class _Run:
         self.best = _copy(module)
 
     def finished(self) -> Literal["completed", "early"] | None:
-        if len(self.history) >= self.options.max_epochs:
+        if len(self.history) >= self.num_epochs:
             return "completed"
         patience = self.options.patience
         if patience is not None and len(self.history) - self.best_epoch >= patience:
@@ -316,8 +373,8 @@ class _Run:
         start = time.perf_counter()
         number = len(self.history) + 1
         rate = learning_rate_at(self.options, number)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        for group, factor in zip(self.optimizer.param_groups, self.factors, strict=True):
+            group["lr"] = rate * factor
         train_loss = self._pass(features, targets, weights, sample_weight, number)
         loss = accuracy = None
         if validation is not None:
@@ -327,7 +384,11 @@ class _Run:
             raise _diverged(number, self.options)
         seconds = time.perf_counter() - start
         record = EpochRecord(number, train_loss, loss, accuracy, rate, seconds)
-        better = not self.history or self._score(record) < self._score(self._best_record())
+        better = (
+            not self.history
+            or self.options.monitor == "last"
+            or self._score(record) < self._score(self._best_record())
+        )
         self.history.append(record)
         if better:
             # By value: the module's own tensors move on with the optimiser.
@@ -354,7 +415,10 @@ class _Run:
             self.optimizer.zero_grad()
             # Divided by the batch's size, not by its weights: a batch that happens to hold one
             # class only keeps that class's weight.
-            (summed / len(batch)).backward()
+            mean = summed / len(batch)
+            if self.readout is not None:
+                mean = mean + self.penalty * self.readout.square().sum()
+            mean.backward()
             self.optimizer.step()
             total += value
         totals = weights[targets] if sample_weight is None else weights[targets] * sample_weight

@@ -249,6 +249,8 @@ def _tell(
         return
     screen = console()
     size = f"{summary['num_parameters']} parameters"
+    if idle := summary["num_parameters"] - summary["num_effective_parameters"]:
+        size += f" ({idle} of them without influence)"
     if summary["num_qubits"] is not None:
         size += (
             f", {summary['num_qubits']} qubits, depth {summary['depth']}, "
@@ -257,8 +259,7 @@ def _tell(
     screen.print(
         f"{head.kind}: {size}\n"
         f"trained on {model.data_['n']} sentences, {len(head.history_)} epochs in "
-        f"{head.training_seconds_:.1f} s, best after epoch {head.best_epoch_}"
-        + ("" if "validation" in evaluations else ", chosen by the training loss")
+        f"{head.training_seconds_:.1f} s; kept the weights after epoch {head.best_epoch_}"
     )
     for name, result in evaluations.items():
         screen.print(

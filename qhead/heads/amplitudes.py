@@ -36,8 +36,7 @@ class AmplitudeMap(nn.Module):
         sample_weight: (n,) weights of the training embeddings; None: all equal.
 
     Raises:
-        HeadError: The embedding is longer than the register and `reduction` is None, or too few
-            training embeddings for the components asked for.
+        HeadError: The embedding is longer than the register and `reduction` is None.
     """
 
     scale: Tensor
@@ -128,12 +127,12 @@ def _projection(
     if restoring:
         return torch.zeros(num_features, size)
     axes = principal_axes(centred, size)
-    if len(axes) < size:
-        raise HeadError(
-            f"Expected at least {size} training embeddings for as many principal components, got "
-            f"{len(axes)}: use fewer encoder_qubits or reduction='random'."
-        )
-    return torch.tensor(axes.T.copy(), dtype=torch.float32)
+    # Few samples span fewer axes than there are components: the other components are zero.
+    spread = np.linalg.norm(centred.astype(np.float64) @ axes.T, axis=0)
+    axes = axes[spread > 1e-6 * spread.max()]
+    projection = np.zeros((num_features, size), np.float32)
+    projection[:, : len(axes)] = axes.T
+    return torch.tensor(projection)
 
 
 class QuantumEncoder(nn.Module):

@@ -52,6 +52,7 @@ class HeadSummary:
 
     kind: str
     num_parameters: int  # trainable
+    num_effective_parameters: int  # that can influence the output
     num_qubits: int | None = None
     depth: int | None = None
     num_two_qubit_gates: int | None = None
@@ -203,7 +204,7 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
                 A sample of weight 0 is left out.
             validation: (X, y), or (X, y, sample_weight), of the validation set. None: a stratified
                 share (``training.validation_fraction``) of every class is held back, as far as the
-                class can spare a sample; with none held back, the training loss decides.
+                class can spare a sample. `TrainingOptions.monitor` says what it decides.
             progress: Called after every epoch with its record and the number planned.
             checkpoint: File to resume from, written after every epoch.
 
@@ -249,7 +250,7 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
         if validation is None:
             rng = np.random.default_rng([int(self.seed), _SPLIT])
             targets = np.searchsorted(self.classes_, labels[used])
-            held[used] = held_out(targets, options.validation_fraction, rng)
+            held[used] = held_out(targets, options.held_back_fraction(len(targets)), rng)
             validation = _rows(held, features, labels, weights) if held.any() else None
         else:
             X_held, y_held, *weight_held = validation
@@ -284,6 +285,11 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
                 self._adopt(module, error.result)
             raise
         self._adopt(module, result)
+
+    @classmethod
+    def completed(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return recorded options with those that an earlier edition did not record."""
+        return options
 
     def identity(self, module: nn.Module) -> dict[str, Any]:
         """Return what `module` computes beyond its weights, JSON-able, for a checkpoint.
@@ -393,9 +399,14 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
         check_is_fitted(self, "module_")
         return sum(p.numel() for p in self.module_.parameters() if p.requires_grad)
 
+    @property
+    def num_effective_parameters(self) -> int:
+        """Number of trainable parameters of the fitted head that can influence its output."""
+        return self.num_parameters
+
     def summary(self) -> HeadSummary:
         """Return the size of the fitted head."""
-        return HeadSummary(self.kind, self.num_parameters)
+        return HeadSummary(self.kind, self.num_parameters, self.num_effective_parameters)
 
     def config(self) -> dict[str, Any]:
         """Return ``{"kind": …, "options": {…}}``, JSON-able, from which `from_config` builds.
@@ -414,7 +425,7 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
         Raises:
             HeadError: Keys are missing or unknown, or a value is out of its range.
         """
-        from qhead.heads import make_head
+        from qhead.heads import HEADS, make_head
 
         if not isinstance(config, Mapping) or set(config) != {"kind", "options"}:
             raise HeadError(
@@ -424,6 +435,7 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
         options = config["options"]
         if not isinstance(options, Mapping):
             raise HeadError(f"Expected the options of a head as a mapping, got {options!r}.")
+        options = HEADS[config["kind"]].completed(options) if config["kind"] in HEADS else options
         options = dict(options)
         if isinstance(options.get("training"), Mapping):
             options["training"] = TrainingOptions.from_dict(options["training"])

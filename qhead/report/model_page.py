@@ -91,7 +91,7 @@ def circuit_caption(head: Any) -> str:
     return (
         f"{head.num_reuploads} × [RY(x) on every qubit, then PQC1 with weights u], then PQC2 with "
         f"weights v; L = {head.num_layers}, C = {head.connectivity}, {head.topology}. "
-        f"Z is read on {head.num_measured} qubit(s), beginning with qubit 0. The encoders that "
+        f"Z is read on {head.num_measured_} qubit(s), beginning with qubit 0. The encoders that "
         "make the angles x are simulated and not drawn."
     )
 

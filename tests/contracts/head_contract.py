@@ -139,7 +139,8 @@ class HeadContract:
 
     def test_history_and_progress(self) -> None:
         seen = []
-        head = self.head().fit(*clusters(60, 1), progress=lambda *args: seen.append(args))
+        head = self.head(validation_fraction=0.15, monitor="loss")
+        head.fit(*clusters(60, 1), progress=lambda *args: seen.append(args))
         assert [record.epoch for record in head.history_] == list(range(1, 13))
         assert seen == [(record, 12) for record in head.history_]
         losses = [record.validation_loss for record in head.history_]

@@ -25,10 +25,10 @@ from qhead.simulator import ExactTarget
 
 
 def quantum(seed=1, **options):
-    training = TrainingOptions(max_epochs=6, learning_rate=0.1)
-    return QuantumHead(
-        num_qubits=2, num_layers=0, connectivity=1, training=training, seed=seed, **options
+    training = TrainingOptions(
+        max_epochs=6, learning_rate=0.1, validation_fraction=0.15, monitor="loss"
     )
+    return QuantumHead(num_qubits=2, encoder_layers=2, training=training, seed=seed, **options)
 
 
 @pytest.fixture(scope="module")

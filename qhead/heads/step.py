@@ -1,0 +1,132 @@
+"""The quantum step: the circuit that a device runs as a trainable layer, and its first weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from qiskit.circuit import ClassicalRegister, QuantumCircuit
+from qiskit.quantum_info import SparsePauliOp
+from qiskit_machine_learning.connectors import TorchConnector
+from qiskit_machine_learning.neural_networks import EstimatorQNN, SamplerQNN
+
+from qhead.circuits import data_parameters, weight_parameters
+from qhead.simulator import (
+    AdjointEstimatorGradient,
+    AdjointSamplerGradient,
+    ExactEstimator,
+    ExactSampler,
+    Simulator,
+)
+
+READOUTS = ("expectations", "probabilities")
+STARTS = (None, "identity", "random")
+
+
+def starts_as_identity(
+    num_layers: int, connectivity: int, num_reuploads: int, topology: str, reading: str
+) -> bool:
+    """Return whether `initial_weights` can make a circuit of this form hand on its angles."""
+    return (num_layers, connectivity, num_reuploads, topology, reading) == (0, 1, 1, "ring", "A")
+
+
+def initial_weights(
+    num_weights: int,
+    num_qubits: int,
+    *,
+    identity: bool,
+    spread: float,
+    generator: torch.Generator,
+) -> NDArray[np.float32]:
+    """Return first weights (num_weights,), radians, of `qhead.circuits.reuploading_circuit`.
+
+    They are normal, of standard deviation `spread`, around zero or around the identity: with one
+    upload, one ring of CX and no layers, all rotations at -π/2 and those after the last CX at 0
+    turn the two rings into one Clifford circuit that maps every Z_i to an X_i, up to its sign. Then
+    ⟨Z_i⟩ = ±sin x_i. A start from the identity keeps gradients large (Grant et al., Quantum 3,
+    214, 2019); here it makes the untrained head linear in small angles as well.
+    """
+    centre = torch.zeros(num_weights)
+    if identity:
+        centre[: num_weights - num_qubits] = -math.pi / 2
+    drawn: NDArray[np.float32] = (
+        centre + spread * torch.randn(num_weights, generator=generator)
+    ).numpy()
+    return drawn
+
+
+def readout_observables(
+    readout: str, num_measured: int, num_qubits: int
+) -> tuple[SparsePauliOp, ...]:
+    """Return the observables whose expectation values a read-out takes."""
+    if readout == "expectations":
+        return tuple(
+            SparsePauliOp.from_sparse_list([("Z", [q], 1.0)], num_qubits)
+            for q in range(num_measured)
+        )
+    return tuple(_projector(value, num_measured, num_qubits) for value in range(2**num_measured))
+
+
+def quantum_step(
+    circuit: QuantumCircuit,
+    observables: Sequence[SparsePauliOp],
+    readout: str,
+    num_measured: int,
+    initial: NDArray[np.float32],
+) -> TorchConnector:
+    """Return the circuit as a trainable layer: angles (n, Q) to expectation values (n, M)."""
+    inputs, weights = data_parameters(circuit), weight_parameters(circuit)
+    simulator = Simulator(np.float32)
+    network: EstimatorQNN | SamplerQNN
+    if readout == "expectations":
+        estimator = ExactEstimator(simulator)
+        network = EstimatorQNN(
+            circuit=circuit,
+            estimator=estimator,
+            observables=list(observables),
+            input_params=inputs,
+            weight_params=weights,
+            gradient=AdjointEstimatorGradient(estimator),
+            input_gradients=True,
+        )
+    else:
+        sampler = ExactSampler(simulator, default_shots=None)
+        circuit = circuit.copy()
+        register = ClassicalRegister(num_measured, "meas")
+        circuit.add_register(register)
+        circuit.measure(range(num_measured), register)
+        network = SamplerQNN(
+            circuit=circuit,
+            sampler=sampler,
+            input_params=inputs,
+            weight_params=weights,
+            interpret=int,
+            output_shape=2**num_measured,
+            gradient=AdjointSamplerGradient(sampler),
+            input_gradients=True,
+        )
+    # The connector first draws weights of its own from torch's global generator: leave that alone.
+    with torch.random.fork_rng(devices=[]):
+        connector = TorchConnector(network, initial_weights=initial)
+    # It registers its one parameter under two names, so that a state would hold it twice.
+    weight = connector._parameters.pop("_weights")
+    object.__setattr__(connector, "_weights", weight)
+    return connector
+
+
+def _projector(value: int, num_measured: int, num_qubits: int) -> SparsePauliOp:
+    """Return the projector on one joint value of qubits 0 … num_measured - 1.
+
+    A product of (1 ± Z)/2: over all subsets of the qubits, Z's on the subset with the product of
+    the signs, divided by 2^num_measured.
+    """
+    terms = []
+    for subset in product((False, True), repeat=num_measured):
+        places = [q for q, chosen in enumerate(subset) if chosen]
+        sign = math.prod(-1 if (value >> q) & 1 else 1 for q in places)
+        terms.append(("Z" * len(places), places, sign / 2**num_measured))
+    return SparsePauliOp.from_sparse_list(terms, num_qubits)
