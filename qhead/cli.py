@@ -183,6 +183,13 @@ def train(
             "--readout-learning-rate", "Of the linear read-out; default: 3 × --learning-rate."
         ),
     ] = None,
+    circuit_learning_rate: Annotated[
+        float | None,
+        _training(
+            "--circuit-learning-rate",
+            "Of the circuit's angles; default: --learning-rate, or a tenth with --start identity.",
+        ),
+    ] = None,
     weight_decay: Annotated[float | None, _training("--weight-decay", "Of AdamW.")] = None,
     ridge: Annotated[
         float | None,
@@ -253,6 +260,7 @@ def train(
             training_options=_given(
                 learning_rate=learning_rate,
                 readout_learning_rate=readout_learning_rate,
+                circuit_learning_rate=circuit_learning_rate,
                 weight_decay=weight_decay,
                 ridge=ridge,
                 max_epochs=max_epochs,

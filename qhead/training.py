@@ -35,7 +35,9 @@ EVALUATION_CHUNK = 1024
 #: accuracy of 75 % is 6 points.
 FEW_VALIDATION = 50
 # Defaults of options that the data decide.
-_EPOCHS, _STEPS, _FRACTION, _READOUT_FACTOR = 40, 400, 0.15, 3.0
+_EPOCHS, _STEPS, _FRACTION = 40, 400, 0.15
+#: Learning rates of parts of a module, in units of the module's, unless it says otherwise.
+_FACTORS = {"readout": 3.0, "step": 1.0}
 
 Stop = Literal["completed", "early", "interrupted", "diverged"]
 
@@ -55,6 +57,9 @@ class TrainingOptions:
         readout_learning_rate: The same for a module's linear read-out (its ``readout``), where
             there is one; None: three times `learning_rate`. A read-out's weights have farther to
             go than angles.
+        circuit_learning_rate: The same for the angles of a quantum head's circuit (its ``step``);
+            None: a tenth of `learning_rate` for a circuit that starts as the identity, else
+            `learning_rate`. Few sentences are soon learnt by heart by turning such a circuit.
         weight_decay: Decoupled weight decay of AdamW.
         ridge: Penalty of the read-out's weights W, where there is a ``readout``: ridge / (2n) ·
             ‖W‖² is added to the mean loss over n samples (with weights: n is their sum), as in
@@ -81,6 +86,7 @@ class TrainingOptions:
 
     learning_rate: float = 0.02
     readout_learning_rate: float | None = None
+    circuit_learning_rate: float | None = None
     weight_decay: float = 0.0
     ridge: float = 1.0
     max_epochs: int | None = None
@@ -99,9 +105,9 @@ class TrainingOptions:
             "ridge": number("ridge", self.ridge, low=0.0),
             "batch_size": count("batch_size", self.batch_size),
         }
-        if self.readout_learning_rate is not None:
-            name = "readout_learning_rate"
-            checked[name] = number(name, self.readout_learning_rate, low=0.0, strict=True)
+        for name in ("readout_learning_rate", "circuit_learning_rate"):
+            value = getattr(self, name)
+            checked[name] = None if value is None else number(name, value, low=0.0)
         if self.validation_fraction is not None:
             name = "validation_fraction"
             checked[name] = number(name, self.validation_fraction, low=0.0, high=1.0)
@@ -337,11 +343,8 @@ class _Run:
             raise HeadError("Expected a module with trainable parameters, got one with none.")
         readout = getattr(module, "readout", None)
         self.readout: Tensor | None = None if readout is None else readout.weight
-        own = set() if readout is None else set(readout.parameters())
-        rate = options.readout_learning_rate or _READOUT_FACTOR * options.learning_rate
-        self.factors = (1.0, rate / options.learning_rate)
         self.penalty = options.ridge / (2 * total_weight)
-        groups = [[p for p in self.parameters if (p in own) == chosen] for chosen in (False, True)]
+        groups, self.factors = _groups(module, options)
         self.optimizer = torch.optim.AdamW(
             [{"params": group} for group in groups],
             lr=options.learning_rate,
@@ -472,6 +475,25 @@ class _Run:
         self.generator.set_state(tensors["generator"])
         self.history = [EpochRecord(**entry) for entry in record["history"]]
         self.best_epoch = record["best_epoch"]
+
+
+def _groups(
+    module: nn.Module, options: TrainingOptions
+) -> tuple[list[list[nn.Parameter]], list[float]]:
+    """Return the trainable parameters by learning rate, and each rate over `learning_rate`."""
+    chosen = {"readout": options.readout_learning_rate, "step": options.circuit_learning_rate}
+    own = getattr(module, "learning_rate_factors", {})
+    parts: dict[str, list[nn.Parameter]] = {"": [], "step": [], "readout": []}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            part = name.partition(".")[0]
+            parts[part if part in chosen else ""].append(parameter)
+    factors = [1.0]
+    for part in ("step", "readout"):
+        rate = chosen[part]
+        factor = own.get(part, _FACTORS[part])
+        factors.append(factor if rate is None else rate / options.learning_rate)
+    return list(parts.values()), factors
 
 
 @contextmanager

@@ -65,6 +65,8 @@ _MAX_ENCODER_QUBITS = 23
 _CHUNK_BYTES = 2**29
 # Qubits by default: at least, and measured at most; register and connectivity of encoders at most.
 _FEWEST_QUBITS, _MOST_MEASURED, _ENCODER_QUBITS, _ENCODER_CONNECTIVITY = 4, 10, 7, 3
+# Learning rate and spread of a circuit that starts as the identity, in units of the encoders'.
+_IDENTITY_RATE = 0.1
 _MAX_GATES, _MAX_WEIGHTS, _MAX_ENCODER_WEIGHTS = 100_000, 10_000, 100_000
 
 
@@ -117,7 +119,10 @@ class QuantumHead(TorchHead):
         start: "identity": the circuit's initial rotations make it hand on each angle, as
             ⟨Z_i⟩ = ±sin x_i (for "ring", C = 1, L = 0, N = 1, reading "A"); "random": they are
             near zero, which leaves the CX gates, a fixed permutation. None: "identity" if possible.
-        initial_spread: Standard deviation of the initial rotation angles around the start, radians.
+        initial_spread: Standard deviation of the circuit's initial rotation angles around the
+            start, radians; a tenth of it around the identity.
+        encoder_spread: The same of the encoders' around zero. At 1.5 their rotations are as good
+            as random; None takes `initial_spread`.
         training: How to train; None takes `TrainingOptions()`.
         seed: Seed of initialisation, batches and validation split.
 
@@ -148,6 +153,7 @@ class QuantumHead(TorchHead):
         bias_amplitude: float = 3.0,
         center: bool | None = None,
         angle_scale: float = math.pi,
+        encoder_spread: float | None = 1.5,
         start: str | None = None,
         initial_spread: float = 0.1,
         training: TrainingOptions | None = None,
@@ -170,6 +176,7 @@ class QuantumHead(TorchHead):
         self.bias_amplitude = bias_amplitude
         self.center = center
         self.angle_scale = angle_scale
+        self.encoder_spread = encoder_spread
         self.start = start
         self.initial_spread = initial_spread
         self.training = training
@@ -245,6 +252,8 @@ class QuantumHead(TorchHead):
         checks.number("bias_amplitude", self.bias_amplitude, low=0.0)
         checks.number("angle_scale", self.angle_scale, low=0.0, strict=True)
         checks.number("initial_spread", self.initial_spread, low=0.0)
+        if self.encoder_spread is not None:
+            checks.number("encoder_spread", self.encoder_spread, low=0.0)
 
     def _check_size(self, num_qubits: int) -> None:
         """Refuse a circuit that would take minutes to build, from its options alone."""
@@ -322,9 +331,11 @@ class QuantumHead(TorchHead):
             HeadError: The encoders would be too large to build.
         """
         num_qubits, num_measured = self._num_qubits(num_classes), self._num_measured(num_classes)
-        loaded, *size = self._encoder_size(num_features, num_qubits // self.num_encoders)
+        loaded, register, layers, connectivity = self._encoder_size(
+            num_features, num_qubits // self.num_encoders
+        )
         room = 2**loaded - (1 if self.bias_amplitude else 0)
-        weights = num_ansatz_parameters(*size, self.reading)
+        weights = num_ansatz_parameters(register, layers, connectivity, self.reading)
         if weights * self.num_encoders > _MAX_ENCODER_WEIGHTS:
             raise HeadError(
                 f"Expected encoders of at most {_MAX_ENCODER_WEIGHTS:,} weights, got "
@@ -376,6 +387,7 @@ class QuantumHead(TorchHead):
             sample_weight=sample_weight,
         )
         amplitudes.num_qubits = register
+        spread = self.initial_spread if self.encoder_spread is None else self.encoder_spread
         encoders = [
             QuantumEncoder(
                 register,
@@ -383,22 +395,26 @@ class QuantumHead(TorchHead):
                 connectivity,
                 reading=self.reading,
                 num_measured=num_qubits // self.num_encoders,
-                initial_spread=self.initial_spread,
+                initial_spread=spread,
                 generator=generator,
             )
             for _ in range(self.num_encoders)
         ]
         circuit, observables = self._circuit(num_qubits), self._observables(num_classes)
+        identity = self.start != "random" and self._can_start_as_identity()
         initial = initial_weights(
             self._num_weights(num_qubits),
             num_qubits,
-            identity=self.start != "random" and self._can_start_as_identity(),
-            spread=self.initial_spread,
+            identity=identity,
+            spread=self.initial_spread * (_IDENTITY_RATE if identity else 1.0),
             generator=generator,
         )
         step = quantum_step(circuit, observables, self.readout, num_measured, initial)
         readout = linear(len(observables), num_classes, generator)
-        return QuantumModule(amplitudes, encoders, self.angle_scale, circuit, step, readout)
+        module = QuantumModule(amplitudes, encoders, self.angle_scale, circuit, step, readout)
+        if identity:
+            module.learning_rate_factors = {"step": _IDENTITY_RATE}
+        return module
 
     @classmethod
     def completed(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -410,6 +426,7 @@ class QuantumHead(TorchHead):
             return options
         return {
             "encoder_connectivity": options.get("connectivity"),
+            "encoder_spread": None,
             "start": "random",
             **options,
         }
@@ -579,6 +596,8 @@ class QuantumModule(nn.Module):
         readout: nn.Linear,
     ) -> None:
         super().__init__()
+        #: Parts that are trained at another rate than `qhead.training` would.
+        self.learning_rate_factors: dict[str, float] = {}
         self.angle_scale = angle_scale
         self.circuit = circuit
         # Kept, for it remembers what it compiled of the circuit.

@@ -5,11 +5,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from contracts.head_contract import clusters
 from qiskit.quantum_info import Statevector
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from contracts.head_contract import clusters
 from qhead.circuits import data_parameters, reuploading_circuit, weight_parameters
 from qhead.errors import HeadError
 from qhead.heads import QuantumHead, TorchHead
@@ -202,7 +202,26 @@ def test_the_readout_has_a_learning_rate_of_its_own():
     assert moved["encoders.0.weight"] > 1e-3
     assert moved["readout.weight"] < 1e-6
     with pytest.raises(HeadError, match="readout_learning_rate"):
-        TrainingOptions(readout_learning_rate=0.0)
+        TrainingOptions(readout_learning_rate=-0.1)
+
+
+def test_the_circuit_has_a_learning_rate_of_its_own():
+    X, y = clusters(32, 1)
+
+    def moved(**options):
+        training = TrainingOptions(
+            learning_rate=0.02, max_epochs=1, batch_size=64, validation_fraction=0.0, ridge=0.0,
+            circuit_learning_rate=options.pop("circuit_learning_rate", None),
+        )  # fmt: skip
+        head = quick(training=training, **options)
+        before = head.build_module(6, 2, X).state_dict()["step.weight"]
+        return float((head.fit(X, y).state()["step.weight"] - before).abs().max())
+
+    # The first step of Adam is the learning rate, whatever the gradient.
+    assert moved() == pytest.approx(0.002, rel=1e-2)
+    assert moved(start="random") == pytest.approx(0.02, rel=1e-2)
+    assert moved(circuit_learning_rate=0.05) == pytest.approx(0.05, rel=1e-2)
+    assert moved(circuit_learning_rate=0.0) == 0
 
 
 def test_epochs_and_choice_follow_the_number_of_samples():

@@ -164,13 +164,15 @@ def problem(n=24, num_features=7):
 
 CHANGES = [
     {"topology": "chain"},
-    {"num_reuploads": 1},
+    {"num_reuploads": 2},
     {"shared": False},
     {"angle_scale": 1.0},
     {"bias_amplitude": 0.5},
     {"center": True},
     {"readout": "probabilities"},
     {"initial_spread": 0.2},
+    {"encoder_spread": 0.2},
+    {"start": "random"},
     {"training": TrainingOptions(max_epochs=3, batch_size=16, weight_decay=0.1)},
     {"seed": 4},
 ]
@@ -208,7 +210,7 @@ def test_a_checkpoint_never_resumes_another_circuit(tmp_path, monkeypatch):
     """The same options of a version that builds another circuit from them."""
     path = tmp_path / "c.safetensors"
     QuantumHead(**SMALL).fit(*problem(), checkpoint=path)
-    original = QuantumHead.circuit.fget
-    monkeypatch.setattr(QuantumHead, "circuit", property(lambda h: original(h).reverse_bits()))
+    original = QuantumHead._circuit
+    monkeypatch.setattr(QuantumHead, "_circuit", lambda *args: original(*args).reverse_bits())
     with pytest.raises(CheckpointError, match="circuits_sha256"):
         QuantumHead(**SMALL).fit(*problem(), checkpoint=path)

@@ -87,7 +87,7 @@ FAILURES = {
 def test_a_failed_fit_leaves_the_head_as_it_was(failure):
     change, options = FAILURES[failure]
     X, y = problem()
-    head = QuantumHead(num_qubits=2, connectivity=1, encoder_qubits=4, training=QUICK)
+    head = QuantumHead(num_qubits=2, encoder_qubits=4, reduction=None, training=QUICK)
     with pytest.raises(ValueError, match=r"Expected|checkpoint|Unknown label"):
         head.fit(*change(X, y), **options)
     assert not [name for name in vars(head) if name.endswith("_")]

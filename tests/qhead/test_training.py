@@ -234,7 +234,9 @@ def test_ties_in_accuracy_are_broken_by_loss():
 
 def test_patience_counts_epochs_without_a_new_best():
     training, validation = overfitting()
-    options = TrainingOptions(learning_rate=0.05, max_epochs=60, schedule="constant")
+    options = TrainingOptions(
+        learning_rate=0.05, max_epochs=60, schedule="constant", monitor="loss"
+    )
     free = run(linear(40), training, validation, options)
     losses = [record.validation_loss for record in free.history]
     for patience in (1, 2, 5):
@@ -317,7 +319,7 @@ def test_an_interrupt_keeps_the_best_so_far():
         if record.epoch == 9:
             raise KeyboardInterrupt
 
-    options = TrainingOptions(learning_rate=0.1, max_epochs=20)
+    options = TrainingOptions(learning_rate=0.1, max_epochs=20, monitor="loss")
     with pytest.raises(TrainingInterrupted) as info:
         run(module, training, validation, options, progress=interrupt)
     result = info.value.result
@@ -438,7 +440,7 @@ def test_a_refused_checkpoint_says_what_differs(tmp_path):
     changed = replace(options, batch_size=8)
     with pytest.raises(CheckpointError, match=r"head\.topology \(ring there, chain now\)\. T"):
         run(linear(), data(), None, options, checkpoint=path, identity=other)
-    with pytest.raises(CheckpointError, match=r"training\.batch_size \(32 there, 8 now\)\. T"):
+    with pytest.raises(CheckpointError, match=r"training\.batch_size \(64 there, 8 now\)\. T"):
         run(linear(), data(), None, changed, checkpoint=path, identity=built)
     with pytest.raises(CheckpointError, match=r"differs: data_sha256\. T"):
         run(linear(), data(seed=5), None, options, checkpoint=path, identity=built)
