@@ -195,18 +195,3 @@ def _by_index(circuit: QuantumCircuit) -> list[Parameter]:
         return name.rstrip("0123456789"), int(digits or 0), int(index)
 
     return sorted(circuit.parameters, key=key)
-
-
-def visible_parameters(circuit: QuantumCircuit, qubits: Iterable[int]) -> set[Parameter]:
-    """Return the parameters that can change the statistics of measuring `qubits`.
-
-    Those of the gates in the measured qubits' light cone, found gate by gate from the end.
-    """
-    live = {circuit.qubits[qubit] for qubit in qubits}
-    found: set[Parameter] = set()
-    for instruction in reversed(circuit.data):
-        if not live.isdisjoint(instruction.qubits):
-            live.update(instruction.qubits)
-            for angle in instruction.operation.params:
-                found |= set(getattr(angle, "parameters", ()))
-    return found

@@ -28,7 +28,6 @@ from qhead.circuits import (
     gate_list,
     num_ansatz_parameters,
     reuploading_circuit,
-    visible_parameters,
     weight_parameters,
 )
 from qhead.errors import HeadError
@@ -558,8 +557,8 @@ class QuantumHead(TorchHead):
         parts.append((module.circuit, self.num_measured_))
         hidden = 0
         for circuit, measured in parts:
-            weights = set(weight_parameters(circuit))
-            hidden += len(weights - visible_parameters(circuit, range(measured)))
+            seen = light_cone(circuit, range(measured)).parameters
+            hidden += len(set(weight_parameters(circuit)) - set(seen))
         return self.num_parameters - hidden
 
     def summary(self) -> HeadSummary:
@@ -573,7 +572,7 @@ class QuantumHead(TorchHead):
             depth=circuit.depth(),
             num_two_qubit_gates=circuit.num_nonlocal_gates(),
             num_two_qubit_gates_in_cone=light_cone(
-                circuit, range(self.num_measured)
+                circuit, range(self.num_measured_)
             ).num_nonlocal_gates(),
         )
 
