@@ -51,9 +51,13 @@ def test_reading_b_names_the_layers_that_it_lacks():
 
 
 CASES = [
-    ({"num_qubits": 4, "connectivity": 3}, 3, r"connectivity below 2, .* encoder's register .* 3 "),
     (
-        {"num_qubits": 4, "num_encoders": 2, "encoder_qubits": 3, "connectivity": 2},
+        {"num_qubits": 4, "encoder_connectivity": 3},
+        3,
+        r"encoder_connectivity below 2, .* encoder's register .* 3 ",
+    ),
+    (
+        {"num_qubits": 4, "num_encoders": 2, "encoder_qubits": 3, "reduction": None},
         100,
         r"at most 7 numbers for encoder_qubits=3",
     ),
