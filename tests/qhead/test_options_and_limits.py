@@ -95,7 +95,7 @@ def test_encoders_too_large_for_memory_are_refused_before_they_take_it():
     for qubits in (24, 26):
         with pytest.raises(HeadError, match="encoder_qubits to be an integer from 1 to 23"):
             QuantumHead(encoder_qubits=qubits, encoder_layers=0).fit(X, y)
-    with pytest.raises(HeadError, match=r"at most 4 GiB .* got 6 GiB for 32 rows on 23"):
+    with pytest.raises(HeadError, match=r"at most 4 GiB .* got 12 GiB for 64 rows on 23"):
         QuantumHead(encoder_qubits=23, encoder_layers=0, num_layers=0).fit(X, y)
     assert tracemalloc.get_traced_memory()[1] < 50e6
     tracemalloc.stop()
