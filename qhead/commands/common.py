@@ -111,9 +111,8 @@ def align_labels(data: LabelledTexts, classes: np.ndarray) -> LabelledTexts:
     alike = {canonical(name): name for name in known}
     given = [str(label) for label in data.labels.tolist()]
     spelled = [name if name in known else alike.get(canonical(name), name) for name in given]
-    unseen = sorted(
-        {label for label, name in zip(data.labels.tolist(), spelled, strict=True) if name not in known}
-    )
+    pairs = zip(data.labels.tolist(), spelled, strict=True)
+    unseen = sorted({label for label, name in pairs if name not in known})
     if unseen:
         first = next(index for index, label in enumerate(spelled) if label not in known)
         raise DataError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from qhead.data import (
     load_splits,
     missing_values,
 )
+from qhead.data.texts import shown
 from qhead.embeddings import DEFAULT_MODEL, SentenceEncoder
 from qhead.errors import DataError, TrainingInterrupted
 from qhead.evaluation import Evaluation, evaluate_prediction
@@ -158,12 +159,13 @@ def split(request: TrainRequest) -> Parts:
         rows = _held_out_rows(request, train, validation, test)
     except DataError as error:
         raise DataError(f"{train.source}: {error}") from error
-    return Parts(
+    parts = Parts(
         train.rows(rows.train),
         validation if validation is not None else _rows(train, rows.validation),
         test if test is not None else _rows(train, rows.test),
-        [*contradictions(train), *missing_values(train)],
     )
+    remarks = [*contradictions(train), *missing_values(train), *_unscored(parts)]
+    return replace(parts, remarks=remarks)
 
 
 def _held_out_rows(
@@ -197,6 +199,23 @@ def _held_out_rows(
 
 def _rows(data: LabelledTexts, rows: Any) -> LabelledTexts | None:
     return data.rows(rows) if len(rows) else None
+
+
+def _unscored(parts: Parts) -> list[str]:
+    """Return a remark for each part that lacks a class of the training data."""
+    notes = []
+    classes, counts = np.unique(parts.train.labels, return_counts=True)
+    for name, part in parts.by_name().items():
+        missing = ~np.isin(classes, part.classes)
+        if missing.any():
+            note = (
+                f"The {name} set has no sentence of {shown(classes[missing].tolist())}: its score "
+                f"says nothing about {'that class' if missing.sum() == 1 else 'those classes'}."
+            )
+            if (counts[missing] == 1).any():
+                note += " The only sentence of a class is kept for training."
+            notes.append(note)
+    return notes
 
 
 def duplicate_notes(parts: Parts) -> list[str]:

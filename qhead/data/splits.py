@@ -55,7 +55,6 @@ def few_shot_split(
     rng = np.random.default_rng(seed)
     sampled = [rng.choice(rows, per_class, replace=False) for _, rows in groups]
     counts = allocate([per_class] * len(groups), validation_fraction, rng)
-    _check_room(groups, [per_class] * len(groups), counts)
     train = [rows[count:] for rows, count in zip(sampled, counts, strict=True)]
     validation = [rows[:count] for rows, count in zip(sampled, counts, strict=True)]
     test = np.setdiff1d(np.arange(len(labels)), np.concatenate(sampled))
@@ -71,10 +70,11 @@ def holdout_split(
 ) -> Split:
     """Split all rows into three stratified parts.
 
-    Every class has at least one row in each part whose fraction is not zero.
+    Every class has at least one row for training, then one in each part whose fraction is not
+    zero, as far as its rows go: test before validation.
 
     Raises:
-        DataError: A class has too few rows, there is one class only, or a fraction is out of range.
+        DataError: There is one class only, or a fraction is out of range.
     """
     _check_fraction("validation_fraction", validation_fraction)
     _check_fraction("test_fraction", test_fraction)
@@ -89,8 +89,9 @@ def holdout_split(
     shuffled = [rng.permutation(rows) for _, rows in groups]
     for_test = allocate(sizes, test_fraction, rng)
     for_validation = allocate(sizes, validation_fraction, rng)
-    ends = [a + b for a, b in zip(for_test, for_validation, strict=True)]
-    _check_room(groups, sizes, ends)
+    ends = [
+        min(a + b, size - 1) for a, b, size in zip(for_test, for_validation, sizes, strict=True)
+    ]
     return Split(
         _sorted([rows[end:] for rows, end in zip(shuffled, ends, strict=True)]),
         _sorted([rows[a:end] for rows, a, end in zip(shuffled, for_test, ends, strict=True)]),
@@ -135,8 +136,9 @@ def _rows_by_class(labels: Sequence[Any] | np.ndarray) -> list[tuple[Any, np.nda
 def allocate(sizes: list[int], fraction: float, rng: np.random.Generator) -> list[int]:
     """Share round(fraction · n) rows among the classes by the method of largest remainders.
 
-    Equal remainders are decided by `rng`. A class that would get none gets one. This is the one
-    rule of every stratified split.
+    Equal remainders are decided by `rng`. A class that would get none gets one, but at least one
+    row of each class is left: a single one is not shared. This is the one rule of every
+    stratified split.
     """
     if fraction == 0:
         return [0] * len(sizes)
@@ -146,17 +148,7 @@ def allocate(sizes: list[int], fraction: float, rng: np.random.Generator) -> lis
     # The rounding keeps 0.4 and 0.4 + 1e-15 equal, so that the draw decides and not the last bit.
     order = np.lexsort((rng.permutation(len(sizes)), -np.round(quotas - counts, 9)))
     counts[order[: max(missing, 0)]] += 1
-    return [max(int(count), 1) for count in counts]
-
-
-def _check_room(groups: list[tuple[Any, np.ndarray]], sizes: list[int], taken: list[int]) -> None:
-    for (label, _), size, count in zip(groups, sizes, taken, strict=True):
-        if count >= size:
-            raise DataError(
-                f"Expected more rows of each class than are held out, got {size} of {label!r}, of "
-                f"which {count} would be: nothing is left to train on. Bring more rows of that "
-                "class, or hold out less (validation_fraction, test_fraction; 0 is none)."
-            )
+    return [min(max(int(n), 1), size - 1) for n, size in zip(counts, sizes, strict=True)]
 
 
 def _sorted(parts: list[np.ndarray]) -> np.ndarray:

@@ -521,15 +521,12 @@ def check_state(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.
 def held_out(
     targets: NDArray[np.int64], fraction: float, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Mark (n,) samples to hold back, as many of each class as `qhead.data` would.
-
-    Where a class has no more than these, all but one of its samples are held back.
-    """
+    """Mark (n,) samples to hold back, as many of each class as `qhead.data` would."""
     mask = np.zeros(len(targets), dtype=bool)
     members = [rng.permutation(np.flatnonzero(targets == k)) for k in np.unique(targets)]
     counts = allocate([len(rows) for rows in members], fraction, rng)
     for rows, count in zip(members, counts, strict=True):
-        mask[rows[: min(count, len(rows) - 1)]] = True
+        mask[rows[:count]] = True
     return mask
 
 

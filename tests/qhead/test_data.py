@@ -32,6 +32,7 @@ from qhead.data import (
     load_unlabelled,
 )
 from qhead.errors import DataError
+from qhead.heads.base import held_out
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("QHEAD_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
@@ -488,8 +489,24 @@ def test_splits_refuse_what_cannot_be_split() -> None:
         few_shot_split([0, 1] * 300, validation_fraction=1.0, seed=0)
     with pytest.raises(DataError, match="nothing is left"):
         holdout_split([0, 1] * 9, validation_fraction=0.5, test_fraction=0.5, seed=0)
-    with pytest.raises(DataError, match=r"got 2 of 1, of which 2 would be"):
-        holdout_split([0] * 9 + [1] * 2, validation_fraction=0.2, test_fraction=0.2, seed=0)
+
+
+def test_the_last_row_of_a_class_stays_in_training() -> None:
+    labels = np.array(["a"] * 30 + ["b"] * 30 + ["one"] + ["two"] * 2 + ["three"] * 3)
+    split = holdout_split(labels, validation_fraction=0.15, test_fraction=0.15, seed=0)
+    counts = {
+        label: [int((labels[rows] == label).sum()) for rows in (split.train, split.validation, split.test)]
+        for label in ("one", "two", "three")
+    }
+    assert counts == {"one": [1, 0, 0], "two": [1, 0, 1], "three": [1, 1, 1]}
+    rare = holdout_split(labels, validation_fraction=0.15, test_fraction=0.0, seed=0)
+    alone = held_out(np.unique(labels, return_inverse=True)[1], 0.15, np.random.default_rng(0))
+    assert [int((labels[rows] == "one").sum()) for rows in (rare.train, rare.validation)] == [1, 0]
+    # A head that holds rows back itself has as many of each class.
+    for label in np.unique(labels):
+        assert (labels[alone] == label).sum() == (labels[rare.validation] == label).sum()
+    few = few_shot_split([0, 1, 0, 1], per_class=1, seed=0)
+    assert [len(few.train), len(few.validation), len(few.test)] == [2, 0, 2]
 
 
 def test_duplicates_across_a_split() -> None:

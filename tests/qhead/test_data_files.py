@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from qhead.commands.common import align_labels
+from qhead.commands.train import TrainRequest, split
 from qhead.data import LabelledTexts, load_texts, load_unlabelled, missing_values
 from qhead.errors import DataError
 
@@ -150,3 +151,14 @@ def test_a_label_like_a_missing_value_is_remarked(tmp_path: Path, spelled: str) 
     assert "1 of 2 sentences, the first at" in remark
     assert "line 3" in remark
     assert missing_values(load_texts("demo:reviews")) == []
+
+
+def test_a_class_of_one_sentence_is_trained_and_said_to_be_unscored(tmp_path: Path) -> None:
+    labels = ["pos"] * 30 + ["neu"] * 30 + ["neg"]
+    lines = [f"sentence {index},{label}" for index, label in enumerate(labels)]
+    path = write(tmp_path, "rare.csv", "\n".join(["text,label", *lines]))
+    parts = split(TrainRequest(str(path), tmp_path / "out", test_fraction=0.2))
+    assert (parts.train.labels == "neg").sum() == 1
+    remarks = [each for each in parts.remarks if "no sentence of 'neg'" in each]
+    assert [each.split()[1] for each in remarks] == ["validation", "test"]
+    assert all(each.endswith("kept for training.") for each in remarks)
