@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -31,7 +32,7 @@ from qhead.errors import (
 )
 from qhead.evaluation import Evaluation, check_labels, evaluate_prediction
 from qhead.heads import HEADS, TorchHead
-from qhead.model_encoder import encoder_record, open_encoder
+from qhead.model_encoder import check_encoder, encoder_record, open_encoder
 from qhead.model_folder import StoredModel, read_model, write_model
 from qhead.model_records import check_data, check_versions, read_history, read_metrics
 from qhead.openqasm import says_the_same, to_openqasm
@@ -69,7 +70,9 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
     """
 
     def __init__(
-        self, encoder: SentenceEncoder | str | None = None, head: TorchHead | Any | None = None
+        self,
+        encoder: SentenceEncoder | str | os.PathLike[str] | None = None,
+        head: TorchHead | Any | None = None,
     ) -> None:
         self.encoder = encoder
         self.head = head
@@ -253,6 +256,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
         """Write the model into a new folder, whole or not at all (see `qhead.model_folder`).
 
         Raises:
+            EncoderError: The encoder is none that could be found again.
             ModelError: The destination cannot be used, the disk is full, `metrics_` holds no
                 scores, or the head is scikit-learn's, whose state only a pickle could hold.
         """
@@ -263,6 +267,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
                 f"{type(self.head_).__name__}: its state could only be pickled, and nothing here "
                 "is. Train it again where it is needed."
             )
+        check_encoder(self.encoder_, "config", "identity")
         read_metrics(self.metrics_)  # or it could not be loaded
         config = {
             "encoder": encoder_record(self.encoder_, Path(folder)),
@@ -296,7 +301,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
         cls,
         folder: str | Path,
         *,
-        encoder: SentenceEncoder | str | None = None,
+        encoder: SentenceEncoder | str | os.PathLike[str] | None = None,
         revision: str | None = None,
         cache: bool | EmbeddingCache | None = True,
     ) -> TextClassifier:
@@ -364,13 +369,9 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
     def _make_encoder(self) -> SentenceEncoder:
         if self.encoder is None:
             return SentenceEncoder()
-        if isinstance(self.encoder, str):
+        if isinstance(self.encoder, str | os.PathLike):
             return SentenceEncoder(self.encoder)
-        if not hasattr(self.encoder, "encode"):
-            raise EncoderError(
-                "Expected a SentenceEncoder, a model's id or folder, or None, got "
-                f"{type(self.encoder).__name__}."
-            )
+        check_encoder(self.encoder, "encode")
         return self.encoder
 
     def _check_head(self, encoder: SentenceEncoder, num_classes: int) -> None:

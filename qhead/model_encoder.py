@@ -15,6 +15,7 @@ from typing import Any
 from qhead.embedding_cache import EmbeddingCache
 from qhead.embeddings import SentenceEncoder
 from qhead.errors import EncoderError, ModelError
+from qhead.sentence_models import model_name
 
 # How an encoder was named; all else of an identity is what it is.
 _NAMES = ("model", "revision", "commit")
@@ -34,13 +35,29 @@ class EncoderWarning(UserWarning):
     """An encoder could be compared in part only with the one that a model was trained with."""
 
 
+def check_encoder(encoder: Any, *needed: str) -> None:
+    """Raise `EncoderError` for what is no encoder, or for one that lacks something `needed`."""
+    lacking = [name for name in needed if not hasattr(encoder, name)]
+    if not hasattr(encoder, "encode"):
+        raise EncoderError(
+            "Expected a SentenceEncoder, a model's id or folder, or None, got "
+            f"{type(encoder).__name__}."
+        )
+    if lacking:
+        raise EncoderError(
+            f"Expected a SentenceEncoder, got {type(encoder).__name__}, which has no "
+            f"{' and no '.join(lacking)}: a saved model could not find it again."
+        )
+
+
 def encoder_record(encoder: SentenceEncoder, folder: Path) -> dict[str, Any]:
     """Return what a model saved in `folder` says of its encoder, JSON-able."""
     config, identity = encoder.config(), encoder.identity
     record = {"config": config, "identity": identity}
     if encoder.folder is not None:
         try:
-            relative = os.path.relpath(encoder.folder, folder.absolute())
+            # Between real places: a path through a link would lead elsewhere from behind it.
+            relative = os.path.relpath(encoder.folder.resolve(), folder.resolve())
         except ValueError:  # another drive
             return record
         return record | {"relative": Path(relative).as_posix()}
@@ -53,7 +70,7 @@ def open_encoder(
     folder: Path,
     record: Any,
     *,
-    encoder: SentenceEncoder | str | None,
+    encoder: SentenceEncoder | str | os.PathLike[str] | None,
     revision: str | None,
     cache: bool | EmbeddingCache | None,
 ) -> SentenceEncoder:
@@ -79,7 +96,10 @@ def open_encoder(
             f"{folder}/config.json: expected a model of this version of qhead, got an encoder "
             f"without its options or identity, {record!r:.60}."
         )
+    if isinstance(encoder, os.PathLike):
+        encoder = model_name(encoder)
     if encoder is not None and not isinstance(encoder, str):
+        check_encoder(encoder, "identity")
         candidates = [encoder]
     else:
         if encoder is not None:
@@ -120,12 +140,16 @@ def _places(folder: Path, record: Mapping[str, Any]) -> list[str]:
     model, relative = record["config"].get("model"), record.get("relative")
     if not isinstance(relative, str):
         return [model]
-    places = [os.path.normpath(folder.absolute() / relative), str(model)]
-    found = [place for place in dict.fromkeys(places) if Path(place).is_dir()]
+    # Versions before recorded the path between places as they were named, links included.
+    bases = dict.fromkeys((folder.resolve(), folder.absolute()))
+    places = [os.path.normpath(base / relative) for base in bases]
+    named = list(dict.fromkeys([*places, str(model)]))
+    found = [place for place in named if Path(place).is_dir()]
     if not found:
         raise EncoderError(
-            f"{folder}: the folder of the model's sentence encoder is neither {places[0]} nor "
-            f"{places[1]}. Name it (--encoder)."
+            f"{folder}: the folder of the model's sentence encoder is "
+            f"{'neither' if len(named) > 1 else 'not'} {' nor '.join(named)}. "
+            "Name it (--encoder)."
         )
     return found
 

@@ -77,10 +77,53 @@ def test_another_encoder_in_the_old_place_does_not_hide_the_right_one(place, tmp
 
 def test_a_lost_encoder_is_named_by_its_new_place(place, tmp_path):
     moved = (place / "bodies" / "toy").rename(tmp_path / "new")
-    with pytest.raises(EncoderError, match=r"neither .*bodies/toy nor .*--encoder"):
+    with pytest.raises(EncoderError, match=r"is not .*bodies/toy.*--encoder"):
         TextClassifier.load(place / "models" / "m", cache=None)
     model = TextClassifier.load(place / "models" / "m", encoder=str(moved), cache=None)
     assert predicts(model)
+
+
+def test_a_model_behind_a_link_finds_the_encoder_that_moved_with_it(place, tmp_path):
+    moved = place.rename(tmp_path / "elsewhere")
+    (tmp_path / "far" / "off").mkdir(parents=True)
+    link = tmp_path / "far" / "off" / "link"
+    link.symlink_to(moved / "models" / "m")
+    assert predicts(TextClassifier.load(link, cache=None))
+
+
+def test_a_model_saved_through_a_link_finds_the_encoder_that_moved_with_it(place, tmp_path):
+    (tmp_path / "far" / "off").mkdir(parents=True)
+    link = tmp_path / "far" / "off" / "models"
+    link.symlink_to(place / "models")
+    TextClassifier.load(place / "models" / "m", cache=None).save(link / "n")
+    moved = place.rename(tmp_path / "elsewhere")
+    assert predicts(TextClassifier.load(moved / "models" / "n", cache=None))
+
+
+def test_a_place_is_named_once(place):
+    shutil.rmtree(place / "bodies")
+    with pytest.raises(EncoderError) as caught:
+        TextClassifier.load(place / "models" / "m", cache=None)
+    assert str(caught.value).count("bodies") == 1
+
+
+def test_an_encoder_may_be_a_path(place, toy_texts, toy_labels):
+    model = TextClassifier(Path("bodies/toy"), HEAD).fit(toy_texts, toy_labels)
+    model.save("models/n")
+    assert predicts(TextClassifier.load("models/n", encoder=Path("bodies/toy"), cache=None))
+    with pytest.raises(EncoderError, match="got int"):
+        TextClassifier.load("models/n", encoder=5)
+
+
+def test_an_encoder_that_cannot_be_found_again_is_not_saved(place, toy_texts, toy_labels):
+    class Lengths:
+        def encode(self, texts, *, progress=None):
+            return np.array([[len(text), text.count("o")] for text in texts], dtype=np.float32)
+
+    model = TextClassifier(Lengths(), HEAD).fit(toy_texts, toy_labels)
+    with pytest.raises(EncoderError, match="Lengths, which has no config"):
+        model.save("models/n")
+    assert not (place / "models" / "n").exists()
 
 
 def test_files_that_change_no_vector_change_no_identity(place):
