@@ -132,11 +132,15 @@ class SettingsEngine:
         self, values: np.ndarray, shots: int, streams: ShotStreams
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return values and standard errors, each (N, M), of parameter values (N, P), radians."""
-        counts = [
-            sampler.sample(values, shots, streams.child(index))
-            for index, sampler in enumerate(self.samplers)
-        ]
-        return self.measurement.combine(counts, len(values))
+        shape = (len(values), len(self.measurement.constants))
+        means, errors = np.empty(shape), np.empty(shape)
+        for rows in self.measurement.chunks(len(values), shots):
+            counts = [
+                sampler.sample(values[rows], shots, streams.child(index), rows.start)
+                for index, sampler in enumerate(self.samplers)
+            ]
+            means[rows], errors[rows] = self.measurement.combine(counts, rows.stop - rows.start)
+        return means, errors
 
     def notes(self) -> tuple[str, ...]:
         """Return sentences on what acted and what is left out."""

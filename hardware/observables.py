@@ -6,7 +6,7 @@ setting: a basis change on each qubit, then counts. Diagonal observables all sha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,8 @@ from qiskit.quantum_info import SparsePauliOp
 from hardware.intervals import std_error_of_groups, std_error_of_mean
 from hardware.mitigation import ReadoutFlips
 
+#: Working memory of the estimates of one part of the rows, bytes; a single row may take more.
+CHUNK_BYTES = 64 << 20
 #: Measured bits up to which the extremes of an observable are found by trying all outcomes.
 MAX_ENUMERATED_BITS = 8
 
@@ -213,6 +215,25 @@ class Measurement:
                 groups.append((list(label), [label]))
         settings = tuple(_setting("".join(basis), members, terms) for basis, members in groups)
         return cls(settings, constants)
+
+    def chunks(self, num_rows: int, shots: int, shot_bytes: int = 0) -> Iterator[slice]:
+        """Yield the rows in parts whose estimates take `CHUNK_BYTES`, or one row that takes more.
+
+        Args:
+            num_rows: N.
+            shots: Shots of a row and setting.
+            shot_bytes: What each shot takes until it is counted, bytes.
+        """
+        each = 1 + shot_bytes * shots
+        for setting in self.settings:
+            entries = min(shots, 2 ** len(setting.qubits))
+            num_terms, num_observables = setting.coefficients.shape
+            # Arrays of `Setting.estimate` that live at the same time, and the counts.
+            columns = 3 * num_terms + 5 * num_observables + len(setting.qubits) + 6
+            each = max(each, shot_bytes * shots + 8 * entries * columns)
+        size = max(1, CHUNK_BYTES // each)
+        for start in range(0, num_rows, size):
+            yield slice(start, min(start + size, num_rows))
 
     def combine(
         self,

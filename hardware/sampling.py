@@ -130,11 +130,20 @@ class Sampler:
             return "Shots drawn from the exact probabilities of the noisy state."
         return "Shots drawn as Aer trajectories, one random run of the circuit each."
 
-    def sample(self, values: np.ndarray, shots: int, streams: ShotStreams) -> Counts:
-        """Return the counts of every row of values, shape (N, P), radians."""
+    def sample(
+        self, values: np.ndarray, shots: int, streams: ShotStreams, first_row: int = 0
+    ) -> Counts:
+        """Return the counts of every row of values, shape (N, P), radians.
+
+        Args:
+            values: Parameter values.
+            shots: Shots of each row.
+            streams: Where each row's random numbers come from.
+            first_row: Number of the first row among all rows of the streams.
+        """
         if self._prepared.noise is not None and self._program is None:
             parts = [
-                self._trajectories(values[rows], shots, streams.aer_seed(rows.start))
+                self._trajectories(values[rows], shots, streams.aer_seed(first_row + rows.start))
                 for rows in self._chunks(len(values), shots)
             ]
             return Counts.concatenate(parts)
@@ -142,7 +151,7 @@ class Sampler:
         for rows in self._chunks(len(values), shots):
             table = self.probabilities(values[rows])
             for row, shares in enumerate(table):
-                counted = streams.rng(rows.start + row).multinomial(shots, shares)
+                counted = streams.rng(first_row + rows.start + row).multinomial(shots, shares)
                 drawn.append(Counts.from_dense(counted[np.newaxis]))
         return Counts.concatenate(drawn)
 

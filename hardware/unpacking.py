@@ -20,6 +20,8 @@ Arrays = Mapping[str, np.ndarray]
 
 #: Fewer randomizations may all have swapped the same bits, and agree on a wrong mean.
 FEW_RANDOMIZATIONS = 16
+#: An outcome as an integer, its copies while they are sorted and counted, bytes.
+_SHOT_BYTES = 40
 
 
 def unpack(plan: JobPlan, results: Mapping[int, Arrays]) -> Expectations:
@@ -59,20 +61,20 @@ def _counted(plan: JobPlan, job: PlannedJob, arrays: Arrays) -> Iterator[Part]:
     samples = [(i, pub) for i, pub in enumerate(job.pubs) if pub.kind == "samples"]
     for tile in range(len(plan.tiles)):
         first = samples[0][1]
-        kept = ~first.padded[:, tile]
-        rows = first.rows[kept, tile]
-        if not rows.size:
+        kept = np.flatnonzero(~first.padded[:, tile])
+        if not kept.size:
             continue
         read = _flips(plan, job, arrays, tile, len(measurement.qubits))
-        counts, flips = [], []
-        for index, pub in samples:
-            outcomes = _outcomes(arrays, index, tile)[kept]
-            # Randomizations come one after the other; a fake runs all shots on one circuit.
-            circuits = num_circuits if outcomes.shape[1] % num_circuits == 0 else 1
-            counts.append(Counts.from_outcomes(outcomes.reshape(len(rows) * circuits, -1)))
-            flips.append(read and read.of(_places(measurement, pub.setting)))
-        values, errors = measurement.combine(counts, len(rows), flips, circuits)
-        yield rows, values, errors**2
+        flips = [read and read.of(_places(measurement, pub.setting)) for _, pub in samples]
+        for part in measurement.chunks(len(kept), plan.shots, _SHOT_BYTES):
+            sets, counts = kept[part], []
+            for index, _ in samples:
+                outcomes = _outcomes(arrays, index, tile, sets)
+                # Randomizations come one after the other; a fake runs all shots on one circuit.
+                circuits = num_circuits if outcomes.shape[1] % num_circuits == 0 else 1
+                counts.append(Counts.from_outcomes(outcomes.reshape(len(sets) * circuits, -1)))
+            values, errors = measurement.combine(counts, len(sets), flips, circuits)
+            yield first.rows[sets, tile], values, errors**2
 
 
 def _estimated(plan: JobPlan, job: PlannedJob, arrays: Arrays) -> Iterator[Part]:
@@ -107,10 +109,10 @@ def _split_constant(observable: SparsePauliOp) -> tuple[float, np.ndarray]:
     return float(coefficients[constant].sum()), coefficients[~constant]
 
 
-def _outcomes(arrays: Arrays, pub: int, tile: int) -> np.ndarray:
-    """Return outcomes of a tile's register as integers, shape (S, shots)."""
+def _outcomes(arrays: Arrays, pub: int, tile: int, sets: np.ndarray) -> np.ndarray:
+    """Return outcomes of a tile's register in S sets of a PUB as integers, shape (S, shots)."""
     packed = arrays[f"{pub}/{tile_register(tile)}"]
-    packed = packed.reshape(-1, *packed.shape[-2:])
+    packed = packed.reshape(-1, *packed.shape[-2:])[sets]
     outcomes = np.zeros(packed.shape[:-1], dtype=np.int64)
     for byte in range(packed.shape[-1]):
         outcomes = (outcomes << 8) | packed[..., byte]
@@ -126,7 +128,7 @@ def _flips(
     prepared: dict[str, np.ndarray] = {}
     for index, pub in enumerate(job.pubs):
         if pub.kind != "samples":
-            prepared[pub.kind] = _outcomes(arrays, index, tile)[0]
+            prepared[pub.kind] = _outcomes(arrays, index, tile, np.array([0]))[0]
     zeros, ones = prepared["readout 0"], prepared["readout 1"]
     circuits = plan.options.mitigation.randomizations(plan.shots)
     return ReadoutFlips.measured(zeros, ones, num_bits, circuits)

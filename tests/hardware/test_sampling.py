@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.quantum_info import SparsePauliOp
 
-from hardware import sampling
+from hardware import observables, sampling
 from hardware.emulation import NoisyTarget, ShotsTarget
+from hardware.fake import FakeTarget
+from hardware.options import PlanOptions
 from hardware.sampling import CHUNK_BYTES, MAX_CHUNK_ROWS, Method, Sampler, ShotStreams
+from hardware.workload import Expectations, Workload
 
 
 def sampler(
@@ -49,6 +55,63 @@ def test_memory_does_not_grow_with_the_rows() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1.2 * CHUNK_BYTES  # all rows at once would take 4 times as much
+
+
+def singles(num_qubits: int, num_rows: int) -> Workload:
+    """One RY on each qubit, each qubit's Z: random angles."""
+    circuit = QuantumCircuit(num_qubits)
+    names = tuple(f"x[{q}]" for q in range(num_qubits))
+    for qubit, name in enumerate(names):
+        circuit.ry(Parameter(name), qubit)
+    each = tuple(
+        SparsePauliOp.from_sparse_list([("Z", [qubit], 1.0)], num_qubits)
+        for qubit in range(num_qubits)
+    )
+    angles = np.random.default_rng(num_rows).uniform(-3, 3, (num_rows, num_qubits))
+    return Workload(circuit, names, angles, each)
+
+
+def peak_bytes(work: Callable[[], Expectations]) -> int:
+    """Return the most memory that a run takes beyond its values and errors."""
+    tracemalloc.start()
+    found = work()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak - 3 * found.values.nbytes - 3 * found.std_errors.nbytes
+
+
+@pytest.mark.parametrize("way", ["shots", "unpacked"])
+def test_the_memory_of_estimates_does_not_grow_with_the_rows(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shots, few, many = 1000, 60, 240
+    monkeypatch.setattr(sampling, "CHUNK_BYTES", 1 << 20)
+    monkeypatch.setattr(observables, "CHUNK_BYTES", 1 << 20)
+
+    def run(num_rows: int) -> Callable[[], Expectations]:
+        if way == "shots":
+            work = singles(9, num_rows)
+            return lambda: ShotsTarget(shots=shots, seed=1).run(work)
+        made = FakeTarget("manila", PlanOptions(shots=shots, tiles=1)).plan(singles(5, num_rows))
+        shape = (num_rows, shots, 1)
+        bits = np.random.default_rng(1).integers(0, 32, shape, dtype=np.uint8)
+        result = {"0/t0": bits, "0/t0/bits": np.array(5)}
+        return lambda: made.unpack({0: result})
+
+    run(2)()  # imports
+    assert peak_bytes(run(many)) < 1.3 * peak_bytes(run(few))
+
+
+def test_the_size_of_parts_changes_no_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = singles(3, 7)
+    targets = (ShotsTarget(shots=50, seed=1), NoisyTarget(0.1, 0.1, 0.1, shots=50, seed=1))
+    for target in (*targets, replace(targets[1], method=Method.TRAJECTORIES)):
+        whole = target.run(work)
+        monkeypatch.setattr(observables, "CHUNK_BYTES", 1)
+        single = target.run(work)
+        monkeypatch.undo()
+        np.testing.assert_array_equal(whole.values, single.values)
+        np.testing.assert_array_equal(whole.std_errors, single.std_errors)
 
 
 @pytest.mark.parametrize("method", [Method.PAULI, Method.TRAJECTORIES])
