@@ -19,6 +19,7 @@ from qhead.commands.arguments import EncoderChoice
 from qhead.commands.terminal import is_unicode
 from qhead.data import LabelledTexts, load_splits
 from qhead.data.labels import canonical
+from qhead.data.sources import split_name
 from qhead.data.texts import shown
 from qhead.errors import DataError, HeadError
 from qhead.files import atomic_file
@@ -86,7 +87,7 @@ def load_split(
     splits = load_splits(
         source, text_column=text_column, label_column=label_column, skip_empty=skip_empty
     )
-    name = split or ("test" if "test" in splits else next(iter(splits)))
+    name = split_name(split) if split else ("test" if "test" in splits else next(iter(splits)))
     if name not in splits or (split is None and name != "test" and len(splits) > 1):
         hint = did_you_mean(name, splits) if split else ""
         raise DataError(

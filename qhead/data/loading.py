@@ -27,7 +27,7 @@ from qhead.data.readers import (
     unit_of,
     without_blank_end,
 )
-from qhead.data.sources import DEMO_NAMES, find_files
+from qhead.data.sources import DEMO_NAMES, find_files, split_name
 from qhead.data.texts import (
     MAX_CHARACTERS,
     LabelledTexts,
@@ -66,7 +66,8 @@ def load_texts(
             splits, a Hub data set (``owner/name``), or ``demo:reviews``, ``demo:support``.
         text_column: Column of the sentences; None looks for `TEXT_COLUMNS`.
         label_column: Column of the labels; None looks for `LABEL_COLUMNS`.
-        split: ``train``, ``validation`` or ``test``; None where there is only one.
+        split: ``train``, ``validation`` (or ``dev``, ``val``, ``eval``) or ``test``; None where
+            there is only one.
         max_characters: Longest text allowed.
         skip_empty: Leave rows without a text out, and log how many; otherwise they are an error.
 
@@ -79,14 +80,18 @@ def load_texts(
             f"{source}: expected a choice among the splits {shown(files)}. Name one (split), or "
             "load them all with load_splits."
         )
-    chosen = next(iter(files)) if split is None else split
+    chosen = next(iter(files)) if split is None else split_name(split)
     if chosen not in files:
         hint = did_you_mean(chosen, files)
         raise DataError(
-            f"{source}: expected one of the splits {shown(files)}, got {chosen!r}.{hint}"
+            f"{source}: expected one of the splits {shown(files)}, got {split!r}.{hint}"
         )
-    name = str(source) if str(source) in DEMO_NAMES else None
-    return _load_files(files[chosen], name, (text_column, label_column), max_characters, skip_empty)
+    columns = (text_column, label_column)
+    return _load_files(files[chosen], _demo_name(source), columns, max_characters, skip_empty)
+
+
+def _demo_name(source: str | os.PathLike[str]) -> str | None:
+    return str(source) if str(source) in DEMO_NAMES else None
 
 
 def load_splits(
@@ -102,16 +107,10 @@ def load_splits(
     A single file is the one split ``train``. Arguments and errors are those of `load_texts`; labels
     that are integers in one split and strings in another are an error too.
     """
+    columns = (text_column, label_column)
     splits = {
-        split: load_texts(
-            source,
-            text_column=text_column,
-            label_column=label_column,
-            split=split,
-            max_characters=max_characters,
-            skip_empty=skip_empty,
-        )
-        for split in find_files(source)
+        split: _load_files(files, _demo_name(source), columns, max_characters, skip_empty)
+        for split, files in find_files(source).items()
     }
     if len({data.labels.dtype.kind for data in splits.values()}) > 1:
         kinds = {

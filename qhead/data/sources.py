@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from importlib import resources
@@ -25,10 +26,13 @@ _SPLIT_WORDS = {
     "valid": "validation",
     "val": "validation",
     "dev": "validation",
+    "eval": "validation",
+    "evaluation": "validation",
     "test": "test",
 }
 # Large sets of the Hub come in numbered shards: train-00000-of-00002.parquet.
 _SPLIT_FILE = re.compile(r"(?P<word>[A-Za-z]+)(-(?P<shard>\d{5})-of-(?P<shards>\d{5}))?")
+_log = logging.getLogger(__name__)
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(/[\w.-]+)?", re.ASCII)
 
 
@@ -36,7 +40,8 @@ def find_files(source: str | os.PathLike[str]) -> dict[str, list[Path]]:
     """Return the files of each split of a data set.
 
     A file, and a demo set, is the one split ``train``. A folder holds files named after splits
-    (``train.csv``, ``dev.jsonl``, ``test.tsv`` …), directly or in a folder ``data``. A Hub id
+    (``train.csv``, ``dev.jsonl``, ``test.tsv`` …), directly or in a folder ``data``; data files of
+    other names beside them are left out, and logged. A Hub id
     ``owner/name``, or ``owner/name/configuration``, that is no existing path is downloaded once by
     the Hub's client (data files only; nothing of it is executed) and read as a folder.
 
@@ -52,6 +57,11 @@ def find_files(source: str | os.PathLike[str]) -> dict[str, list[Path]]:
     if path.exists() or kind_of(path) in SUFFIXES or not _HUB_ID.fullmatch(name):
         return {WHOLE: [path]}
     return _files_in(_download(name))
+
+
+def split_name(word: str) -> str:
+    """Return ``validation`` for ``dev``, ``eval`` and the like; an unknown word as it is."""
+    return _SPLIT_WORDS.get(word.lower(), word)
 
 
 def _demo_file(name: str) -> Path:
@@ -84,15 +94,20 @@ def _split_files(folder: Path) -> dict[str, list[Path]]:
     if not folder.is_dir():
         return {}
     found: dict[str, list[Path]] = {}
+    ignored = []
     for path in sorted(folder.iterdir()):
-        match = _SPLIT_FILE.fullmatch(_stem(path))
-        if kind_of(path) not in SUFFIXES or not match:
+        if kind_of(path) not in SUFFIXES:
             continue
-        split = _SPLIT_WORDS.get(match["word"].lower())
+        match = _SPLIT_FILE.fullmatch(_stem(path))
+        split = _SPLIT_WORDS.get(match["word"].lower()) if match else None
         if split:
             found.setdefault(split, []).append(path)
+        else:
+            ignored.append(path.name)
     for split, paths in found.items():
         _check_shards(folder, split, paths)
+    if found and ignored:
+        _log.info("%s: left out %s, which no split is named after.", folder, shown(ignored))
     return {split: found[split] for split in ("train", "validation", "test") if split in found}
 
 

@@ -397,12 +397,13 @@ def test_messages_name_options(data, model, toy_model, tmp_path):
 def test_too_few_rows_name_file_and_option(toy_model, tmp_path):
     path = tmp_path / "tiny.csv"
     path.write_text("text,label\na,0\nb,0\nc,1\n")
-    for option in ([], ["--per-class", "1"]):
-        stderr = refused(
-            tmp_path, "train", path, "--out", tmp_path / "m", "--encoder", toy_model, *option
-        )
-        assert stderr.startswith(f"Error: {path}: ")
-        assert "--validation-fraction" in stderr
+    given = ["train", path, "--out", tmp_path / "m", "--encoder", toy_model]
+    stderr = refused(tmp_path, *given, "--per-class", "2")
+    assert stderr.startswith(f"Error: {path}: ")
+    assert "--per-class" in stderr
+    result = run(*given, *QUICK)
+    assert result.exit_code == 0, result.stderr
+    assert "no sentence of 1" in result.stderr
 
 
 def test_labels_that_are_integers_have_no_quotes(toy_model, toy_texts, toy_labels, tmp_path):

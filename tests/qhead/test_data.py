@@ -494,8 +494,9 @@ def test_splits_refuse_what_cannot_be_split() -> None:
 def test_the_last_row_of_a_class_stays_in_training() -> None:
     labels = np.array(["a"] * 30 + ["b"] * 30 + ["one"] + ["two"] * 2 + ["three"] * 3)
     split = holdout_split(labels, validation_fraction=0.15, test_fraction=0.15, seed=0)
+    parts = (split.train, split.validation, split.test)
     counts = {
-        label: [int((labels[rows] == label).sum()) for rows in (split.train, split.validation, split.test)]
+        label: [int((labels[rows] == label).sum()) for rows in parts]
         for label in ("one", "two", "three")
     }
     assert counts == {"one": [1, 0, 0], "two": [1, 0, 1], "three": [1, 1, 1]}

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qhead.commands.common import align_labels
+from qhead.commands.common import align_labels, load_split
 from qhead.commands.train import TrainRequest, split
-from qhead.data import LabelledTexts, load_texts, load_unlabelled, missing_values
+from qhead.data import LabelledTexts, load_splits, load_texts, load_unlabelled, missing_values
 from qhead.errors import DataError
 
 
@@ -162,3 +162,24 @@ def test_a_class_of_one_sentence_is_trained_and_said_to_be_unscored(tmp_path: Pa
     remarks = [each for each in parts.remarks if "no sentence of 'neg'" in each]
     assert [each.split()[1] for each in remarks] == ["validation", "test"]
     assert all(each.endswith("kept for training.") for each in remarks)
+
+
+@pytest.mark.parametrize("word", ["dev", "val", "valid", "eval", "Evaluation", "validation"])
+def test_every_word_for_the_validation_set_names_it(tmp_path: Path, word: str) -> None:
+    write(tmp_path, "train.csv", "text,label\na,1\n")
+    write(tmp_path, f"{word}.csv", "text,label\nb,0\n")
+    assert load_splits(tmp_path)["validation"].texts == ("b",)
+    for asked in (word, "dev", "validation"):
+        assert load_texts(tmp_path, split=asked).texts == ("b",)
+        assert load_split(str(tmp_path), asked, (None, None)).texts == ("b",)
+    with pytest.raises(DataError, match="got 'unseen'"):
+        load_split(str(tmp_path), "unseen", (None, None))
+
+
+def test_files_beside_the_splits_are_named(tmp_path: Path, caplog) -> None:
+    for name in ("train.csv", "test.csv", "holdout.csv", "my_train.tsv", "README.md"):
+        write(tmp_path, name, "text,label\na,1\n")
+    with caplog.at_level(logging.INFO, "qhead"):
+        assert list(load_splits(tmp_path)) == ["train", "test"]
+    assert caplog.text.count("left out 'holdout.csv', 'my_train.tsv', which") == 1
+    assert "README" not in caplog.text
