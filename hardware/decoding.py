@@ -11,7 +11,6 @@ from typing import Any
 
 from qiskit_ibm_runtime.decoders.defaults import DEFAULT_DECODERS
 from qiskit_ibm_runtime.decoders.executor_sampler.utils import TWIRLING_PREFIX
-from qiskit_ibm_runtime.decoders.result_decoder import ResultDecoder
 from qiskit_ibm_runtime.results.quantum_program import QuantumProgramResult
 
 from hardware.devices import JobRequest
@@ -19,15 +18,6 @@ from hardware.errors import BadResultError
 
 _PROGRAM = "executor"  # what the client's primitives run on the platform
 _AGAIN = "The result was cut or changed on its way: collect the run again to fetch it anew."
-
-
-class RawDecoder(ResultDecoder):
-    """Leaves a result as it was received."""
-
-    @classmethod
-    def decode(cls, raw_result: Any) -> Any:
-        """Return what was received."""
-        return raw_result
 
 
 def decoded(raw: object, request: JobRequest) -> object:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
-from qiskit_ibm_runtime import Batch, IBMBackend, QiskitRuntimeService, RuntimeJobV2
-from qiskit_ibm_runtime.exceptions import RuntimeInvalidStateError
+from qiskit_ibm_runtime import Batch, IBMBackend, QiskitRuntimeService
+from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 
 from hardware.account import ask, going_on, guarded
-from hardware.decoding import RawDecoder, decoded
+from hardware.answers import all_pages, final_charge, job_created, job_state, job_tags, seconds_left
+from hardware.decoding import decoded
 from hardware.devices import JobRequest, RemoteJob, make_primitive, result_arrays
 from hardware.errors import (
     HardwareError,
@@ -22,12 +22,12 @@ from hardware.errors import (
     VanishedError,
 )
 from hardware.records import MAX_REASON
-from hardware.translation import plain
+from hardware.translation import LATER, plain
 
 T = TypeVar("T")
 
-#: Names under which the platform has reported what a job was charged, newest first.
-USAGE_KEYS = ("qpu_charge_time_seconds", "quantum_seconds", "seconds")
+#: Answer to the cancellation of a job that has ended.
+_ENDED = 409
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,20 @@ def load_calibration(backend: IBMBackend, seconds: float = Deadlines.request) ->
         ask(lambda: backend.target, seconds, f"for the calibration of {backend.name}")
 
 
-def seconds_left(usage: object) -> float | None:
-    """Return the QPU seconds that an account's usage leaves, None where it does not say."""
-    value = usage.get("usage_remaining_seconds") if isinstance(usage, dict) else None
-    if isinstance(value, (int, float)) and math.isfinite(value):
-        return float(value)
-    return None
+def check_device_list(service: QiskitRuntimeService, seconds: float = Deadlines.request) -> None:
+    """Make sure that an account without devices has none; the client takes any answer for a list.
+
+    Raises:
+        UnclearError: The platform's answer is no list of devices.
+        AccountError, ServiceError: It cannot be asked.
+    """
+    with guarded():
+        answer = ask(service._active_api_client._api.backends, seconds, "for the list of devices")
+    if not isinstance(answer, dict) or not isinstance(answer.get("devices"), list):
+        raise UnclearError(
+            "The platform was asked for the list of devices and failed: its answer is cut or "
+            f"malformed. {LATER}"
+        )
 
 
 class PlatformDevice:
@@ -83,7 +91,7 @@ class PlatformDevice:
     ) -> None:
         self._service = service
         self._deadlines = deadlines or Deadlines()
-        self._jobs: dict[str, RuntimeJobV2] = {}
+        self._tags: dict[str, tuple[str, ...]] = {}  # of jobs that lists do not tell them of
         self._batches: dict[str, Batch] = {}
         # Listed, not asked for by name: an unknown name and a failed request would look the same.
         unheard: list[HardwareError] = []
@@ -95,6 +103,7 @@ class PlatformDevice:
         if not found:
             if unheard:
                 raise unheard[0]
+            check_device_list(service, self._deadlines.request)
             raise UnknownBackendError(
                 f"Expected a device of your account, got {name!r}, which it does not have."
             )
@@ -114,6 +123,11 @@ class PlatformDevice:
     def _crn(self) -> str:
         # An account may have several instances; the client's "active" one changes under way.
         return str(self._backend._instance or self._service.active_instance())
+
+    @property
+    def _client(self) -> Any:
+        """The client's own requests in this device's instance, one for each of the interface."""
+        return self._backend._api_client
 
     @property
     def backend(self) -> IBMBackend:
@@ -161,7 +175,6 @@ class PlatformDevice:
             label=tags[-1],
             sending=True,
         )
-        self._jobs[job.job_id()] = job
         return str(job.job_id())
 
     def leaving(self, tag: str) -> bool:
@@ -170,57 +183,97 @@ class PlatformDevice:
 
     def find(self, tag: str) -> list[RemoteJob]:
         """Return all jobs that carry a tag, oldest first."""
-        return self._list(tag, pending=None)
+        listed = self._list(tag, pending=None)
+        sure = any(job.tags for job in listed)
+        found = [job if job.tags else self._with_tags(job, sure=sure) for job in listed]
+        # The server might overlook the filter: only jobs that do carry the tag are ours.
+        return [job for job in found if tag in job.tags]
 
     def pending(self, tag: str) -> set[str]:
         """Return the ids of the jobs under a tag that wait or run."""
-        return {job.id for job in self._list(tag, pending=True)}
+        listed = self._list(tag, pending=True)
+        return {job.id for job in listed if not job.tags or tag in job.tags}
 
     def _list(self, tag: str, pending: bool | None) -> list[RemoteJob]:
-        def listed() -> list[RemoteJob]:
-            jobs = self._service.jobs(
-                limit=None,
-                job_tags=[tag],
-                pending=pending,
-                descending=False,
-                instance=self._crn,
-            )
-            found = [
-                RemoteJob(
-                    job.job_id(),
-                    tuple(job.tags or ()),
-                    created.isoformat() if (created := job.creation_date) else "",
+        """Return what the platform lists under a tag; what has no id cannot be told from nothing.
+
+        Raises:
+            UnclearError: It lists a job under this tag without its id.
+        """
+        entries = self._ask(
+            lambda: all_pages(
+                lambda limit, skip: self._client.jobs_get(
+                    limit=limit, skip=skip, job_tags=[tag], pending=pending, descending=False
                 )
-                for job in jobs
-            ]
-            self._jobs.update({job.job_id(): job for job in jobs})
-            return found
+            ),
+            "for the list of jobs",
+        )
+        found = []
+        for entry in entries:
+            job_id = entry.get("id") if isinstance(entry, dict) else None
+            tags = job_tags(entry) or ()
+            if isinstance(job_id, str) and job_id:
+                found.append(RemoteJob(job_id, tags, job_created(entry)))
+            elif tag in tags:
+                raise UnclearError(f"The platform lists a job under {tag} without its id. {LATER}")
+        return found
 
-        # The server might overlook the filter: only jobs that do carry the tag are ours.
-        return [job for job in self._ask(listed, "for the list of jobs") if tag in job.tags]
+    def _with_tags(self, job: RemoteJob, *, sure: bool) -> RemoteJob:
+        """Return a job that is listed without tags with those that it says itself.
 
-    def _job(self, job_id: str) -> RuntimeJobV2:
-        if job_id not in self._jobs:
-            self._jobs[job_id] = self._ask(lambda: self._service.job(job_id), f"for job {job_id}")
-        return self._jobs[job_id]
+        Args:
+            job: The job.
+            sure: Whether the list has the tags of others: one of ours would have its own there.
+
+        Raises:
+            UnclearError: Nobody tells them, so that the job may be ours.
+        """
+        if job.id not in self._tags:
+            try:
+                tags = job_tags(self._raw(job.id))
+            except VanishedError:
+                tags = None
+            if tags is None:
+                if sure:
+                    return job
+                raise UnclearError(
+                    f"The platform lists job {job.id} and does not tell its tags, so that it is "
+                    f"unclear whose it is. {LATER}"
+                )
+            self._tags[job.id] = tags
+        return replace(job, tags=self._tags[job.id])
+
+    def _raw(self, job_id: str) -> dict[str, Any]:
+        return self._ask(
+            lambda: self._client.job_get(job_id=job_id), f"for the state of job {job_id}"
+        )
 
     def look(self, job_id: str) -> RemoteJob:
         """Return a job in its present state.
 
         Raises:
             VanishedError: The platform does not know it.
+            UnclearError: It tells no state.
         """
-        job = self._job(job_id)
-        status = str(self._ask(job.status, f"for the state of job {job_id}"))
-        reason = None
-        if status.startswith("CANCELLED") and "TOO LONG" in status:
-            status = "ERROR"
-        elif status.startswith("CANCELLED"):
-            status = "CANCELLED"
-        if status == "ERROR":
-            told = self._ask(job.error_message, f"why job {job_id} failed")
-            reason = plain(str(told), MAX_REASON) or None
-        return RemoteJob(job_id, tuple(job.tags or ()), "", status, reason)
+        # Not by the client's own `status`: it downloads the result of a failed job, and where that
+        # fails the state, which it has already, is lost.
+        job = self._raw(job_id)
+        status, reason = job_state(job)
+        if status == "ERROR" and reason is None:
+            reason = self._last_words(job_id)
+        return RemoteJob(
+            job_id, job_tags(job) or (), "", status, reason if status == "ERROR" else None
+        )
+
+    def _last_words(self, job_id: str) -> str | None:
+        """Return what a failed job left in place of a result, None where that cannot be had."""
+        try:
+            text = self._ask(
+                lambda: self._client.job_results(job_id=job_id), f"why job {job_id} failed"
+            )
+        except HardwareError:
+            return None
+        return plain(text, MAX_REASON) or None if isinstance(text, str) else None
 
     def fetch(self, job_id: str, request: JobRequest) -> dict[str, np.ndarray]:
         """Return the result of a finished job as arrays by name.
@@ -229,10 +282,9 @@ class PlatformDevice:
             BadResultError: What came is no result of this request.
             UnclearError: It did not come in time.
         """
-        job = self._job(job_id)
         # In two steps: what fails in the second was received and cannot be read.
         raw = self._ask(
-            lambda: job.result(decoder=RawDecoder),
+            lambda: self._client.job_results(job_id=job_id),
             f"for the result of job {job_id}",
             self._deadlines.download,
         )
@@ -240,33 +292,30 @@ class PlatformDevice:
 
     def cancel(self, job_id: str) -> bool:
         """Cancel a job; False where it has ended already."""
-        job = self._job(job_id)
 
         def cancelled() -> bool:
             try:
-                job.cancel()
-            except RuntimeInvalidStateError:
+                self._client.job_cancel(job_id=job_id)
+            except RequestsApiError as error:
+                if error.status_code != _ENDED:
+                    raise
                 return False
             return True
 
-        done = self._ask(cancelled, f"to cancel job {job_id}")
-        self._jobs.pop(job_id, None)  # the client now takes its state for granted
-        return done
+        return self._ask(cancelled, f"to cancel job {job_id}")
 
     def charged(self, job_id: str) -> float | None:
         """Return the QPU seconds that a job was charged, None where not known yet."""
         try:
-            metrics = self._ask(self._job(job_id).metrics, f"for the charge of job {job_id}")
+            metrics = self._ask(
+                lambda: self._client.job_metadata(job_id=job_id), f"for the charge of job {job_id}"
+            )
+            charge = final_charge(metrics)
+            if charge == 0 and job_state(self._raw(job_id))[0] == "DONE":
+                return None  # what ran took time: this is not the last word
         except VanishedError:
             return None
-        usage = metrics.get("usage") if isinstance(metrics, dict) else None
-        if not isinstance(usage, dict) or usage.get("status", "complete") == "pending":
-            return None
-        for key in USAGE_KEYS:
-            value = usage.get(key)
-            if isinstance(value, (int, float)) and math.isfinite(value) and value >= 0:
-                return float(value)
-        return None
+        return charge
 
     # --- the account ----------------------------------------------------------------------------
 

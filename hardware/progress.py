@@ -20,6 +20,8 @@ class RunStatus:
         spending: QPU seconds charged, under way and to come.
         problems: What keeps jobs from being sent or collected, by job; -1 for the whole run.
         waiting: What is waited for now, where that takes seconds.
+        uncharged: How many jobs have ended on the platform, or are not known there any more,
+            without it saying what it charged.
     """
 
     run: RunRecord
@@ -27,6 +29,7 @@ class RunStatus:
     spending: Spending
     problems: Mapping[int, str] = field(default_factory=dict)
     waiting: str | None = None
+    uncharged: int = 0
 
     @property
     def state(self) -> RunState:
@@ -46,9 +49,13 @@ def run_status(ledger: Ledger, run_id: str, problems: Mapping[int, str]) -> RunS
     """Return where a run stands by the ledger, with problems that only the caller knows."""
     jobs = ledger.jobs(run_id)
     reasons = {job.idx: job.reason for job in jobs if job.reason and job.state != "done"}
+    run = ledger.run(run_id)
+    under_way = {job.remote_id for job in jobs if job.state in ("submitting", "submitted")}
+    unknown = [] if run.local else [one for one, *_ in ledger.uncharged(run.id)]
     return RunStatus(
-        ledger.run(run_id),
+        run,
         Counter(job.state for job in jobs),
         ledger.spending(run_id),
         {**reasons, **problems},
+        uncharged=sum(one not in under_way for one in unknown),
     )

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hardware.account import ask, guarded, open_service
+from hardware.answers import seconds_left
 from hardware.devices import Device, LocalDevice
 from hardware.errors import (
     AccountError,
@@ -20,7 +21,7 @@ from hardware.errors import (
     did_you_mean,
 )
 from hardware.fake import local_device
-from hardware.ibm import PlatformDevice, load_calibration, seconds_left
+from hardware.ibm import PlatformDevice, check_device_list, load_calibration
 from hardware.ledger import Ledger
 from hardware.policy import Policy
 from hardware.ranking import rank
@@ -130,6 +131,8 @@ def _listed(service: QiskitRuntimeService, **filters: Any) -> list[IBMBackend]:
     )
     if unheard and not found:
         raise unheard[0]
+    if not found:
+        check_device_list(service)
     for error in unheard:
         complain("Note", f"a device is left out. {error}")
     return found
