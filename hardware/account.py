@@ -177,7 +177,14 @@ def within(
     if label is not None and not thread.is_alive():
         _going.pop(label, None)
     if errors:
-        raise errors[0]
+        error = errors[0]
+        context = error.__context__
+        try:
+            raise error
+        finally:
+            # Raised while the caller handles another failure, it would have lost what hides the
+            # status of this request, and got that of the other.
+            error.__context__ = context
     if not values:
         raise UnclearError(
             f"The platform was asked {what} and did not answer within {seconds:g} s. {LATER}"

@@ -40,6 +40,7 @@ from hardware.records import scrub
 RAW_KEY = "Unable to retrieve IBM Cloud access token"
 NO_TIME = ("This instance has met its usage limit", "There is currently no more time available")
 _BATCH_CLOSED = 1217
+_TOO_MANY_JOBS = 3458
 _TIMED_OUT = 408
 #: Where the client asks before it sends a job.
 _BEFORE_SENDING = ("/usage", "/status")
@@ -47,7 +48,10 @@ _BEFORE_SENDING = ("/usage", "/status")
 _USED_UP = (402, 409)
 _CODE = re.compile(r"\"code\"\s*:\s*(\d+)|Error code:? (\d+)")
 _STATUS = re.compile(r"\b(\d{3}) (?:Client|Server) Error\b|too many (\d{3}) error responses")
-_PENDING = re.compile(r"(?:pending|concurrent) jobs", re.IGNORECASE)
+_PENDING = re.compile(
+    r"(?:pending|concurrent|queued|running|active) jobs|too many jobs|jobs in (?:the |your )?queue",
+    re.IGNORECASE,
+)
 _CLOSED = re.compile(r"session (?:is|has been) closed", re.IGNORECASE)
 _LIMIT = re.compile(r"usage limit|limit on usage|quota|no more time|allocation", re.IGNORECASE)
 _ADDRESS = re.compile(r"\(?\b(?:https?|wss?)://\S+|\b\S+\.(?:com|net|cloud)(?:[:/]\S*)?", re.I)
@@ -110,7 +114,8 @@ def _meaning(chain: list[BaseException], what: str, sending: bool) -> HardwareEr
             "and try again; a run that has begun can be resumed."
         )
     invalid = any(isinstance(link, InvalidAccountError) for link in chain)
-    if invalid and (status in (400, 403) or (status is None and not _network(chain))):
+    # With a cause that has no status, what failed is the way to the login service or its answer.
+    if invalid and (status in (400, 403) or (status is None and len(chain) == 1)):
         return AccountError(
             f"The platform or the client does not accept the account{_said(chain, answer)}. Save a "
             "valid account and try again; a run that has begun can be resumed."
@@ -153,7 +158,9 @@ def _by_status(
     code = next((int(a or b) for a, b in _CODE.findall(text) if int(a or b)), None)
     if code == _BATCH_CLOSED or _CLOSED.search(text):
         return BatchClosedError(f"The batch takes no more jobs{said}.")
-    if status == 429 or (status in (400, 403) and _PENDING.search(text)):
+    # By code first: the same limit is told in many words.
+    crowded = code == _TOO_MANY_JOBS or _PENDING.search(text)
+    if status == 429 or (status in (400, 403, 409) and crowded):
         return BusyError(f"The platform takes no more requests now{said}.", _retry_after(answer))
     limited = status is not None and 400 <= status < 500 and _LIMIT.search(text)
     if sending and (status in _USED_UP or limited):

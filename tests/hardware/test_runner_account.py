@@ -12,6 +12,7 @@ from email.utils import format_datetime
 import pytest
 import requests
 from ibm_cloud_sdk_core import ApiException
+from loopback import Cloud, FaultPlan, Loopback, Reply
 from qiskit_ibm_runtime.accounts import AccountNotFoundError, InvalidAccountError
 from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 from qiskit_ibm_runtime.exceptions import (
@@ -34,6 +35,8 @@ from hardware.errors import (
     VanishedError,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_retries")
+
 
 def failed(status: int, body: str = "", headers: dict[str, str] | None = None) -> IBMRuntimeError:
     """Return the exception of a failed submission as the client raises it: status in context."""
@@ -54,6 +57,9 @@ def failed(status: int, body: str = "", headers: dict[str, str] | None = None) -
     raise AssertionError
 
 
+CODE_3458 = '{"errors": [{"code": 3458, "message": "%s"}]}'
+
+
 @pytest.mark.parametrize(
     ("error", "meaning"),
     [
@@ -63,6 +69,12 @@ def failed(status: int, body: str = "", headers: dict[str, str] | None = None) -
         (failed(429), BusyError),
         (failed(403, "You have reached the limit of 3 pending jobs."), BusyError),
         (failed(400, "Reached maximum number (5) of concurrent jobs"), BusyError),
+        (failed(403, CODE_3458 % "You reached the limit on queued jobs"), BusyError),
+        (failed(400, CODE_3458 % "Too many jobs in queue"), BusyError),
+        (failed(409, CODE_3458 % "no, quota"), BusyError),
+        (failed(403, "Too many jobs in queue"), BusyError),
+        (failed(409, "The instance has 3 running jobs, wait"), BusyError),
+        (failed(500, CODE_3458 % "gateway"), UnclearError),
         (failed(400, '{"errors": [{"code": 1217, "message": "x"}]}'), BatchClosedError),
         (failed(400, "no, Error code: 1217."), BatchClosedError),
         (IBMRuntimeError("The session is closed."), BatchClosedError),
@@ -157,6 +169,70 @@ def test_a_login_service_that_fails_says_nothing_against_the_account(status):
     assert isinstance(found, UnclearError)
     for message in (str(found), str(translate(UserWarning(text)))):
         assert "ave a valid account" not in message
+
+
+@pytest.mark.parametrize("sending", [True, False])
+def test_a_limit_on_jobs_is_no_limit_on_usage(sending):
+    error = failed(409, "The instance has 3 running jobs, wait")
+    assert type(translate(error, sending=sending)) is BusyError
+    error = failed(403, CODE_3458 % "limit on usage of queued places")
+    assert type(translate(error, sending=sending)) is BusyError
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "<html>",
+        "{}",
+        "null",
+        "[]",
+        '{"access_token": 5}',
+        '{"access_token": "abc", "expires_in": 3}',
+    ],
+)
+def test_a_login_service_that_answers_nonsense_says_nothing_against_the_account(answer):
+    with (
+        Loopback(Cloud(), FaultPlan(always={"token": Reply(200, answer)})) as double,
+        double.addresses(),
+        pytest.raises(LoginServiceError, match="malformed") as caught,
+    ):
+        open_service(**double.account())
+    assert caught.value.exit_code == 1
+    assert "ave a valid account" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_a_login_service_that_refuses_the_key_refuses_the_account(status):
+    with (
+        Loopback(Cloud(), FaultPlan(always={"token": Reply(status)})) as double,
+        double.addresses(),
+        pytest.raises(AccountError, match="ave a valid account") as caught,
+    ):
+        open_service(**double.account())
+    assert caught.value.exit_code == 2
+
+
+def test_an_account_that_the_client_refuses_itself_is_the_users_to_mend():
+    assert type(translate(InvalidAccountError("Invalid `region` value."))) is AccountError
+
+
+@pytest.mark.parametrize("status", [401, 404, 429])
+def test_a_failure_means_the_same_while_another_is_handled(status):
+    def fails():
+        raise failed(500)
+
+    def again():
+        raise failed(402)
+
+    try:
+        raise failed(status)
+    except IBMRuntimeError:
+        with pytest.raises(UnclearError, match="server error 500"):
+            ask(fails, 5)
+        with pytest.raises(UnclearError, match="malformed"):
+            ask(lambda: {}["jobs"], 5)
+        with pytest.raises(BudgetError):
+            ask(again, 5, sending=True)
 
 
 def test_an_answer_that_does_not_come_is_not_waited_for():
