@@ -19,7 +19,9 @@ _NAME = (
     r"""(?<![\w'"/.~-])(?P<name>[a-z]+(?:_[a-z]+)*)"""
     r"""(?:=(?P<value>'[^'\n]*'|[\w.+-]*\w))?(?![\w/'"-]|\.\w)"""
 )
-_WORDS = re.compile(f"{_QUOTED}|{_NAME}")
+# Calls in Python are advice to be typed there.
+_CALL = r"(?<![\w/])[A-Za-z_]\w*(?:\.\w+)*\([^()\n]*\)"
+_WORDS = re.compile(f"{_QUOTED}|{_CALL}|{_NAME}")
 
 
 def option_names(verb: Callable[..., Any]) -> dict[str, str]:
@@ -42,7 +44,8 @@ def in_options(message: str, options: dict[str, str]) -> str:
     """Return a message with the parameters of a verb spelled as its options.
 
     Translated are names of several words (``text_column``), and a name of any kind with a value
-    (``reduction='pca'`` becomes ``--reduction pca``). Words in quotes are left alone.
+    (``reduction='pca'`` becomes ``--reduction pca``). Words in quotes and
+    Python's own calls (``save_account(overwrite=True)``) are left alone.
     """
 
     def spelled(found: re.Match[str]) -> str:
