@@ -20,6 +20,7 @@ from qhead.commands.notes import About, fingerprint
 from qhead.commands.plan import DeviceOptions, request_of
 from qhead.commands.planned import make_plan
 from qhead.commands.results import RowPredictions, explain_missing, predict_rows
+from qhead.commands.runs import charged_dict
 from qhead.commands.short_form import ShortForm
 from qhead.commands.submit import send
 from qhead.errors import DataError, MissingRowsError
@@ -34,12 +35,11 @@ class RunOutcome:
 
     def told(self) -> dict[str, Any]:
         """Return the run in numbers, JSON-able."""
-        spent = self.status.spending
         return {
             "run": self.status.run.id,
             "missing": [row + 1 for row in self.rows.missing],
             "estimated_seconds": self.status.run.estimate_seconds,
-            "charged_seconds": spent.charged,
+            **charged_dict(self.status),
         }
 
     def explain_missing(self) -> str:

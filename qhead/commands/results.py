@@ -123,7 +123,9 @@ def explain_missing(missing: Sequence[int], num_rows: int, status: RunStatus) ->
     """Return which rows are missing, why, and what to do about it."""
     run = status.run.id
     told = f"{len(missing)} of {num_rows} rows are missing: {row_numbers(missing)}."
-    reasons = [f"job {idx}: {reason}" for idx, reason in sorted(status.problems.items())]
+    reasons = [
+        f"job {idx}: {reason.removesuffix('.')}" for idx, reason in sorted(status.problems.items())
+    ]
     if reasons:
         told += f" {'; '.join(reasons[:3])}."
     if status.state == "cancelled":

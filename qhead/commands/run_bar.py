@@ -85,7 +85,8 @@ class RunBar:
             if number := jobs.get(state):
                 figures += f", {number} {state}"
         if self._status is not None and not self._status.run.local:
-            figures += f", {self._status.spending.charged:.1f} s used"
+            unknown = " + unknown" if self._status.uncharged else ""
+            figures += f", {self._status.spending.charged:.1f} s{unknown} used"
         return figures, ended
 
 

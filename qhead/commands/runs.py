@@ -99,6 +99,7 @@ def run_resume(
                 device=device_of(run),
                 budget_seconds=budget,
                 resubmit_cancelled=resubmit_cancelled,
+                resubmit_unknown=resubmit_unknown,
                 policy=devices.POLICY,
             )
     _tell(status, json=json)
@@ -128,7 +129,7 @@ def status_dict(status: RunStatus) -> dict[str, Any]:
         "updated": run.updated_at,
         "jobs": {state: status.jobs.get(state, 0) for state in _STATES},
         "estimated_seconds": run.estimate_seconds,
-        "charged_seconds": spent.charged,
+        **charged_dict(status),
         "in_flight_seconds": spent.in_flight,
         "to_come_seconds": spent.to_come,
         "budget_seconds": run.budget_seconds,
@@ -175,5 +176,20 @@ def _show(status: RunStatus, *, missing: int | None = None, rows: int | None = N
         screen.print(f"· {'run' if idx < 0 else f'job {idx}'}: {text}")
 
 
+def charged_dict(status: RunStatus) -> dict[str, Any]:
+    """Return what a run was charged, JSON-able; null where the charge of a job is not known."""
+    charged = status.spending.charged
+    return {
+        "charged_seconds": None if status.uncharged else charged,
+        "known_charged_seconds": charged,
+        "jobs_with_unknown_charge": status.uncharged,
+    }
+
+
 def _charged(status: RunStatus) -> str:
-    return "none, local" if status.run.local else f"{status.spending.charged:.1f}"
+    if status.run.local:
+        return "none, local"
+    known = f"{status.spending.charged:.1f}"
+    if not status.uncharged:
+        return known
+    return f"{known} + unknown" if status.spending.charged else "unknown"

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import requests
 from contracts.sampling_bounds import probability_bounds, shifted
-from loopback import Cloud, EndJob, FaultPlan, Loopback
+from loopback import Cloud, EndJob, FaultPlan, Loopback, Reply
 from qiskit_ibm_runtime import QiskitRuntimeService
 from rich.console import Console
 from typer.testing import CliRunner
@@ -460,6 +460,60 @@ def test_a_lost_job_is_looked_for_and_sent_again_only_expressly(model, sentences
     assert told("status", run_id)["jobs"]["unknown"] == 1
     assert len(rows_of(run("collect", run_id))) == 12  # it was there after all
     assert told("resume", run_id, "--resubmit-unknown")["state"] == "done"
+
+
+def test_a_job_that_the_platform_lost_is_sent_again_only_expressly(model, sentences):
+    with platform() as double:
+        run_id = submitted(model, sentences, "--target", IBM, "--budget", "60")
+        double.cloud.wait_idle()
+        double.cloud.jobs.clear()
+        lost = told("collect", run_id, "--wait", "5", code=1)
+        assert lost["jobs"]["unknown"] == 1
+        assert told("resume", run_id)["jobs"]["unknown"] == 1
+        assert not double.cloud.jobs
+        again = told("resume", run_id, "--resubmit-unknown", "--budget", "200")
+        assert again["jobs"]["unknown"] == 0
+        assert len(double.cloud.jobs) == 1
+        rows = told("collect", run_id, "--wait", "inf")
+        assert (rows["state"], rows["missing"]) == ("done", [])
+
+
+def test_a_charge_that_is_not_known_is_not_zero(model, sentences):
+    faults = FaultPlan(always={"metrics": Reply(404)})
+    with platform(faults=faults) as double:
+        run_id = submitted(model, sentences, "--target", IBM, "--budget", "60")
+        assert told("status", run_id)["charged_seconds"] == 0  # nothing has ended
+        rows = told("collect", run_id, "--wait", "inf")
+        assert rows["state"] == "done"
+        for listed in (rows, told("status", run_id), told("runs")["runs"][0]):
+            assert listed["charged_seconds"] is None
+            assert (listed["known_charged_seconds"], listed["jobs_with_unknown_charge"]) == (0, 1)
+        for verb in (("status", run_id), ("runs",)):
+            assert "unknown" in run(*verb).stdout
+        faults.always.clear()
+        assert told("collect", run_id)["charged_seconds"] == pytest.approx(double.cloud.consumed)
+        assert "unknown" not in run("status", run_id).stdout.replace("not known yet", "")
+        assert told("status", run_id)["jobs_with_unknown_charge"] == 0
+
+
+@pytest.mark.parametrize("answer", ["{}", "[]", "null", '{"devices": null}', '{"devices": {}}'])
+@pytest.mark.parametrize("target", [IBM, "ibm:least_busy:200"])
+def test_what_is_no_list_of_devices_is_no_empty_account(model, sentences, home, answer, target):
+    with platform(faults=FaultPlan(always={"backends": Reply(200, answer)})):
+        message = refused(home, "plan", model, sentences, "--target", target, code=1)
+        assert "malformed" in message
+    with platform(faults=FaultPlan(always={"backends": Reply(200, '{"devices": []}')})):
+        refused(home, "plan", model, sentences, "--target", target, code=2)
+
+
+def test_reasons_end_with_one_full_stop(model, sentences, home):
+    run_id = submitted(model, sentences, "--target", FAKE)
+    with Ledger(home) as ledger:
+        ledger.end(ledger.job(run_id, 0), "failed", "it ended badly.")
+        ledger.settle(run_id)
+    message = run("collect", run_id, "--offline").stderr
+    assert "job 0: it ended badly. " in message
+    assert ".." not in message
 
 
 def test_a_run_that_was_not_planned_here(model, sentences, home):
