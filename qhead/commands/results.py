@@ -146,4 +146,9 @@ def explain_missing(missing: Sequence[int], num_rows: int, status: RunStatus) ->
             f"{told} qhead resume {run} sends failed jobs again, which the account pays for again "
             f"where they ran; then qhead collect {run}."
         )
+    if not reasons:  # all results are there: the client's estimator has no value for these rows
+        return (
+            f"{told} The results have arrived, but no finite value for these rows: plan them again "
+            "without --zne."
+        )
     return f"{told} qhead collect {run} asks the platform for them again, which costs nothing."
