@@ -143,7 +143,7 @@ class SentenceEncoder:
                 "revision": self.revision,
                 "commit": model.commit,
                 "weights_sha256": model.weights_sha256(hash_file),
-                "settings_sha256": model.settings_sha256(),
+                "loaded_settings_sha256": model.settings_sha256(),
                 "modules": list(model.chain),
                 "pooling": model.pooling,
                 "normalize": self.normalize,
@@ -151,6 +151,14 @@ class SentenceEncoder:
             }
         except OSError as error:
             raise EncoderError(f"{model.folder}: cannot be read: {error}.") from error
+
+    def tensors_sha256(self) -> str:
+        """Return a hash over the weights themselves, however files divide them; reads them all.
+
+        Raises:
+            EncoderError: The weights cannot be read.
+        """
+        return self._model.tensors_sha256()
 
     @property
     def loaded(self) -> bool:

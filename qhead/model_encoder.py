@@ -21,14 +21,14 @@ from qhead.sentence_models import model_name
 _NAMES = ("model", "revision", "commit")
 _WORDS = {
     "weights_sha256": "weights",
-    "settings_sha256": "tokenizer or configuration",
+    "loaded_settings_sha256": "tokenizer or configuration",
     "modules": "modules",
     "pooling": "pooling",
     "normalize": "normalisation",
     "max_seq_length": "longest input",
 }
-#: Before `settings_sha256`: a hash over files that change no vector, too.
-_LEGACY = "config_sha256"
+#: Before `loaded_settings_sha256`: hashes over files that change no vector, too.
+_LEGACY = {"config_sha256", "settings_sha256"}
 
 
 class EncoderWarning(UserWarning):
@@ -53,7 +53,9 @@ def check_encoder(encoder: Any, *needed: str) -> None:
 def encoder_record(encoder: SentenceEncoder, folder: Path) -> dict[str, Any]:
     """Return what a model saved in `folder` says of its encoder, JSON-able."""
     config, identity = encoder.config(), encoder.identity
-    record = {"config": config, "identity": identity}
+    record: dict[str, Any] = {"config": config, "identity": identity}
+    if isinstance(encoder, SentenceEncoder):
+        record["tensors_sha256"] = encoder.tensors_sha256()
     if encoder.folder is not None:
         try:
             # Between real places: a path through a link would lead elsewhere from behind it.
@@ -114,6 +116,8 @@ def open_encoder(
     for candidate in candidates:
         try:
             differing = _differences(candidate.identity, identity)
+            if _WORDS["weights_sha256"] in differing and _same_tensors(candidate, record):
+                differing.remove(_WORDS["weights_sha256"])
         except EncoderError as error:
             failure = failure or error
             continue
@@ -157,9 +161,10 @@ def _places(folder: Path, record: Mapping[str, Any]) -> list[str]:
 def _differences(found: Mapping[str, Any], recorded: Mapping[str, Any]) -> list[str]:
     """Return in words what differs between two encoders' identities."""
     keys = dict.fromkeys([*recorded, *found])
-    if "settings_sha256" not in recorded and _LEGACY in recorded:
-        keys.pop("settings_sha256", None)
-    keys.pop(_LEGACY, None)
+    if "loaded_settings_sha256" not in recorded and _LEGACY & set(recorded):
+        keys.pop("loaded_settings_sha256", None)
+    for key in _LEGACY:
+        keys.pop(key, None)
     return [
         _WORDS.get(key, key)
         for key in keys
@@ -167,8 +172,14 @@ def _differences(found: Mapping[str, Any], recorded: Mapping[str, Any]) -> list[
     ]
 
 
+def _same_tensors(encoder: SentenceEncoder, record: Mapping[str, Any]) -> bool:
+    """Return whether other files hold the recorded weights, divided otherwise."""
+    recorded = record.get("tensors_sha256")
+    return isinstance(encoder, SentenceEncoder) and encoder.tensors_sha256() == recorded
+
+
 def _warn_of_legacy(folder: Path, recorded: Mapping[str, Any]) -> None:
-    if _LEGACY in recorded:
+    if _LEGACY & set(recorded):
         warnings.warn(
             f"{folder} was saved by an earlier version of qhead: its encoder's weights, pooling "
             "and length of input were compared, its tokenizer could not be. Save the model again.",

@@ -31,13 +31,17 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _CONFIGS = ("*.json", "*.txt", "*.model")
 _PATTERNS = (*_CONFIGS, _WEIGHTS)
 
-# What is loaded of a module's folder. Other files beside these change no vector.
-_LOADED_WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
+# What the libraries load of a module's folder. Other files beside these change no vector.
+_WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"  # the first that is there
 _LOADED_SETTINGS = (
-    "config.json", "sentence_*_config.json", "tokenizer.json", "tokenizer_config.json",
-    "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt",
-    "*.model",
+    "config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
 )  # fmt: skip
+_TOKENIZER = "tokenizer.json"
+_WITHOUT_TOKENIZER = ("vocab.txt", "vocab.json", "merges.txt", "*.model")  # read in its place
+_SENTENCE_CONFIGS = tuple(  # the first that says something
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
 # Of the whole model: its prompts.
 _ROOT_SETTINGS = "config_sentence_transformers.json"
 # Who wrote a file, and where it lay then.
@@ -102,7 +106,7 @@ class SentenceModel:
     def max_seq_length(self) -> int | None:
         """The model's own limit on its input in tokens, or None where it does not tell."""
         folder = self.modules[0][1]
-        own = _integer(_read_json(folder / "sentence_bert_config.json").get("max_seq_length"))
+        own = _integer(_sentence_options(folder).get("max_seq_length"))
         tokenizer = _integer(_read_json(folder / "tokenizer_config.json").get("model_max_length"))
         # A tokenizer without a limit says 10^30.
         return own or (tokenizer if tokenizer and tokenizer < 10**9 else self.longest_input)
@@ -118,26 +122,44 @@ class SentenceModel:
 
     def weights_sha256(self, hash_file: Callable[[Path], str]) -> str:
         """Return one hash over all weight files; of a single file, the file's own SHA-256."""
-        files = [path for _, folder in self.modules for path in _matching(folder, _LOADED_WEIGHTS)]
-        hashes = [(self._relative(path), hash_file(path.resolve())) for path in files]
+        hashes = [(self._relative(p), hash_file(p.resolve())) for p in self._weight_files()]
         if len(hashes) == 1:
             return hashes[0][1]
         return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 
+    def tensors_sha256(self) -> str:
+        """Return one hash over all weights by module and name, however files divide them.
+
+        Raises:
+            EncoderError: A file is not in the format of safetensors.
+        """
+        tensors = []
+        for path in self._weight_files():
+            module = path.parent.relative_to(self.folder).as_posix()
+            tensors += [[module, *tensor] for tensor in _tensor_hashes(path)]
+        return hashlib.sha256(json.dumps(sorted(tensors)).encode()).hexdigest()
+
     def settings_sha256(self) -> str:
         """Return one hash over the settings of all modules, tokenizer and prompts included.
 
-        Of a JSON file the values count, not how they are written, nor who wrote them.
+        Of a JSON file the values count, not how they are written, nor who wrote them; one without
+        any is as good as absent.
         """
-        files = _matching(self.folder, [_ROOT_SETTINGS])
+        files = [self.folder / _ROOT_SETTINGS]
         for _, folder in self.modules:
-            files += _matching(folder, _LOADED_SETTINGS)
+            tokenizer = folder / _TOKENIZER
+            files += [folder / name for name in _LOADED_SETTINGS]
+            files += [tokenizer] if tokenizer.exists() else _matching(folder, _WITHOUT_TOKENIZER)
+            files += [path for path in [_sentence_config(folder)] if path is not None]
         digest = hashlib.sha256()
-        for path in dict.fromkeys(files):
-            data = _settings(path)
-            digest.update(f"{self._relative(path)}\0{len(data)}\0".encode())
-            digest.update(data)
+        for path in sorted({path for path in files if path.is_file()}):
+            if data := _settings(path):
+                digest.update(f"{self._relative(path)}\0{len(data)}\0".encode())
+                digest.update(data)
         return digest.hexdigest()
+
+    def _weight_files(self) -> list[Path]:
+        return [path for _, folder in self.modules for path in _loaded_weights(folder)]
 
     @property
     def commit(self) -> str | None:
@@ -231,9 +253,9 @@ def _module(folder: Path, entry: Any) -> tuple[str, Path]:
 def _check_module(kind: str, folder: Path) -> None:
     """Refuse what would execute code, or load weights that no hash here covers."""
     pickles = sorted(path.name for glob in _PICKLES for path in folder.glob(glob))
-    if not any(folder.glob(_WEIGHTS)) and (pickles or kind == "Transformer"):
+    if not _loaded_weights(folder) and (pickles or kind == "Transformer"):
         raise EncoderError(
-            f"{folder}: expected weights as safetensors (*.safetensors), got "
+            f"{folder}: expected weights as safetensors ({_WHOLE} or its shards), got "
             f"{', '.join(pickles) or 'none'}. Pickled weights can execute code and are never "
             "loaded: convert them, or take a revision of the model that has safetensors."
         )
@@ -259,15 +281,58 @@ def _check_transformer(folder: Path, config: dict[str, Any]) -> None:
             f"{folder / 'config.json'}: expected a transformer that the library knows, got one "
             "with its own code or weight file, which are never loaded."
         )
-    options = _read_json(folder / "sentence_bert_config.json")
+    options, place = _sentence_options(folder), _sentence_config(folder)
     for group in ("model_args", "model_kwargs"):
         unknown = sorted(set(options.get(group) or ()) - set(_HARMLESS_OPTIONS))
         if unknown:
             raise EncoderError(
-                f"{folder / 'sentence_bert_config.json'}: expected among {group} only "
+                f"{place}: expected among {group} only "
                 f"{', '.join(_HARMLESS_OPTIONS)}, got {', '.join(unknown)}. Remove them if the "
                 "model works without."
             )
+
+
+def _sentence_config(folder: Path) -> Path | None:
+    """Return the file of a transformer's own options, or None."""
+    return next((p for p in map(folder.joinpath, _SENTENCE_CONFIGS) if _read_json(p)), None)
+
+
+def _sentence_options(folder: Path) -> dict[str, Any]:
+    path = _sentence_config(folder)
+    return {} if path is None else _read_json(path)
+
+
+def _loaded_weights(folder: Path) -> list[Path]:
+    """Return the weight files that the libraries load of a folder, in order."""
+    if (folder / _WHOLE).is_file():
+        return [folder / _WHOLE]
+    shards = _read_json(folder / _INDEX).get("weight_map")
+    if not isinstance(shards, dict):
+        return []
+    names = sorted({str(name) for name in shards.values()})
+    if wrong := [name for name in names if Path(name).name != name]:
+        raise EncoderError(
+            f"{folder / _INDEX}: expected names of files beside it, got {wrong[0]!r}."
+        )
+    return [folder / name for name in names]
+
+
+def _tensor_hashes(path: Path) -> list[list[Any]]:
+    """Return name, type, shape and SHA-256 of each tensor of a file."""
+    found: list[list[Any]] = []
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+            for name, tensor in header.items():
+                if name != "__metadata__":
+                    begin, end = tensor["data_offsets"]
+                    file.seek(8 + length + begin)
+                    content = hashlib.sha256(file.read(end - begin)).hexdigest()
+                    found.append([name, tensor["dtype"], tensor["shape"], content])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise EncoderError(f"{path}: cannot be read as safetensors: {error}.") from error
+    return found
 
 
 def _matching(folder: Path, globs: Sequence[str]) -> list[Path]:
@@ -285,6 +350,8 @@ def _settings(path: Path) -> bytes:
         return data
     if isinstance(content, dict):
         content = {key: value for key, value in content.items() if key not in _NO_SETTINGS}
+    if not content:
+        return b""
     return json.dumps(content, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 

@@ -9,15 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 from qhead.classifier import TextClassifier
 from qhead.cli import app
+from qhead.embedding_cache import file_sha256
 from qhead.embeddings import SentenceEncoder
 from qhead.errors import EncoderError, ModelError
 from qhead.heads import QuantumHead
 from qhead.model_encoder import EncoderWarning
 from qhead.model_folder import read_model, write_model
+from qhead.sentence_models import find_model
 from qhead.training import TrainingOptions
 
 HEAD = QuantumHead(num_qubits=2, connectivity=1, encoder_layers=0,
@@ -132,6 +135,10 @@ def test_files_that_change_no_vector_change_no_identity(place):
     (folder / "notes.txt").write_text("mine")
     (folder / "README.json").write_text("{}")
     (folder / "spare.safetensors").write_bytes(b"not loaded")
+    (folder / "model-00001-of-00002.safetensors").write_bytes(b"not loaded")
+    for name in ("backup.model", "merges.txt", "vocab.json", "vocab.txt", "added_tokens.json"):
+        (folder / name).write_text("{}")
+    (folder / "sentence_foo_config.json").write_text('{"max_seq_length": 3}')
     (folder / "eval").mkdir()
     (folder / "eval" / "config.json").write_text("{}")
     settings = folder / "tokenizer.json"
@@ -163,13 +170,58 @@ def test_files_that_change_vectors_are_noticed(place, name, differs):
         TextClassifier.load(place / "models" / "m", cache=None)
 
 
-def test_a_model_of_an_earlier_version_opens_with_a_warning(place):
-    """It held a hash over every JSON and text file, and the encoder's path as typed."""
+def test_weights_divided_otherwise_are_the_same_weights(place):
+    """A file written again, with other metadata, holds the tensors that it held."""
+    path = place / "bodies" / "toy" / "model.safetensors"
+    content = path.read_bytes()
+    tensors = load_file(path)
+    save_file(tensors, path, metadata={"format": "pt", "by": "another program"})
+    assert path.read_bytes() != content
+    assert predicts(TextClassifier.load(place / "models" / "m", cache=None))
+    (name, tensor), *_ = tensors.items()
+    tensor[0, 0] += 1
+    save_file({name: tensor}, path)
+    with pytest.raises(ModelError, match="other weights"):
+        TextClassifier.load(place / "models" / "m", cache=None)
+
+
+def test_shards_hold_the_weights_that_one_file_held(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    tensors = {name: np.full((2, 3), k, np.float32) for k, name in enumerate("cab")}
+    save_file(tensors, folder / "model.safetensors")
+    model = find_model(str(folder))
+    before, file_hash = model.tensors_sha256(), model.weights_sha256(file_sha256)
+    (folder / "model.safetensors").unlink()
+    names = {"a": "model-1.safetensors", "b": "model-2.safetensors", "c": "model-1.safetensors"}
+    for file in set(names.values()):
+        save_file({n: t for n, t in tensors.items() if names[n] == file}, folder / file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    assert model.tensors_sha256() == before
+    assert model.weights_sha256(file_sha256) != file_hash
+    save_file({"b": tensors["b"] + 1}, folder / "model-2.safetensors")
+    assert model.tensors_sha256() != before
+
+
+def test_a_pickle_does_not_hide_behind_weights_that_are_not_loaded(tmp_path):
+    """The library falls back to the pickle where the file that it looks for is not there."""
+    (tmp_path / "config.json").write_text("{}")
+    save_file({"a": np.zeros(2, np.float32)}, tmp_path / "spare.safetensors")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(EncoderError, match=r"as safetensors .* got pytorch_model\.bin"):
+        find_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("key", ["config_sha256", "settings_sha256"])
+def test_a_model_of_an_earlier_version_opens_with_a_warning(place, key):
+    """It held a hash over more of the JSON and text files, and the encoder's path as typed."""
     folder = place / "models" / "m"
     stored = read_model(folder)
     record = stored.config["encoder"]
     identity = {k: v for k, v in record["identity"].items() if k not in ("commit",)}
-    identity["config_sha256"] = identity.pop("settings_sha256")
+    identity[key] = identity.pop("loaded_settings_sha256")
+    del record["tensors_sha256"]
     record["identity"] = identity
     record["config"]["model"] = "bodies/toy"
     del record["relative"]
@@ -198,6 +250,7 @@ def test_a_hub_model_is_opened_at_the_commit_it_was_trained_with(toy_model, tmp_
     code = f"""
 from pathlib import Path
 from qhead.classifier import TextClassifier
+from qhead.embedding_cache import file_sha256
 from qhead.embeddings import SentenceEncoder
 from qhead.errors import ModelError
 from qhead.heads import MLPHead
