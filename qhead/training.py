@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,8 @@ from hardware.errors import did_you_mean
 from qhead.checkpoints import check_same, digest, flatten, read_checkpoint, write_checkpoint
 from qhead.checks import choice, count, number
 from qhead.errors import HeadError, TrainingError, TrainingInterrupted
+
+_LOGGER = logging.getLogger(__name__)
 
 #: Rows that go through a module at once where no gradient is needed.
 EVALUATION_CHUNK = 1024
@@ -219,6 +222,8 @@ def train(
             training set in which each sample stands as often as its weight says.
         validation_weight: The same of the validation set, for its loss and its accuracy.
 
+    Best weights that are worth no more than equal probabilities are logged as a warning.
+
     Raises:
         HeadError: Shapes or types do not fit together.
         TrainingError: A loss or weight is not finite (the module then holds the best weights).
@@ -263,6 +268,7 @@ def train(
             error.result = run.result("diverged")
         raise
     run.restore_best()
+    run.warn_of_guesses(num_classes)
     return run.result(run.finished() or "completed")
 
 
@@ -437,6 +443,18 @@ class _Run:
         if self.options.monitor == "accuracy":
             return (-record.validation_accuracy, record.validation_loss)
         return (record.validation_loss,)
+
+    def warn_of_guesses(self, num_classes: int) -> None:
+        """Log a warning if the best weights are worth no more than equal probabilities."""
+        best = self._best_record()
+        loss = best.train_loss if best.validation_loss is None else best.validation_loss
+        # However classes and samples are weighted, equal probabilities have this mean loss.
+        if loss >= math.log(num_classes):
+            _LOGGER.warning(
+                "The head is no better than equal probabilities: its best loss is %.4g, theirs "
+                "%.4g. Lower the learning rate (%g), give more sentences, or check the labels.",
+                loss, math.log(num_classes), self.options.learning_rate,
+            )  # fmt: skip
 
     def result(self, stopped: Stop) -> TrainingResult:
         return TrainingResult(tuple(self.history), self.best_epoch, stopped)

@@ -548,3 +548,14 @@ def test_bad_tensors():
     frozen = linear().requires_grad_(False)
     with pytest.raises(HeadError, match="trainable parameters"):
         run(frozen, (features, targets), None, options)
+
+
+def test_a_head_that_is_no_better_than_guessing_is_remarked(caplog):
+    """Far too high a learning rate diverges without an infinity."""
+    features, _ = data(60)
+    learnable = features, (features[:, 0] > 0).long()
+    run(linear(), learnable, learnable, TrainingOptions(max_epochs=20, learning_rate=0.1))
+    assert not caplog.records
+    run(linear(), learnable, learnable, TrainingOptions(max_epochs=3, learning_rate=1e6))
+    assert "no better than equal probabilities: its best loss is" in caplog.text
+    assert "theirs 0.6931" in caplog.text
