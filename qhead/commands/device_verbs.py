@@ -94,7 +94,7 @@ Randomizations = Annotated[
     int | None, _mitigation("--randomizations", "Random circuits of a twirled one.")
 ]
 Zne = Annotated[
-    str | None, _mitigation("--zne", "Noise factors of zero-noise extrapolation: 1,3,5.")
+    str | None, _mitigation("--zne", "Noise factors of zero-noise extrapolation by a line: 1,3,5.")
 ]
 Resilience = Annotated[
     bool | None, _mitigation("--resilience", "The estimator's own read-out mitigation.")
