@@ -44,7 +44,8 @@ app = typer.Typer(
     "and gate noise do to it, run it on a device.",
     epilog="First steps: qhead demo. Targets: exact, shots:1024, noisy:P1,P2[,READOUT][:SHOTS], "
     "aer:fez[:SHOTS], fake:fez[:SHOTS], ibm:NAME[:SHOTS]. Exit code 0: done, 1: the run or "
-    "the platform failed, 2: a bad call, 3: rows without a result are missing.",
+    "the platform failed, 2: a bad call, 3: rows without a result are missing, 130: "
+    "interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
