@@ -166,6 +166,7 @@ def test_what_was_planned_before_changes_no_plan() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Properties of fake_nighthawk")
 def test_plans_of_all_fakes_have_one_key_in_every_order() -> None:
     fits = []
     for name in fake_names():
