@@ -35,6 +35,7 @@ from qhead.heads import make_head
 from qhead.model_folder import check_destination
 from qhead.prediction import predict_head
 from qhead.progress import counting_bar, training_bar, waiting
+from qhead.report.words import counted
 from qhead.training import TrainingOptions
 
 
@@ -267,17 +268,18 @@ def _tell(
         )
         return
     screen = console()
-    size = f"{summary['num_parameters']} parameters"
+    size = counted(summary["num_parameters"], "parameter")
     if idle := summary["num_parameters"] - summary["num_effective_parameters"]:
         size += f" ({idle} of them without influence)"
     if summary["num_qubits"] is not None:
         size += (
-            f", {summary['num_qubits']} qubits, depth {summary['depth']}, "
+            f", {counted(summary['num_qubits'], 'qubit')}, depth {summary['depth']}, "
             f"{head.summary().two_qubit_gates}"
         )
     screen.print(
         f"{head.kind}: {size}\n"
-        f"trained on {model.data_['n']} sentences, {len(head.history_)} epochs in "
+        f"trained on {counted(model.data_['n'], 'sentence')}, "
+        f"{counted(len(head.history_), 'epoch')} in "
         f"{head.training_seconds_:.1f} s; kept the weights after epoch {head.best_epoch_}"
     )
     for name, result in evaluations.items():

@@ -10,6 +10,7 @@ from qhead.heads import TorchHead
 from qhead.model_records import read_metrics
 from qhead.report import figures
 from qhead.report.page import Fact, Page, Row
+from qhead.report.words import counted
 
 
 def model_page(model: TextClassifier, name: str) -> Page:
@@ -34,7 +35,7 @@ def model_page(model: TextClassifier, name: str) -> Page:
     return Page(
         title=f"qhead: {name}",
         summary=f"A {head.kind} head on {model.encoder_.config()['model']}, trained on "
-        f"{model.data_.get('n')} sentences.",
+        f"{counted(model.data_['n'], 'sentence')}.",
         key_figures=head_figures(head),
         rows=rows,
         rows_caption="Wilson's 95 % interval. The validation set chose the weights: its score is "
@@ -61,9 +62,8 @@ def head_figures(head: TorchHead) -> list[Fact]:
             )
         )
     if head.training_seconds_ is not None:
-        facts.append(
-            Fact("training", f"{head.training_seconds_:.1f} s", f"{len(head.history_)} epochs")
-        )
+        epochs = counted(len(head.history_), "epoch")
+        facts.append(Fact("training", f"{head.training_seconds_:.1f} s", epochs))
     return facts
 
 
@@ -91,8 +91,8 @@ def circuit_caption(head: Any) -> str:
     return (
         f"{head.num_reuploads} × [RY(x) on every qubit, then PQC1 with weights u], then PQC2 with "
         f"weights v; L = {head.num_layers}, C = {head.connectivity}, {head.topology}. "
-        f"Z is read on {head.num_measured_} qubit(s), beginning with qubit 0. The encoders that "
-        "make the angles x are simulated and not drawn."
+        f"Z is read on {counted(head.num_measured_, 'qubit')}, beginning with qubit 0. "
+        "The encoders that make the angles x are simulated and not drawn."
     )
 
 

@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib import pyplot
+from qiskit.circuit import QuantumCircuit
 
 from qhead.circuits import reuploading_circuit
 from qhead.errors import InputError, ModelError
@@ -14,6 +15,7 @@ from qhead.evaluation import Evaluation
 from qhead.model_records import read_metrics
 from qhead.report import figures
 from qhead.report.page import Emulation, Fact, Page, Row, is_report, render, write
+from qhead.report.words import counted
 from qhead.training import EpochRecord
 
 matplotlib.use("agg")
@@ -31,6 +33,11 @@ EVALUATION = Evaluation(
     undecided=3,
 )
 HISTORY = [EpochRecord(e, 1 / e, 1.1 / e, 0.5 + e / 20, 0.1, 0.01) for e in range(1, 9)]
+
+
+def pictures(markup):
+    """Return the SVG elements of a figure: the wide one, then the narrow one if there is one."""
+    return re.findall(r"<svg.*?</svg>", markup, re.DOTALL)
 
 
 def page(**changes):
@@ -125,11 +132,9 @@ def test_empty_parts_are_left_out():
 
 
 def test_figures_are_svg_with_ids_of_their_own_and_the_page_s_colours():
-    drawn = [
-        page().accuracies,
-        page().curves,
-        page().circuit.svg,
-    ]
+    whole = page()
+    drawn = pictures(whole.accuracies + whole.curves + whole.circuit.svg)
+    assert len(drawn) == 5  # accuracies and curves are drawn for wide and for narrow pages
     ids = []
     for svg in drawn:
         root = ElementTree.fromstring(svg)
@@ -141,19 +146,19 @@ def test_figures_are_svg_with_ids_of_their_own_and_the_page_s_colours():
         ids.append(set(re.findall(r'<clipPath id="([^"]*)"', svg)))
         for used in re.findall(r"url\(#([^)]*)\)", svg):
             assert used in ids[-1]
-    assert not ids[0] & ids[1]
-    assert drawn[0] == page().accuracies  # the same figure, the same text
+    assert len(set().union(*ids)) == sum(map(len, ids))
+    assert whole.accuracies == page().accuracies  # the same figure, the same text
     assert pyplot.get_fignums() == []
 
 
 def test_a_point_stands_where_its_accuracy_is():
     # Two scores on one axis: distances in the picture are as those of the numbers.
     scores = [figures.Score(str(a), a, (a - 0.05, a + 0.05), True) for a in (0.6, 0.7, 0.9)]
-    svg = figures.accuracies(scores, chance=0.5)
-    places = [float(x) for x in re.findall(r'<use [^>]*x="([\d.]+)"[^>]*fill: #7a5cff', svg)]
-    assert len(places) == 3
-    gaps = np.diff(sorted(places))
-    assert gaps[1] / gaps[0] == pytest.approx(2, rel=1e-3)
+    for svg in pictures(figures.accuracies(scores, chance=0.5)):
+        places = [float(x) for x in re.findall(r'<use [^>]*x="([\d.]+)"[^>]*fill: #7a5cff', svg)]
+        assert len(places) == 3
+        gaps = np.diff(sorted(places))
+        assert gaps[1] / gaps[0] == pytest.approx(2, rel=1e-3)
 
 
 def test_long_circuits_are_cut_and_say_so(monkeypatch):
@@ -166,7 +171,8 @@ def test_long_circuits_are_cut_and_say_so(monkeypatch):
 
 def test_histories_without_a_validation_set():
     records = [EpochRecord(e, 1 / e, None, None, 0.1, 0.01) for e in (1, 2)]
-    assert ElementTree.fromstring(figures.training_curves({"q": records}, None)) is not None
+    for svg in pictures(figures.training_curves({"q": records}, None)):
+        assert ElementTree.fromstring(svg).attrib["role"] == "img"
 
 
 def test_writing_and_recognising(tmp_path):
@@ -210,8 +216,8 @@ def test_the_names_of_a_circuit_s_angles_can_be_read():
 def test_figures_say_in_words_what_they_show():
     whole = page()
     labels = [
-        ElementTree.fromstring(svg).attrib
-        for svg in (whole.accuracies, whole.curves, whole.circuit.svg)
+        ElementTree.fromstring(pictures(each)[0]).attrib
+        for each in (whole.accuracies, whole.curves, whole.circuit.svg)
     ]
     assert [each["role"] for each in labels] == ["img"] * 3
     accuracies, curves, circuit = (each["aria-label"] for each in labels)
@@ -223,13 +229,67 @@ def test_figures_say_in_words_what_they_show():
     assert "Circuit of 2 qubits" in circuit
     assert "ry gates" in circuit
     odd = figures.accuracies([figures.Score('a "<b>" & c', 0.5, (0.4, 0.6), True)], chance=0.5)
-    assert 'a "<b>" & c 50.0 %' in ElementTree.fromstring(odd).attrib["aria-label"]
+    for svg in pictures(odd):
+        assert 'a "<b>" & c 50.0 %' in ElementTree.fromstring(svg).attrib["aria-label"]
 
 
-def test_on_a_narrow_screen_figures_scroll_and_keep_their_size():
-    style = render(Page(title="t", summary="s"))
-    assert re.search(r"figure svg \{[^}]*min-width: 42rem", style)
-    assert re.search(r"\.board \{[^}]*overflow-x: auto", style)
+def test_on_a_narrow_screen_every_point_is_seen_without_scrolling():
+    name = "quantum · noisy:0.001,0.01,0.02:1024"
+    scores = [figures.Score(name, a, (a - 0.05, 1.0), True) for a in (0.6, 0.95)]
+    _, svg = pictures(figures.accuracies(scores, chance=0.5))
+    _, _, width, _ = map(float, re.search(r'viewBox="([^"]*)"', svg)[1].split())
+    places = [float(x) for x in re.findall(r'<use [^>]*x="([\d.]+)"[^>]*fill: #7a5cff', svg)]
+    assert min(places) < 0.45 * width  # the names stand above and take no room beside
+    sizes = map(float, re.findall(r"(?:font|size): ([\d.]+)px", svg))
+    assert min(sizes) * 325 / width >= 9  # CSS pixels in a board on a page of 390
+    style = render(page())
+    assert not re.search(r"figure svg \{[^}]*min-width", style)
+    assert re.search(r"max-width: 44rem\) \{\s*\.wide \{ display: none", style)
+    assert re.search(r"\.board \{[^}]*overflow-x: auto", style)  # for the circuit
+    heads = re.findall(r"<th[^>]*>([^<]*)</th>", style)
+    assert heads[:4] == ["head", "target", "accuracy %", "95 % interval"]
+    assert 'hint">The table scrolls sideways.' in style
+    assert 'hint">The drawing scrolls sideways.' in style
+
+
+def test_matrices_of_many_classes_are_narrow_and_say_where_they_scroll():
+    def shown(number):
+        classes = tuple(f"class {k}" for k in range(number))
+        counts = tuple((1,) * number for _ in classes)
+        scores = dataclasses.replace(EVALUATION, classes=classes, confusion=counts)
+        return render(page(confusions=[("exact", scores)]))
+
+    few, twenty, fifty = shown(3), shown(20), shown(50)
+    assert 'class="many"' not in few
+    assert "Wide tables" not in few
+    assert 'class="many"' in twenty
+    assert 'hint">Wide tables scroll' in twenty
+    assert 'hint always">Wide tables scroll' in fifty
+    assert re.search(r"\.many thead th \{ writing-mode: vertical-rl", twenty)
+
+
+@pytest.mark.parametrize("accuracies", [[0.0556, 0.0556], [0.0, 0.0], [1.0, 1.0], [0.5, 0.51, 0.9]])
+def test_no_two_ticks_of_an_axis_read_alike(accuracies):
+    records = [EpochRecord(e, 1 / e, 1 / e, a, 0.1, 0.01) for e, a in enumerate(accuracies, 1)]
+    for svg in pictures(figures.training_curves({"q": records}, None)):
+        ticks = re.findall(r">([-\d.]+) %</text>", svg)
+        assert len(ticks) >= 3
+        assert len(set(ticks)) == len(ticks)
+        assert all(0 <= float(tick) <= 100 for tick in ticks)
+
+
+def test_one_thing_is_not_plural():
+    assert [counted(n, "epoch") for n in (0, 1, 2, 1024)] == [
+        "0 epochs", "1 epoch", "2 epochs", "1,024 epochs",
+    ]  # fmt: skip
+    curves = figures.training_curves({"q": HISTORY[:1]}, 1)
+    assert "in 1 epoch," in curves
+    one = QuantumCircuit(1)
+    one.rx(0.1, 0)
+    circuit = figures.circuit(one).svg
+    assert "Circuit of 1 qubit: 1 rx gate." in circuit
+    for words in ("1 epochs", "1 qubits", "1 sentences"):
+        assert not re.search(rf"\b{words}", curves + circuit)
 
 
 def test_matrices_have_their_names_above():
