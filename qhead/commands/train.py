@@ -166,6 +166,10 @@ def split(request: TrainRequest) -> Parts:
         test if test is not None else _rows(train, rows.test),
     )
     remarks = [*contradictions(train), *missing_values(train), *_unscored(parts)]
+    if parts.validation is None and request.validation_fraction > 0:
+        remarks.append(
+            "No validation set: every class has a single sentence, which is kept for training."
+        )
     return replace(parts, remarks=remarks)
 
 

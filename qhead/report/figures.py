@@ -193,7 +193,7 @@ def _curves_in_words(histories: Mapping[str, Sequence[EpochRecord]], best: int |
     return "Training curves. " + "; ".join(parts) + "."
 
 
-def _as_percent(fraction: float, _position: int | None = None) -> str:
+def _as_percent(fraction: float, _position: float) -> str:
     """Return a tick's number with as many decimals as it has: no two ticks read alike."""
     return f"{round(100 * fraction, 6):g} %"
 

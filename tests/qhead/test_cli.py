@@ -447,7 +447,7 @@ BAD_DATA = {
     "long sentence": (f"text,label\na,x\n{LONG},y\n".encode(), "100,000"),
     "no UTF-8": (b"text,label\na,x\n\xff\xfe,y\n", "UTF-8"),
     "ragged": (b"text,label\na,x\nb\n", "line 3"),
-    "few": (b"text,label\na,x\nb,y\n", "too few|Bring more"),
+    "few": (b"text,label\na,x\n", "at least two classes"),
 }
 
 

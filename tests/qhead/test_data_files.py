@@ -183,3 +183,14 @@ def test_files_beside_the_splits_are_named(tmp_path: Path, caplog) -> None:
         assert list(load_splits(tmp_path)) == ["train", "test"]
     assert caplog.text.count("left out 'holdout.csv', 'my_train.tsv', which") == 1
     assert "README" not in caplog.text
+
+
+def test_a_validation_set_that_cannot_be_held_out_is_remarked(tmp_path: Path) -> None:
+    path = write(tmp_path, "two.csv", "text,label\na,x\nb,y\n")
+    parts = split(TrainRequest(str(path), tmp_path / "out"))
+    assert parts.validation is None
+    assert parts.remarks == [
+        "No validation set: every class has a single sentence, which is kept for training."
+    ]
+    asked = TrainRequest(str(path), tmp_path / "out", validation_fraction=0.0)
+    assert split(asked).remarks == []
