@@ -13,6 +13,7 @@ from qiskit.transpiler import Target
 from hardware import calibration
 from hardware.errors import PlanError, UnknownBackendError, did_you_mean
 from hardware.hashing import digest
+from hardware.importing import import_whole
 
 #: Wait between two shots where the device states none, seconds.
 USUAL_REP_DELAY = 250e-6
@@ -63,6 +64,7 @@ def fake_backend(name: str) -> BackendV2:
     Raises:
         UnknownBackendError: No fake backend has this name.
     """
+    import_whole("qiskit_aer")  # as the client's fakes do, but they take Ctrl-C for its absence
     return _fake_classes()[fake_name(name)]()
 
 

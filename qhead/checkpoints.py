@@ -100,13 +100,14 @@ def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(
-            f"The checkpoint {path} cannot be read ({error}). Remove it to start anew."
+            f"{path} is not a training checkpoint of qhead, or is damaged ({error}). Name another "
+            "file to start anew."
         ) from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
-            f"Expected a training checkpoint of format {FORMAT!r} at {path}, got a safetensors "
-            f"file of format {metadata.get('format')!r}. Remove it to start anew, or give another "
-            "path."
+            f"{path} is not a training checkpoint of this version of qhead (format {FORMAT!r}) "
+            f"but a safetensors file of format {metadata.get('format')!r}. Name another file to "
+            "start anew."
         )
     text = metadata.get("record", "")
     if metadata.get("digest") != digest(tensors, text):

@@ -9,6 +9,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import IO
 
@@ -122,6 +123,20 @@ def check_new(path: Path | None, *, force: bool) -> None:
             "with --force."
         )
     check_parent(path)
+
+
+def is_occupied(folder: Path) -> bool:
+    """Return whether there is anything at this path but an empty folder."""
+    if not folder.is_dir():
+        return os.path.lexists(folder)
+    return folder.is_symlink() or any(folder.iterdir())
+
+
+def free_name(path: Path, suffix: str) -> Path:
+    """Return the first path beside `path` that is free: ``NAME.suffix``, ``NAME.suffix-2`` …"""
+    path = path.resolve() if path.name in ("", "..") else path
+    names = (f"{path.name}.{suffix}" + ("" if n == 1 else f"-{n}") for n in count(1))
+    return next(p for p in (path.with_name(name) for name in names) if not os.path.lexists(p))
 
 
 def write_synced(path: Path, content: bytes) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import typer
@@ -15,7 +14,7 @@ from hardware.plan import JobPlan, load_submitted
 from hardware.progress import RunStatus
 from qhead.commands import devices
 from qhead.commands.arguments import EncoderChoice
-from qhead.commands.common import open_model, print_json
+from qhead.commands.common import open_model, output, print_json
 from qhead.commands.devices import device_of, existing_ledger, naming_the_run
 from qhead.commands.guard import FAILED, MISSING_ROWS, complain
 from qhead.commands.notes import About
@@ -24,7 +23,7 @@ from qhead.commands.results import FIELDS, explain_missing, predict_rows
 from qhead.commands.rows import check_format, write_rows
 from qhead.commands.run_bar import count_running, run_bar, watched
 from qhead.commands.runs import status_dict
-from qhead.files import atomic_file, check_new
+from qhead.files import check_new
 
 
 def run(
@@ -68,12 +67,13 @@ def run(
             "predictions": list(records),
             "notes": list(rows.prediction.notes),
         }
-        print_json(told)
-    elif out is None:
-        write_rows(sys.stdout, records, fields=fields, format=format, raw=raw)
+        with output(out) as file:
+            print_json(told, file)
     else:
-        with atomic_file(out) as file:
+        with output(out) as file:
             write_rows(file, records, fields=fields, format=format, raw=raw)
+        for note in rows.prediction.notes:
+            complain("Note", note)
     if rows.missing:
         complain("Note", explain_missing(rows.missing, rows.num_rows, status))
     if status.state == "failed":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import sys
@@ -46,6 +47,9 @@ def exit_codes(verb: Callable[P, None]) -> Callable[P, None]:
                 _give_up_stdout()  # the reader has gone (``| head``)
                 raise typer.Exit(BROKEN_PIPE) from None
             except (OSError, MemoryError, ImportError, RuntimeError) as error:
+                if _by_interrupt(error):
+                    print("Interrupted.", file=sys.stderr)
+                    raise typer.Exit(INTERRUPTED) from None
                 if not (sentence := _sentence(error)):
                     raise
                 complain("Error", sentence)
@@ -73,15 +77,25 @@ def _sentence(error: Exception) -> str:
             "Expected enough memory, got too little. Take a smaller head or fewer sentences at "
             "once, or a larger machine."
         )
-    if isinstance(error, ImportError) and (name := error.name):
+    if isinstance(error, ImportError):
+        package = "a package" if error.name is None else f"the package {error.name!r}"
         return (
-            f"Expected the package {name!r}, got: {error}. Install it, or install qhead again with "
-            "all it depends on."
+            f"Cannot import {package}: {error}. Try again; if that fails too, install it, or "
+            "install qhead again with all it depends on."
         )
+    if isinstance(error, OSError) and error.errno == errno.EBADF and error.filename is None:
+        return "Standard output is closed. Open it, or give --out FILE where the verb has it."
     if isinstance(error, OSError):
         named = "" if error.filename is None else f" with {error.filename}"
         return f"Expected the system to work{named}, got: {error.strerror or error}."
     return ""
+
+
+def _by_interrupt(error: BaseException | None) -> bool:
+    """Return whether an import failed by Ctrl-C: compiled modules make an ImportError of it."""
+    while isinstance(error, ImportError):
+        error = error.__cause__ or error.__context__
+    return isinstance(error, KeyboardInterrupt)
 
 
 def _give_up_stdout() -> None:

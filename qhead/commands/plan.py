@@ -18,7 +18,7 @@ from qhead.commands.arguments import EncoderChoice
 from qhead.commands.common import console, print_json
 from qhead.commands.costs import cost_table, past_charges, plan_dict, tile_table
 from qhead.commands.devices import remaining_seconds
-from qhead.commands.notes import About, TextsNote
+from qhead.commands.notes import About, ModelNote, TextsNote
 from qhead.commands.plan_files import write_bytes
 from qhead.commands.planned import (
     PlanRequest,
@@ -93,6 +93,7 @@ def request_of(
     )
     again = asked.recalibrate
     if texts is None:
+        ModelNote.of(folder)  # a missing model is reported before sentences are read
         sentences = read_sentences(source, asked.split, asked.columns, asked.skip_empty)
     else:
         note = TextsNote.of(texts, source, asked.split, asked.columns[0], asked.skip_empty)

@@ -10,6 +10,7 @@ from hardware.targets import ExecutionTarget
 from qhead.classifier import TextClassifier
 from qhead.commands.arguments import EncoderChoice
 from qhead.commands.common import open_model, output, print_json
+from qhead.commands.guard import complain
 from qhead.commands.rows import check_format, write_rows
 from qhead.commands.short_form import ShortForm
 from qhead.commands.specs import is_device
@@ -45,8 +46,8 @@ def run(
     check_new(out, force=force)
     short.check(target)
     where = None if is_device(target) else resolve_target(target, seed=seed)
+    model = open_model(folder, encoder)  # before anybody types sentences for it
     texts = load_unlabelled(source, text_column=text_column, skip_empty=short.skip_empty)
-    model = open_model(folder, encoder)
     outcome = None
     notes: list[str] = []
     if is_device(target):
@@ -68,6 +69,9 @@ def run(
             about = {"model": str(folder), "data": source, "target": target, "seed": seed}
             run_in_numbers = {} if outcome is None else outcome.told()
             print_json(about | {"predictions": list(rows), "notes": notes} | run_in_numbers, file)
+    if not json:
+        for note in notes:
+            complain("Note", note)
     if outcome is not None and outcome.rows.missing:
         raise missing_rows(outcome, outcome.explain_missing())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,8 +28,26 @@ def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
     return "".join(spelled), error.end
 
 
+def occupy_closed_streams() -> None:
+    """Put something in the place of standard streams that are closed (``qhead … >&-``).
+
+    Otherwise the next file to be opened, a ledger say, gets the stream's number, and `print` to a
+    closed standard error goes to standard output. Reading or writing what was closed stays an
+    error; only messages to a closed standard error are dropped.
+    """
+    if sys.stdin is None:
+        os.open(os.devnull, os.O_WRONLY)  # the lowest free number: 0
+    if sys.stdout is None:
+        descriptor = os.open(os.devnull, os.O_RDONLY)
+        sys.stdout = open(descriptor, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+        sys.stderr = open(descriptor, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
 def accept_any_character() -> None:
     """Let standard output and error spell in ASCII what their encoding cannot hold."""
+    occupy_closed_streams()
     codecs.register_error(_HANDLER, _plain)
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)  # not on streams that tests put there

@@ -29,8 +29,9 @@ from qhead.data import (
 )
 from qhead.data.texts import shown
 from qhead.embeddings import DEFAULT_MODEL, SentenceEncoder
-from qhead.errors import DataError, TrainingInterrupted
+from qhead.errors import DataError, ModelError, TrainingInterrupted
 from qhead.evaluation import Evaluation, evaluate_prediction
+from qhead.files import free_name, is_occupied
 from qhead.heads import make_head
 from qhead.model_folder import check_destination
 from qhead.prediction import predict_head
@@ -126,15 +127,37 @@ def run(request: TrainRequest, *, json: bool) -> None:
         }
     model.data_["seed"] = request.seed
     model.metrics_ = {name: result.as_dict() for name, result in evaluations.items()}
-    model.save(request.out, overwrite=request.force)
-    _tell(request, model, evaluations, time.perf_counter() - start, notes, json=json)
+    place = _save(request, model)
+    _tell(request, model, place, evaluations, time.perf_counter() - start, notes, json=json)
     if model.head_.stopped_ == "interrupted":
+        kept = "" if place == request.out else f" {request.out} is as it was."
         complain(
             "Interrupted",
             f"training stopped after epoch {len(model.head_.history_)}. The model with the best "
-            f"weights until then is saved in {request.out}.",
+            f"weights until then is saved in {place}.{kept}",
         )
         raise typer.Exit(INTERRUPTED)
+    if place != request.out:
+        raise ModelError(
+            f"{request.out} was changed by another program during the training and is left as it "
+            f"is now. The new model is saved in {place}."
+        )
+
+
+def _save(request: TrainRequest, model: TextClassifier) -> Path:
+    """Save the model and return where: beside OUT where it must not replace what is there."""
+    interrupted = model.head_.stopped_ == "interrupted"
+    if not (interrupted and is_occupied(request.out)):
+        try:
+            model.save(request.out, overwrite=request.force)
+        except ModelError:
+            if not is_occupied(request.out):
+                raise
+        else:
+            return request.out
+    place = free_name(request.out, "interrupted" if interrupted else "new")
+    model.save(place)
+    return place
 
 
 def split(request: TrainRequest) -> Parts:
@@ -245,6 +268,7 @@ def _embed(encoder: SentenceEncoder, name: str, part: LabelledTexts) -> np.ndarr
 def _tell(
     request: TrainRequest,
     model: TextClassifier,
+    place: Path,
     evaluations: dict[str, Evaluation],
     seconds: float,
     notes: list[str],
@@ -257,7 +281,7 @@ def _tell(
     if json:
         print_json(
             {
-                "model": str(request.out),
+                "model": str(place),
                 "head": summary,
                 "encoder": model.encoder_.config()["model"],
                 "data": model.data_,
@@ -291,4 +315,4 @@ def _tell(
             f"{name}: {percent(result.accuracy)} ({interval(result.accuracy_interval)}), "
             f"n = {result.n}, F1 {result.f1:.3f}"
         )
-    screen.print(f"model: {request.out}")
+    screen.print(f"model: {place}")

@@ -146,7 +146,7 @@ def load_unlabelled(
     if not isinstance(source, str | os.PathLike):
         return _plain_lines(source.read(), getattr(source, "name", "stream"), **options)
     if os.fspath(source) == "-":
-        return _plain_lines(sys.stdin.buffer.read(), "standard input", **options)
+        return _plain_lines(_standard_input(), "standard input", **options)
     path = Path(source)
     if not os.fspath(source).startswith("demo:"):
         if kind_of(path) in _PLAIN_SUFFIXES:
@@ -160,6 +160,19 @@ def load_unlabelled(
     (path,) = find_files(source)["train"]
     records = read_records(path, _picker({"text": (text_column, TEXT_COLUMNS)}))
     return _sentences(records, str(path), unit_of(path), **options)
+
+
+def _standard_input() -> bytes:
+    """Return all of standard input; on a terminal, say that it is waited for.
+
+    Raises:
+        DataError: It is closed.
+    """
+    if sys.stdin is None or sys.stdin.closed:
+        raise DataError("Standard input is closed. Name a file of sentences, or pipe them in.")
+    if sys.stdin.isatty():
+        _log.info("Reading sentences from the terminal, one a line; Ctrl-D on a new line ends.")
+    return sys.stdin.buffer.read()
 
 
 def _load_files(

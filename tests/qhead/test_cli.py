@@ -689,6 +689,44 @@ def test_ctrl_c_in_training_keeps_the_best_so_far(data, toy_model, tmp_path, mon
     assert run("evaluate", tmp_path / "m", data).exit_code == 0
 
 
+def during_training(monkeypatch, act):
+    """Call `act` after the second epoch."""
+
+    @contextmanager
+    def bar(description):
+        yield lambda record, total: act() if record.epoch == 2 else None
+
+    monkeypatch.setattr("qhead.commands.train.training_bar", bar)
+
+
+def test_ctrl_c_leaves_the_model_that_force_would_replace(data, model, tmp_path, monkeypatch):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    old = tmp_path / "m"
+    shutil.copytree(model, old)
+    before = {path.name: path.read_bytes() for path in old.iterdir()}
+    during_training(monkeypatch, interrupt)
+    for suffix in ("interrupted", "interrupted-2"):
+        ended = run("train", data, "--out", old, "--force", *QUICK, "--head", "quantum", "--json")
+        assert ended.exit_code == 130
+        assert {path.name: path.read_bytes() for path in old.iterdir()} == before
+        beside = tmp_path / f"m.{suffix}"
+        assert json.loads((beside / "history.json").read_text())["stopped"] == "interrupted"
+        assert json.loads(ended.stdout)["model"] == str(beside)
+        assert f"saved in {beside}. {old} is as it was." in ended.stderr
+
+
+def test_a_model_whose_place_was_taken_is_saved_beside_it(data, model, tmp_path, monkeypatch):
+    during_training(monkeypatch, lambda: shutil.copytree(model, tmp_path / "m"))
+    ended = run("train", data, "--out", tmp_path / "m", *QUICK)
+    assert ended.exit_code == 2
+    assert f"The new model is saved in {tmp_path / 'm.new'}." in ended.stderr
+    for name in ("head.safetensors", "history.json"):
+        assert (tmp_path / "m" / name).read_bytes() == (model / name).read_bytes()
+    assert run("evaluate", tmp_path / "m.new", data).exit_code == 0
+
+
 def qhead(*arguments, **options):
     return subprocess.Popen(
         [sys.executable, "-m", "qhead.cli", *map(str, arguments)],
