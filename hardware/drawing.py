@@ -12,6 +12,7 @@ from qiskit.providers import BackendV2
 from hardware.backends import working_target
 from hardware.layouts import Device
 from hardware.plan import JobPlan
+from hardware.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -152,7 +153,7 @@ def draw_plan(plan: JobPlan, backend: BackendV2) -> Figure:
     _draw_chip(axes, plan, every, set(Device.of(working_target(backend)).edges), positions, shades)
     many, size = len(plan.tiles), len(plan.tiles[0].qubits)
     figure.text(
-        0.5, 1 - 0.25 / height, f"{many} tile{'s' if many > 1 else ''} of {size} qubits on "
+        0.5, 1 - 0.25 / height, f"{counted(many, 'tile')} of {counted(size, 'qubit')} on "
         f"{plan.backend}", ha="center", va="top", fontsize=13,
     )  # fmt: skip
     figure.text(

@@ -289,8 +289,9 @@ class Ledger(Claims):
         run = self.run(run_id)
         if run.state == "cancelled" and not cancelled_too:
             raise RunStateError(
-                f"Expected a run that was not cancelled, got {run_id}: its results so far can be "
-                "collected; to pay for its cancelled jobs after all, ask for them expressly."
+                f"Run {run_id} was cancelled: its results so far can be collected. To send its "
+                f"cancelled jobs after all{'' if run.local else ', at your cost'}, use "
+                "resubmit_cancelled=True."
             )
         return run
 

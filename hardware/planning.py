@@ -26,6 +26,7 @@ from hardware.plan import JobPlan, PlannedJob, PlannedPub, PubKind, Timing
 from hardware.plan_check import READOUT
 from hardware.program import program_of
 from hardware.tiling import Tiling, place
+from hardware.words import counted
 from hardware.workload import Workload
 
 #: Outcomes are held as 64-bit integers.
@@ -163,7 +164,7 @@ class _Builder:
                 "influence what is measured; the others are left out."
             )
         notes += [
-            f"Each tile has {fits} qubits.",
+            f"Each tile has {counted(fits, 'qubit')}.",
             f"Two-qubit gates on each tile: {min(gates)} to {max(gates)}; longest circuit "
             f"{self.circuit_seconds * 1e6:.1f} µs, read-out included.",
         ]

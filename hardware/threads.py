@@ -13,12 +13,26 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
 
+from hardware.errors import InvalidInputError
+
+#: More threads than this are a mistake in the environment.
+MAX_THREADS = 4096
+
 
 def num_threads() -> int:
-    """Return the number of threads used: ``QHEAD_NUM_THREADS``, or the cores available."""
+    """Return the number of threads used: ``QHEAD_NUM_THREADS``, or the cores available.
+
+    Raises:
+        InvalidInputError: The variable is set to anything but a number from 1 to `MAX_THREADS`.
+    """
     asked = os.environ.get("QHEAD_NUM_THREADS", "")
-    if asked.isdecimal() and int(asked) > 0:
-        return int(asked)
+    if asked:
+        if asked.isdecimal() and len(asked) <= 9 and 1 <= int(asked) <= MAX_THREADS:
+            return int(asked)
+        raise InvalidInputError(
+            f"Expected QHEAD_NUM_THREADS to be a number from 1 to {MAX_THREADS}, got "
+            f"{asked[:40]!r}. Set it to the number of threads, or unset it to use all cores."
+        )
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -21,6 +21,7 @@ from hardware.packing import pack
 from hardware.plan import Tile
 from hardware.regions import connected_regions, sort_into_shapes
 from hardware.transpile import light_cone, restrict_to_active
+from hardware.words import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,8 +178,9 @@ def tile(
         sets = -(-num_rows // len(chosen))
         needed = -(-num_rows // sets)
         notes.append(
-            f"{len(chosen)} tiles fit whose expected errors are within {options.max_error_ratio:g} "
-            f"times the best; {needed} are used: {num_rows} rows then take {sets} sets."
+            f"Tiles with expected errors within {options.max_error_ratio:g} times the best: "
+            f"{len(chosen)} fit, {needed} used; {counted(num_rows, 'row')} then "
+            f"{'takes' if num_rows == 1 else 'take'} {counted(sets, 'set')}."
         )
         if needed < len(chosen):
             packing = pack(

@@ -14,6 +14,7 @@ from hardware.intervals import known, std_error_of_estimate
 from hardware.mitigation import ReadoutFlips
 from hardware.observables import Counts, Measurement
 from hardware.plan import JobPlan, PlannedJob, PlannedPub
+from hardware.words import counted
 from hardware.workload import Expectations
 
 Arrays = Mapping[str, np.ndarray]
@@ -146,7 +147,7 @@ def _shots_of(job: PlannedJob, arrays: Arrays) -> int:
 
 
 def _notes(plan: JobPlan, values: np.ndarray, arrived: np.ndarray) -> tuple[str, ...]:
-    notes = [f"Run on {len(plan.tiles)} tiles of {plan.backend} at the same time."]
+    notes = [f"Run on {counted(len(plan.tiles), 'tile')} of {plan.backend} at the same time."]
     if plan.padding:
         notes.append(f"{plan.padding} slots repeated a row to fill the last set and were dropped.")
     mitigation = plan.options.mitigation

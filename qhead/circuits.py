@@ -19,6 +19,7 @@ from itertools import combinations
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 
 from qhead import checks
+from qhead.errors import HeadError
 
 TOPOLOGIES = ("ring", "chain", "full")
 READINGS = ("A", "B")
@@ -79,8 +80,11 @@ def check_ansatz(
     checks.choice("reading", reading, READINGS)
     checks.count("num_layers", num_layers, low=0 if reading == "A" else 1)
     checks.count("connectivity", connectivity)
-    if topology == "ring" and num_qubits > 1:
-        checks.at_most("connectivity", connectivity, num_qubits - 1, "one less than num_qubits")
+    if topology == "ring" and 1 < num_qubits <= connectivity:
+        raise HeadError(
+            f"A ring of num_qubits={num_qubits} takes a connectivity of at most {num_qubits - 1}, "
+            f"got {connectivity}: use connectivity={num_qubits - 1}."
+        )
 
 
 def _append_block(

@@ -306,10 +306,14 @@ class SentenceEncoder:
         if known:
             return
         limit, room = self.identity["max_seq_length"], self._model.longest_input
+        remedy = ""
+        if room is None or limit is None or room > limit:
+            longer = f"max_seq_length={room}" if room else "a larger max_seq_length"
+            remedy = f"; in Python, SentenceEncoder with {longer} reads longer ones"
         warnings.warn(
             f"{number} of {total} texts are longer than the "
             f"{f'{limit} tokens that ' if limit else ''}{self.model} reads: their ends do not "
-            f"count. Raise max_seq_length{f' (up to {room})' if room else ''} or shorten them.",
+            f"count. Split or shorten them{remedy}.",
             TruncationWarning,
             stacklevel=3,
         )

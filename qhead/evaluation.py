@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix, f1_score
 
 from hardware.intervals import Z_95
+from hardware.words import counted
 from qhead.errors import DataError
 from qhead.prediction import Prediction
 
@@ -123,6 +124,6 @@ def check_labels(labels: np.ndarray, classes: np.ndarray) -> None:
     shown = ", ".join(repr(label) for label in unseen[:5]) + (" …" if len(unseen) > 5 else "")
     raise DataError(
         f"Expected labels among {classes.tolist()}, the classes of the training data, got "
-        f"{len(unseen)} other(s): {shown} (first in row {first + 1}). Remove or rename these "
-        "rows, or train on data that has them."
+        f"{counted(len(unseen), 'other')}: {shown} (first in row {first + 1}). Remove or rename "
+        "these rows, or train on data that has them."
     )

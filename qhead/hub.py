@@ -46,6 +46,11 @@ def fetch_snapshot(
     Warns:
         PartialCopyWarning: The Hub cannot be asked whether the local copy has all files.
     """
+    if repo.startswith((".", "/", "~")):
+        raise error(
+            f"{repo}: there is no such file or folder. Check the path, or name a {kind} of the "
+            "Hugging Face Hub (owner/name)."
+        )
     # Imported here: only those who name something of the Hub wait for its client.
     from huggingface_hub import HfApi, errors, snapshot_download
     from huggingface_hub.utils import filter_repo_objects

@@ -125,7 +125,10 @@ class _Lines:
         words = [self._description + ":"]
         if self._state is not None:
             done, total, figures = self._state
-            words.append(f"{done:,} of {total:,}" + (f" {self._unit}" if self._unit else ""))
+            words.append(
+                f"{done:,} of {total:,}"
+                + (f" {self._unit if total != 1 else self._unit[:-1]}" if self._unit else "")
+            )
             if done and not ended:
                 words[-1] += f", {done / seconds:.3g} a second, "
                 words[-1] += f"about {duration(seconds / done * (total - done))} left"

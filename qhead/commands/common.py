@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hardware.errors import did_you_mean
+from hardware.words import counted
 from qhead.commands.arguments import EncoderChoice
 from qhead.commands.terminal import is_unicode
 from qhead.data import LabelledTexts, load_splits
@@ -118,7 +119,7 @@ def align_labels(data: LabelledTexts, classes: np.ndarray) -> LabelledTexts:
         first = next(index for index, label in enumerate(spelled) if label not in known)
         raise DataError(
             f"{data.place(first)}: expected one of the labels seen in training "
-            f"({shown(known.values())}), got {len(unseen)} other(s): {shown(unseen)}."
+            f"({shown(known.values())}), got {counted(len(unseen), 'other')}: {shown(unseen)}."
             f"{did_you_mean(spelled[first], known)} Remove or rename these rows, or train on data "
             "that has them."
         )

@@ -12,6 +12,7 @@ from hardware.devices import Device
 from hardware.ledger import Ledger
 from hardware.plan import JobPlan
 from hardware.storage import default_path
+from hardware.words import counted
 from qhead.commands.notes import About
 
 
@@ -37,9 +38,9 @@ def cost_line(
     if remaining is not None:
         share = f", {100 * cost.share_of(remaining):.1f} % of the {remaining:g} s left"
     return (
-        f"{made.target}: {cost.tiles} tile(s), {cost.jobs} job(s), {cost.pubs} PUB(s), "
-        f"{cost.items} program item(s), "
-        f"{cost.executions:,} executions, {size(cost.payload_bytes)}, about "
+        f"{made.target}: {counted(cost.tiles, 'tile')}, {counted(cost.jobs, 'job')}, "
+        f"{counted(cost.pubs, 'PUB')}, {counted(cost.items, 'program item')}, "
+        f"{counted(cost.executions, 'execution')}, {size(cost.payload_bytes)}, about "
         f"{cost.qpu_seconds:.1f} QPU seconds{device}{share}{refitted}"
     )
 

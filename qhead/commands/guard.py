@@ -13,6 +13,7 @@ from typing import ParamSpec
 import typer
 
 from hardware.errors import HardwareError
+from hardware.threads import num_threads
 from qhead.commands.terminal import log_on_stderr
 from qhead.errors import QheadError
 
@@ -35,6 +36,7 @@ def exit_codes(verb: Callable[P, None]) -> Callable[P, None]:
         with warnings.catch_warnings(), log_on_stderr():
             warnings.showwarning = functools.partial(_show_warning, verb)
             try:
+                num_threads()  # what the environment says is checked before any work
                 verb(*args, **kwargs)
                 sys.stdout.flush()
             except (QheadError, HardwareError) as error:

@@ -121,7 +121,7 @@ def _refitted(
 
 def explain_missing(missing: Sequence[int], num_rows: int, status: RunStatus) -> str:
     """Return which rows are missing, why, and what to do about it."""
-    run = status.run.id
+    run, free = status.run.id, status.run.local
     told = f"{len(missing)} of {num_rows} rows are missing: {row_numbers(missing)}."
     reasons = [
         f"job {idx}: {reason.removesuffix('.')}" for idx, reason in sorted(status.problems.items())
@@ -131,20 +131,21 @@ def explain_missing(missing: Sequence[int], num_rows: int, status: RunStatus) ->
     if status.state == "cancelled":
         return (
             f"{told} The run was cancelled; qhead resume {run} --resubmit-cancelled sends them "
-            "after all, at your cost."
+            f"after all{'' if free else ', at your cost'}."
         )
     if not status.finished:
         return f"{told} Jobs are still to come: qhead collect {run} --wait SECONDS."
     if status.jobs.get("unknown"):
         return (
             f"{told} The platform took jobs that it does not know any more: qhead collect {run} "
-            f"looks for them again. qhead resume {run} --resubmit-unknown sends them again, and "
-            "they are paid for twice if it ran them after all."
+            f"looks for them again. qhead resume {run} --resubmit-unknown sends them again"
+            + ("." if free else ", and they are paid for twice if it ran them after all.")
         )
     if status.jobs.get("failed"):
         return (
-            f"{told} qhead resume {run} sends failed jobs again, which the account pays for again "
-            f"where they ran; then qhead collect {run}."
+            f"{told} qhead resume {run} sends failed jobs again"
+            + ("" if free else ", which the account pays for again where they ran")
+            + f"; then qhead collect {run}."
         )
     if not reasons:  # all results are there: the client's estimator has no value for these rows
         return (

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from hardware.errors import did_you_mean
+from hardware.words import counted
 from qhead.commands.guard import complain
 from qhead.commands.terminal import encoding_of, holds, is_unicode
 from qhead.data.texts import ranges
@@ -65,14 +66,15 @@ def write_rows(
     if escaped:
         complain(
             "Note",
-            f"{escaped} cell(s) began as a spreadsheet's formula does and have an apostrophe in "
-            "front. --raw or --format jsonl leaves them as they are.",
+            f"{counted(escaped, 'cell')} began as a spreadsheet's formula does: now with an "
+            "apostrophe in front. --raw or --format jsonl leaves them as they are.",
         )
     if spelled:
         complain(
             "Note",
-            f"{spelled} cell(s) hold characters outside {encoding_of(file)}, which are spelled in "
-            "ASCII. --out FILE and --format jsonl keep them; so does PYTHONIOENCODING=utf-8.",
+            f"{counted(spelled, 'cell')} with characters outside {encoding_of(file)}, which "
+            "are spelled in ASCII. --out FILE and --format jsonl keep them; so does "
+            "PYTHONIOENCODING=utf-8.",
         )
 
 

@@ -90,12 +90,17 @@ def log_on_stderr() -> Iterator[None]:
     handler = _ToStderr()
     loggers = [logging.getLogger(name) for name in ("qhead", "hardware")]
     before = [logger.level for logger in loggers]
+    # It says where it keeps its cache if the home folder is read-only.
+    drawing = logging.getLogger("matplotlib")
+    drawing_level = drawing.level
+    drawing.setLevel(logging.ERROR)
     for logger in loggers:
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
     try:
         yield
     finally:
+        drawing.setLevel(drawing_level)
         for logger, level in zip(loggers, before, strict=True):
             logger.removeHandler(handler)
             logger.setLevel(level)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import typer
 
+from hardware.words import counted
 from qhead.classifier import TextClassifier
 from qhead.commands.common import console, interval, percent, print_json
 from qhead.commands.guard import INTERRUPTED, complain
@@ -91,7 +92,12 @@ def run(request: TrainRequest, *, json: bool) -> None:
         **request.head_options,
     )
     parts = split(request)
-    notes = [*parts.remarks, *imbalance(parts.train), *duplicate_notes(parts)]
+    unbalanced = imbalance(parts.train)
+    if training.get("class_weight") != "balanced":
+        unbalanced = [
+            f"{it} --class-weight balanced lets the rare ones count." for it in unbalanced
+        ]
+    notes = [*parts.remarks, *unbalanced, *duplicate_notes(parts)]
     for note in notes:
         complain("Note", note)
     encoder = SentenceEncoder(

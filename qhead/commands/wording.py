@@ -11,7 +11,10 @@ from collections.abc import Callable
 from typing import Any, get_args, get_type_hints
 
 #: What Python says otherwise than by an option's name.
-_PHRASES = {"overwrite=True": "--force"}
+_PHRASES = {
+    "overwrite=True": "--force",
+    "resubmit_cancelled=True": "--resubmit-cancelled",
+}
 
 # Quoted words are the user's own: columns, labels, sentences.
 _QUOTED = r"""(?<!\w)'[^'\n]*'|(?<!\w)"[^"\n]*\""""

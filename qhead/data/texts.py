@@ -156,8 +156,7 @@ def imbalance(data: LabelledTexts) -> list[str]:
     frequent, rare = (repr(classes[k].item()) for k in (counts.argmax(), counts.argmin()))
     return [
         f"The classes are unbalanced: {counts.max()} sentences of {frequent}, {counts.min()} of "
-        f"{rare}. Always to say {frequent} is right in {counts.max() / len(data):.0%} of them; "
-        "balanced class weights make the rare classes count."
+        f"{rare}. Always to say {frequent} is right in {counts.max() / len(data):.0%} of them."
     ]
 
 

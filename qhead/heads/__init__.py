@@ -95,9 +95,12 @@ def make_head(kind: str, **options: Any) -> TorchHead:
     known = list(inspect.signature(head_class).parameters)
     for name in options:
         if name not in known:
+            own = [each for each in known if each not in ("training", "seed")]
+            hint = did_you_mean(name, own).replace(
+                "'", ""
+            )  # quoted, no option would be spelled out
             raise HeadError(
-                f"Expected options of the head {kind!r} among {', '.join(known)}, got {name}."
-                f"{did_you_mean(name, known)}"
+                f"The head {kind!r} has no option {name}; its own are {', '.join(own)}.{hint}"
             )
     head = head_class(**options)
     head.validate_options()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hardware.words import counted
 from qhead.classifier import TextClassifier
 from qhead.heads import TorchHead
 from qhead.model_records import read_metrics

@@ -10,6 +10,7 @@ import pytest
 
 from hardware import channels, threads
 from hardware.emulation import NoisyTarget
+from hardware.errors import InvalidInputError
 from hardware.sampling import Sampler
 from hardware.threads import num_threads, share
 
@@ -98,7 +99,10 @@ def test_an_error_in_any_thread_is_raised_after_all_have_ended() -> None:
 def test_the_environment_sets_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QHEAD_NUM_THREADS", "3")
     assert num_threads() == 3
-    for nonsense in ("", "0", "-2", "many", "²"):
+    for nonsense in ("0", "-2", "many", "²", "9" * 5000):
         monkeypatch.setenv("QHEAD_NUM_THREADS", nonsense)
-        assert 1 <= num_threads() <= (os.cpu_count() or 1)
+        with pytest.raises(InvalidInputError, match="QHEAD_NUM_THREADS"):
+            num_threads()
+    monkeypatch.setenv("QHEAD_NUM_THREADS", "")
+    assert 1 <= num_threads() <= (os.cpu_count() or 1)
     assert threads.num_threads() >= 1

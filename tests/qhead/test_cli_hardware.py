@@ -235,7 +235,7 @@ def test_a_head_without_a_circuit_has_no_plan(
 def test_a_run_gives_what_the_library_gives(model, sentences, toy_texts, home):
     result = run("submit", model, sentences, "--target", FAKE)
     assert result.exit_code == 0, result.stderr
-    assert result.stderr.startswith(f"Cost: {FAKE}: 2 tile(s), 1 job(s)")
+    assert result.stderr.startswith(f"Cost: {FAKE}: 2 tiles, 1 job,")
     run_id = result.stdout.strip()
     status = told("status", run_id[:12])
     assert (status["state"], status["rows"], status["rows_missing"]) == ("submitted", 12, 12)
@@ -438,7 +438,8 @@ def test_runs_are_listed_and_unknown_ones_refused(model, sentences, home):
 def test_a_cancelled_run_is_resumed_only_expressly(model, sentences, home):
     run_id = submitted(model, sentences, "--target", FAKE)
     assert told("cancel", run_id)["state"] == "cancelled"
-    assert "not cancelled" in refused(home, "resume", run_id)
+    assert "--resubmit-cancelled" in (error := refused(home, "resume", run_id))
+    assert "cost" not in error  # of a local fake
     collected = run("collect", run_id)
     assert rows_of(collected) == []
     assert "12 of 12 rows are missing: 1–12" in collected.stderr
