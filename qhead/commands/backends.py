@@ -27,6 +27,7 @@ from qhead.commands.devices import (
     waiting_jobs,
 )
 from qhead.commands.guard import complain
+from qhead.commands.tables import show_table
 from qhead.progress import counting_bar
 
 
@@ -80,7 +81,7 @@ def _show(
         print_json({"backends": rows, "remaining_seconds": left, "account": trouble})
         return
     screen = console()
-    screen.print(_table(listed))
+    show_table(screen, _table(listed))
     if not ranked:
         screen.print("With a model they are ranked: qhead backends MODEL")
     if left is not None:

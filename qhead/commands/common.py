@@ -145,7 +145,7 @@ def evaluation_table(evaluations: Sequence[Evaluation], *, title: str) -> Table:
 def confusion_table(evaluation: Evaluation) -> Table:
     """Return the confusion matrix as a table: rows are true labels."""
     table = Table(title="true label ↓, label given →", title_justify="left")
-    table.add_column("")
+    table.add_column("true")
     for label in evaluation.classes:
         table.add_column(str(label), justify="right")
     for label, row in zip(evaluation.classes, evaluation.confusion, strict=True):
@@ -167,7 +167,11 @@ def console() -> Console:
     """Return the console for results; labels are data, never markup."""
     if sys.stdout.isatty():
         return Console(markup=False, highlight=False)
-    return _Pipe(markup=False, highlight=False, width=140)
+    return _Pipe(markup=False, highlight=False, width=_PIPE_WIDTH)
+
+
+#: No table is wider; text is not wrapped at all.
+_PIPE_WIDTH = 100_000
 
 
 class _Pipe(Console):

@@ -10,6 +10,7 @@ import matplotlib
 from rich.table import Table
 
 from qhead.commands.common import console, interval, percent, print_json
+from qhead.commands.tables import show_table
 from qhead.demonstration import DATA, Demonstration, demonstrate, demonstration_page
 from qhead.errors import InputError
 from qhead.model_folder import check_destination
@@ -37,7 +38,7 @@ def run(out: Path, *, seed: int, json: bool, cache: bool) -> None:
     if json:
         print_json(_as_dict(result, page, folder))
     else:
-        screen.print(_table(result))
+        show_table(screen, _table(result))
     sys.stdout.flush()
     result.model.save(folder, overwrite=True)
     write(demonstration_page(result), page)

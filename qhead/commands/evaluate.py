@@ -20,6 +20,7 @@ from qhead.commands.common import (
 from qhead.commands.guard import complain
 from qhead.commands.short_form import ShortForm
 from qhead.commands.specs import is_device
+from qhead.commands.tables import show_table
 from qhead.data import LabelledTexts, contradictions, imbalance
 from qhead.evaluation import Evaluation, evaluate_prediction
 from qhead.prediction import predict_head
@@ -76,8 +77,8 @@ def run(
         )
         return
     screen = console()
-    screen.print(evaluation_table([result], title=f"{folder} on {data.source}"))
-    screen.print(confusion_table(result))
+    show_table(screen, evaluation_table([result], title=f"{folder} on {data.source}"))
+    show_table(screen, confusion_table(result))
     for note in result.notes:
         screen.print(f"· {note}")
 

@@ -29,6 +29,7 @@ from qhead.commands.planned import (
     read_validation,
 )
 from qhead.commands.specs import parse_device
+from qhead.commands.tables import show_table
 from qhead.errors import InputError
 from qhead.files import check_new
 
@@ -197,8 +198,8 @@ def run(
         print_json(told | {"plan": out and str(out), "picture": picture and str(picture)})
         return
     screen = console()
-    screen.print(tile_table(made))
-    screen.print(cost_table(made, about, remaining, local=local, ratio=ratio))
+    show_table(screen, tile_table(made))
+    show_table(screen, cost_table(made, about, remaining, local=local, ratio=ratio))
     for note in made.notes:
         screen.print(f"· {note}")
     if out is not None:

@@ -18,6 +18,7 @@ from qhead.commands.common import console, print_json
 from qhead.commands.devices import device_of, existing_ledger, naming_the_run
 from qhead.commands.guard import complain
 from qhead.commands.specs import check_seconds
+from qhead.commands.tables import show_table
 from qhead.progress import waiting
 
 _STATES = ("planned", "submitting", "submitted", "done", "unknown", "failed", "cancelled")
@@ -55,7 +56,7 @@ def run_runs(*, json: bool) -> None:
             f"{run.estimate_seconds:.1f}", _charged(status),
             "" if run.budget_seconds is None else f"{run.budget_seconds:g}",
         )  # fmt: skip
-    screen.print(table)
+    show_table(screen, table)
     for device, ratio in ratios.items():
         known_from = "an unknown share of the estimate: no finished job" if ratio is None else ratio
         screen.print(f"· {device} has charged {known_from}.")
@@ -171,7 +172,7 @@ def _show(status: RunStatus, *, missing: int | None = None, rows: int | None = N
     for name, value in told.items():
         table.add_row(name, value)
     screen = console()
-    screen.print(table)
+    show_table(screen, table)
     for idx, text in sorted(status.problems.items()):
         screen.print(f"· {'run' if idx < 0 else f'job {idx}'}: {text}")
 
