@@ -95,7 +95,7 @@ def make_head(kind: str, **options: Any) -> TorchHead:
     known = list(inspect.signature(head_class).parameters)
     for name in options:
         if name not in known:
-            own = [each for each in known if each not in ("training", "seed")]
+            own = [each for each in known if each != "training"]
             hint = did_you_mean(name, own).replace(
                 "'", ""
             )  # quoted, no option would be spelled out

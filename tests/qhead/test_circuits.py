@@ -96,7 +96,7 @@ def test_parameters_come_in_the_order_of_their_index_not_of_their_name() -> None
     [
         ({"num_qubits": 0}, "num_qubits"),
         ({"num_qubits": 2.5}, "num_qubits"),
-        ({"connectivity": 4}, "one less than num_qubits"),
+        ({"connectivity": 4}, "use connectivity=3"),
         ({"num_layers": -1}, "num_layers"),
         ({"num_reuploads": 0}, "num_reuploads"),
         ({"topology": "rign"}, "Did you mean 'ring'"),

@@ -296,7 +296,7 @@ def test_cells_that_a_spreadsheet_would_run(model):
     result = run("predict", model, input=text + "\n-5 good\ngood\n")
     cells = [row["text"] for row in csv.DictReader(io.StringIO(result.stdout))]
     assert cells == ["'" + text, "'-5 good", "good"]
-    assert "2 cell(s)" in result.stderr
+    assert "2 cells" in result.stderr
     raw = run("predict", model, "--raw", input=text + "\n")
     assert next(csv.DictReader(io.StringIO(raw.stdout)))["text"] == text
     assert raw.stderr == ""
@@ -501,7 +501,7 @@ def test_bad_sentences_from_a_pipe(model, tmp_path):
         (["--num-qubits", "3", "--num-encoders", "2"], "multiple of --num-encoders"),
         (["--topology", "rng"], "Did you mean 'ring'"),
         (["--head", "quantm"], "Did you mean 'quantum'"),
-        (["--head", "mlp"], "got --num-qubits"),
+        (["--head", "mlp"], "has no option --num-qubits"),
         (["--learning-rate", "-1"], "--learning-rate"),
         (["--max-epochs", "0"], "--max-epochs"),
         (["--class-weight", "balance"], "Did you mean 'balanced'"),
