@@ -37,7 +37,6 @@ from qhead.heads import make_head
 from qhead.model_folder import check_destination
 from qhead.prediction import predict_head
 from qhead.progress import counting_bar, training_bar, waiting
-from qhead.report.words import counted
 from qhead.training import TrainingOptions
 
 

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from qiskit.circuit import QuantumCircuit
 
-from qhead.report.words import counted
+from hardware.words import counted
 from qhead.training import EpochRecord
 
 # Colours that no figure uses otherwise: replaced by the page's own, which depend on its theme.

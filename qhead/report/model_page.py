@@ -11,7 +11,6 @@ from qhead.heads import TorchHead
 from qhead.model_records import read_metrics
 from qhead.report import figures
 from qhead.report.page import Fact, Page, Row
-from qhead.report.words import counted
 
 
 def model_page(model: TextClassifier, name: str) -> Page:
