@@ -10,9 +10,11 @@ from datetime import datetime
 from hardware.books import SELECT_JOB, Books, spending
 from hardware.budget import ChargeRatio, overrun
 from hardware.errors import BudgetError
-from hardware.records import JobRecord, RunRecord, is_gone, iso, run_record
+from hardware.records import JobRecord, RunRecord, given_up_by, is_gone, iso, run_record
 
 _MINUTE = 60.0
+#: Leases end within this many seconds: a later end was set before the clock went back.
+MAX_LEASE = 3600.0
 #: Floating-point slack of a sum of seconds against a budget.
 SLACK = 1e-6
 
@@ -74,6 +76,8 @@ class Claims(Books):
         """
         now = self._now()
         with self.writing() as db:
+            # The clock went back: as if sent now, or the pace would wait for the stamps' time.
+            db.execute("UPDATE tags SET sent_at = ? WHERE sent_at > ?", (iso(now), iso(now)))
             run = self._open_run(db, run_id)
             if run is None:
                 return Claim(blocked="the run is no longer open")
@@ -126,12 +130,14 @@ class Claims(Books):
     def doubt(self, job: JobRecord) -> float:
         """Note that it is in doubt whether the platform has a job; return since when (epoch, s).
 
-        A doubt ends when the job is seen there or its request leaves again.
+        A doubt ends when the job is seen there or its request leaves again. One of the future,
+        because the clock went back, begins now.
         """
+        at = iso(self._now())
         with self.writing() as db:
             db.execute(
-                "UPDATE tags SET doubt_at = coalesce(doubt_at, ?) WHERE tag = ?",
-                (iso(self._now()), job.tag),
+                "UPDATE tags SET doubt_at = min(coalesce(doubt_at, ?), ?) WHERE tag = ?",
+                (at, at, job.tag),
             )
             row = db.execute("SELECT doubt_at FROM tags WHERE tag = ?", (job.tag,)).fetchone()
         return datetime.fromisoformat(row["doubt_at"]).timestamp()
@@ -212,19 +218,35 @@ class Claims(Books):
         )
         return ChargeRatio.of([row["ratio"] for row in rows])
 
-    def take_over(self, run_id: str, claimant: str, lease_seconds: float) -> list[JobRecord]:
-        """Take the jobs whose request may have left a process that ended or let its lease lapse."""
+    def take_over(
+        self,
+        run_id: str,
+        claimant: str,
+        lease_seconds: float,
+        still_leaving: Callable[[str], bool] = lambda tag: True,
+    ) -> list[JobRecord]:
+        """Take the jobs whose request may have left a process that ended or let its lease lapse.
+
+        Args:
+            run_id: The run.
+            claimant: Who takes them.
+            lease_seconds: For how long.
+            still_leaving: Whether a request that this process gave up waiting for is still on its
+                way, by its tag: once it is not, its job is taken as well.
+        """
         now = self._now()
         taken = []
         with self.writing() as db:
             rows = db.execute(
-                "SELECT idx, claimant, lease_until FROM jobs "
-                "WHERE run_id = ? AND state = 'submitting'",
-                (run_id,),
+                f"{SELECT_JOB} WHERE j.run_id = ? AND j.state = 'submitting'", (run_id,)
             ).fetchall()
             for row in rows:
-                lapsed = row["lease_until"] is None or row["lease_until"] <= iso(now)
-                if lapsed or row["claimant"] == claimant or is_gone(row["claimant"]):
+                lapsed = row["lease_until"] is None or not (
+                    iso(now) < row["lease_until"] <= iso(now + max(lease_seconds, MAX_LEASE))
+                )
+                given_up = row["claimant"] == given_up_by(claimant)
+                own = row["claimant"] == claimant or (given_up and not still_leaving(row["tag"]))
+                if lapsed or own or is_gone(row["claimant"]):
                     db.execute(
                         "UPDATE jobs SET claimant = ?, lease_until = ? "
                         "WHERE run_id = ? AND idx = ?",
@@ -237,19 +259,25 @@ class Claims(Books):
         """Give up a process's claims, so that another need not wait for them to lapse.
 
         Args:
-            still_leaving: Whether the request of the job with this tag is still on its way: its
-                claim stays.
+            claimant: Who held them.
+            still_leaving: Whether the request of the job with this tag is still on its way: the
+                process keeps its claim, for whoever in it takes over once the request has ended.
         """
         rows = self._rows(f"{SELECT_JOB} WHERE j.claimant = ?", claimant)
-        gone = [
-            (row["run_id"], row["idx"], claimant) for row in rows if not still_leaving(row["tag"])
-        ]
         with self.writing() as db:
-            db.executemany(
-                "UPDATE jobs SET claimant = NULL, lease_until = NULL "
-                "WHERE run_id = ? AND idx = ? AND claimant = ?",
-                gone,
-            )
+            for row in rows:
+                leaves = still_leaving(row["tag"])
+                db.execute(
+                    "UPDATE jobs SET claimant = ?, lease_until = ? "
+                    "WHERE run_id = ? AND idx = ? AND claimant = ?",
+                    (
+                        given_up_by(claimant) if leaves else None,
+                        row["lease_until"] if leaves else None,
+                        row["run_id"],
+                        row["idx"],
+                        claimant,
+                    ),
+                )
 
     def set_batch(self, run_id: str, batch_id: str | None, instead_of: str | None) -> bool:
         """Note the batch that a run's jobs go to; False if another process noted one meanwhile."""

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from contextlib import suppress
 
-from hardware.devices import RemoteJob
+from hardware.devices import FINAL, RemoteJob
 from hardware.errors import BudgetError, ServiceError, UnclearError, VanishedError
 from hardware.outcome import unusable
 from hardware.progress import OnProgress, RunStatus, run_status
 from hardware.records import JobRecord
 from hardware.submission import USELESS, Sender
+from hardware.translation import plain
+
+#: States of a job that need no explanation.
+_KNOWN = (*FINAL, "QUEUED", "RUNNING", "INITIALIZING", "UNKNOWN")
+#: For how many listing delays a job may be in another state before it counts as unknown.
+_STRANGE = 20
 
 
 class Collector:
@@ -22,6 +29,9 @@ class Collector:
         self._device = sender.device
         self._run = sender.run_id
         self._failures: Counter[int] = Counter()
+        self._rounds = 0
+        self._filtered = True  # whether the platform's list of pending jobs leaves out the others
+        self._strange: dict[str, float] = {}  # remote jobs in strange states, by monotonic seconds
         #: Jobs with a result that could not be fetched, and why.
         self.problems: dict[int, str] = {}
 
@@ -40,11 +50,8 @@ class Collector:
         under_way = self._ledger.jobs(self._run, "submitted")
         if not under_way:
             return False
-        pending = self._device.pending(self._ledger.run(self._run).tag)
         ended = 0
-        for job in under_way:
-            if job.remote_id is None or job.remote_id in pending:
-                continue
+        for job in self._worth_a_look(under_way):
             try:
                 ended += self._look(job)
             except _NotKnownError as error:
@@ -55,6 +62,25 @@ class Collector:
             else:
                 self.problems.pop(job.idx, None)
         return bool(ended)
+
+    def _worth_a_look(self, under_way: list[JobRecord]) -> list[JobRecord]:
+        """Return the jobs that the platform does not list as pending, and one that it does.
+
+        That one, another each time, shows whether the list can be believed: a platform that ignores
+        the filter lists all jobs as pending, for ever.
+        """
+        sent = [job for job in under_way if job.remote_id is not None]
+        if not self._filtered:
+            return sent
+        pending = self._device.pending(self._ledger.run(self._run).tag)
+        listed = [job for job in sent if job.remote_id in pending]
+        if listed:
+            probe = listed[self._rounds % len(listed)]
+            self._rounds += 1
+            assert probe.remote_id is not None
+            with suppress(ServiceError):  # the next round tries another
+                self._filtered = not self._device.look(probe.remote_id).final
+        return sent if not self._filtered else [job for job in sent if job not in listed]
 
     def troubled(self, idx: int) -> bool:
         """Whether a job failed so often to be looked at or fetched that it is given up for now."""
@@ -72,6 +98,8 @@ class Collector:
             return self._miss(job, remote_id)
         if job.doubt_at is not None:
             self._ledger.trust(job)
+        if seen.status not in _KNOWN:
+            return self._puzzle(job, seen)
         if not seen.final:
             return False
         if seen.status == "DONE":
@@ -82,6 +110,26 @@ class Collector:
         else:
             ended = self._ledger.end(job, "failed", seen.reason or "failed without a reason")
         self._learn(remote_id, seen.status)
+        return ended
+
+    def _puzzle(self, job: JobRecord, seen: RemoteJob) -> bool:
+        """Decide on a job in a state that this version does not know: is there a result?"""
+        clock, settle = self._sender.clock, self._sender.policy.settle
+        age = clock.monotonic() - self._strange.setdefault(seen.id, clock.monotonic())
+        reason = (
+            f"the platform calls the state of job {seen.id} {plain(seen.status, 40)!r}, which this "
+            "version does not know"
+        )
+        if age < settle:
+            raise _NotKnownError(f"{reason}: its result is asked for soon.")
+        try:
+            arrays = self._device.fetch(seen.id, self._sender.request(job.idx))
+        except ServiceError as error:
+            if age < _STRANGE * settle:
+                raise _NotKnownError(f"{reason}. It has no result yet: {error}") from error
+            return self._ledger.end(job, "unknown", f"{reason}, and gives no result")
+        ended = self._ledger.finish(job, arrays)
+        self._learn(seen.id, "DONE")
         return ended
 
     def _miss(self, job: JobRecord, remote_id: str) -> bool:
@@ -103,8 +151,7 @@ class Collector:
             if useful and self._ledger.adopt_instead(job, other.id, seen.status):
                 return False  # the next look is at that one
             self._ledger.note_duplicate(job, other.id, seen.status, tag)
-        since = self._ledger.doubt(job)
-        if self._sender.clock.now() < since + self._sender.policy.settle:
+        if self._sender.waits.unlisted(job):
             raise _NotKnownError(
                 f"The platform says that it does not know job {remote_id}, which it took: it is "
                 "asked again."
@@ -173,6 +220,10 @@ class Collector:
             elif stray.id not in known:
                 self._ledger.note_duplicate(job, stray.id, stray.status, tag)
                 self._sender.drop_duplicate(job, stray.id)
+        listed = {one.id for one in found}
+        for job in self._ledger.unverified(self._run):
+            if job.remote_id in listed or not self._sender.waits.unverified(job):
+                self._ledger.mark_verified(job)
         return adopted
 
     def tidy(self) -> int:
@@ -185,8 +236,7 @@ class Collector:
             adopted = self.sweep()
         except ServiceError:
             adopted = 0  # the next look at the run sweeps again
-        self.learn_charges()
-        return adopted
+        return adopted + self.learn_charges()
 
     def mend(self) -> None:
         """Fetch results again that were stored and cannot be used; see `outcome.unusable`.
@@ -206,12 +256,16 @@ class Collector:
             else:
                 self._ledger.store_again(job, arrays)
 
-    def learn_charges(self) -> None:
+    def learn_charges(self) -> int:
         """Ask for charges that are not known yet.
 
         Duplicates that are still under way are cancelled; one that is done while the job that
-        counts is not takes its place.
+        counts is not takes its place. A job that was cancelled and ran nevertheless counts.
+
+        Returns:
+            How many such jobs there are.
         """
+        adopted = 0
         under_way = {
             job.remote_id: job for job in self._ledger.jobs(self._run, "submitting", "submitted")
         }
@@ -230,6 +284,9 @@ class Collector:
                 continue  # unknown, and counted with what it may use
             if seen.final:
                 self._learn(remote_id, seen.status)
+            if seen.status == "DONE" and job.state == "cancelled" and job.remote_id == remote_id:
+                adopted += self._ledger.adopt_stray(job, remote_id, seen.status, job.tag)
+        return adopted
 
 
 class _NotKnownError(VanishedError):
@@ -247,9 +304,10 @@ class Rounds:
         on_progress: OnProgress | None,
     ) -> None:
         self._sender, self._collector, self._on_progress = sender, collector, on_progress
-        self._until = math.inf if timeout is None else sender.clock.now() + timeout
+        self._until = math.inf if timeout is None else sender.clock.monotonic() + timeout
         self._failures = 0
         self._blocked = False
+        self._searched = False  # for jobs that another process or ledger sent
         self._budget: BudgetError | None = None
         self.problems: dict[int, str] = {}
 
@@ -265,15 +323,18 @@ class Rounds:
             status = run_status(sender.ledger, sender.run_id, problems)
             if self._on_progress:
                 self._on_progress(status)
-            if status.finished or sender.clock.now() >= self._until:
+            if status.finished or sender.clock.monotonic() >= self._until:
                 return status
             if self._hopeless(status):
                 if self._budget is not None:
                     raise self._budget
                 return status
             pause = shortest if progressed else min(pause * 1.5, longest)
-            nap = pause if wait is None else min(pause, wait)
-            sender.clock.sleep(max(0.0, min(nap, self._until - sender.clock.now())))
+            nap = pause
+            if wait is not None:
+                # Nothing may be sent before that; what is under way is looked at meanwhile.
+                nap = min(pause, wait) if status.jobs.get("submitted") else wait
+            sender.clock.sleep(max(0.0, min(nap, self._until - sender.clock.monotonic())))
 
     def _hopeless(self, status: RunStatus) -> bool:
         """Whether waiting longer brings nothing: what is under way makes trouble, or none is."""
@@ -284,12 +345,22 @@ class Rounds:
             return True
         return self._blocked and bool(under_way)
 
+    def _search(self) -> None:
+        """Look once for jobs that this ledger does not know of before more are sent.
+
+        A copy of the ledger, a restored one say, does not know what was sent after it was made.
+        """
+        if not self._searched and self._sender.ledger.jobs(self._sender.run_id, "planned"):
+            self._collector.sweep()
+            self._searched = True
+
     def _round(self) -> tuple[float | None, bool]:
         """Recover, collect and send once; a failing platform is tried again a few times."""
         wait, progressed = None, False
         try:
             self._sender.recover()
             progressed = self._collector.look_once()
+            self._search()
             if self._budget is None or progressed:
                 # What has ended may have used less than its share of the budget.
                 self._budget = None
@@ -297,7 +368,7 @@ class Rounds:
                 claim = self._sender.advance()
                 wait = claim.wait_seconds
                 self._blocked = claim.blocked is not None and wait is None
-                if claim.blocked is not None and claim.others:
+                if claim.blocked is not None and (claim.others or wait is not None):
                     self.problems[-1] = claim.blocked
             self._failures = 0
         except BudgetError as error:

@@ -16,7 +16,9 @@ from hardware.answers import all_pages, final_charge, job_created, job_state, jo
 from hardware.decoding import decoded
 from hardware.devices import JobRequest, RemoteJob, make_primitive, result_arrays
 from hardware.errors import (
+    BatchClosedError,
     HardwareError,
+    RefusedError,
     UnclearError,
     UnknownBackendError,
     VanishedError,
@@ -335,10 +337,20 @@ class PlatformDevice:
         return str(batch.session_id)
 
     def _batch(self, batch: str) -> Batch:
+        """Return a batch as the client knows it.
+
+        Raises:
+            BatchClosedError: The platform does not know it, or not any more. Nothing was sent.
+        """
         if batch not in self._batches:
-            self._batches[batch] = self._ask(
-                lambda: Batch.from_id(batch, service=self._service), "for the batch of the run"
-            )
+            try:
+                self._batches[batch] = self._ask(
+                    lambda: Batch.from_id(batch, service=self._service), "for the batch of the run"
+                )
+            except (BatchClosedError, RefusedError, VanishedError) as error:
+                closed = BatchClosedError(f"The batch of the run cannot be used any more: {error}")
+                closed.sure = True
+                raise closed from error
         return self._batches[batch]
 
     def close_batch(self, batch: str) -> None:

@@ -91,14 +91,25 @@ class Ledger(Claims):
             self._remote(db, remote_id, tag or job.tag, "duplicate", status)
             self._note(db, job.run_id, job.idx, f"duplicate {remote_id} ({status})")
 
-    def adopt_instead(self, job: JobRecord, remote_id: str, status: str) -> bool:
-        """Let another of the jobs under a submitted job's tag count; False if that has changed."""
+    def adopt_instead(
+        self, job: JobRecord, remote_id: str, status: str, *, foreign: bool = False
+    ) -> bool:
+        """Let another of the jobs under a submitted job's tag count; False if that has changed.
+
+        Args:
+            job: The job.
+            remote_id: What counts for it from now on.
+            status: That one's state.
+            foreign: Whether what counted so far was somebody else's, and is forgotten.
+        """
         with self.writing() as db:
             event = f"adopted {remote_id} for {job.remote_id}"
             changed = self.move_job(db, job, "submitted", remote_id=remote_id, event=event)
             if changed:
                 self._remote(db, remote_id, job.tag, "adopted", status)
-                if job.remote_id is not None:
+                if foreign:
+                    db.execute("DELETE FROM remote_jobs WHERE remote_id = ?", (job.remote_id,))
+                elif job.remote_id is not None:
                     self._remote(db, job.remote_id, job.tag, "duplicate", "QUEUED")
                 db.execute("UPDATE tags SET doubt_at = NULL WHERE tag = ?", (job.tag,))
             return changed
@@ -129,6 +140,22 @@ class Ledger(Claims):
                 if run.state in ("planned", "failed") or run.state == job.state == "cancelled":
                     self.move_run(db, run.id, "submitted")
             return changed
+
+    def is_new(self, remote_id: str, job: JobRecord) -> bool:
+        """Whether a job on the platform is not known yet as that of another job."""
+        rows = self._rows("SELECT tag FROM remote_jobs WHERE remote_id = ?", remote_id)
+        return not rows or rows[0]["tag"] == job.tag
+
+    def unverified(self, run_id: str) -> list[JobRecord]:
+        """Return the jobs that were sent and may have a second one under their tag, not seen yet.
+
+        Jobs that are under way are not among them.
+        """
+        return [
+            job
+            for job in self.jobs(run_id, "done", "failed", "cancelled")
+            if job.remote_id is not None and not job.verified
+        ]
 
     def mark_verified(self, job: JobRecord, verified: bool = True) -> None:
         """Note whether a job was looked for under its tag and stands alone there."""

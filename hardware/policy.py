@@ -15,8 +15,9 @@ from hardware.ledger import Pace
 class Clock:
     """Where time comes from: tests bring their own."""
 
-    now: Callable[[], float] = time.time  # seconds since the epoch
+    now: Callable[[], float] = time.time  # seconds since the epoch; may be set under way
     sleep: Callable[[float], None] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic  # seconds; never set
 
 
 @dataclass(frozen=True)

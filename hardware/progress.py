@@ -18,7 +18,8 @@ class RunStatus:
         run: The run's row in the ledger.
         jobs: How many of its jobs are in each state.
         spending: QPU seconds charged, under way and to come.
-        problems: What keeps jobs from being sent or collected, by job; -1 for the whole run.
+        problems: What keeps jobs from being sent or collected, by job; below zero for the
+            whole run.
         waiting: What is waited for now, where that takes seconds.
         uncharged: How many jobs have ended on the platform, or are not known there any more,
             without it saying what it charged.
@@ -48,14 +49,20 @@ OnProgress = Callable[[RunStatus], None]
 def run_status(ledger: Ledger, run_id: str, problems: Mapping[int, str]) -> RunStatus:
     """Return where a run stands by the ledger, with problems that only the caller knows."""
     jobs = ledger.jobs(run_id)
-    reasons = {job.idx: job.reason for job in jobs if job.reason and job.state != "done"}
     run = ledger.run(run_id)
+    unverified = {}
+    if not run.local and run.state != "submitted" and (some := ledger.unverified(run.id)):
+        unverified[-2] = (
+            f"{len(some)} jobs ended before the platform's list could show whether a request was "
+            "taken twice, which costs twice: collect the run again in a minute to check."
+        )
+    reasons = {job.idx: job.reason for job in jobs if job.reason and job.state != "done"}
     under_way = {job.remote_id for job in jobs if job.state in ("submitting", "submitted")}
     unknown = [] if run.local else [one for one, *_ in ledger.uncharged(run.id)]
     return RunStatus(
         run,
         Counter(job.state for job in jobs),
         ledger.spending(run_id),
-        {**reasons, **problems},
+        {**reasons, **unverified, **problems},
         uncharged=sum(one not in under_way for one in unknown),
     )

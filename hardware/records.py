@@ -141,6 +141,11 @@ def new_claimant() -> str:
     return f"{_place()}|{pid}:{_begun(psutil.Process(pid))}|{uuid.uuid4().hex}"
 
 
+def given_up_by(claimant: str) -> str:
+    """Return the claimant of requests that a process no longer waits for: the process itself."""
+    return f"{claimant.rpartition('|')[0]}|"
+
+
 def _begun(process: psutil.Process) -> str:
     """Return when a process began: it tells processes with one id apart.
 

@@ -103,6 +103,7 @@ def submit(
     )
     with _sender(ledger, device, run.id, plan.request, policy, clock, on_progress) as sender:
         sender.advance(sender.policy.patience)
+        ledger.settle(run.id)
     return run.id
 
 

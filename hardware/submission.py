@@ -10,7 +10,6 @@ before is looked for once more right before it is sent again.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,8 +29,9 @@ from hardware.errors import (
 )
 from hardware.ledger import Claim, Ledger
 from hardware.policy import Clock, Policy
-from hardware.progress import OnProgress, run_status
+from hardware.progress import OnProgress
 from hardware.records import JobRecord, new_claimant
+from hardware.waits import Waits
 
 _PREFERENCE = {"DONE": 0, "RUNNING": 1, "QUEUED": 2, "INITIALIZING": 2, "UNKNOWN": 3}
 #: States in which a job on the platform gives nothing any more.
@@ -39,9 +39,6 @@ USELESS = ("ERROR", "CANCELLED")
 #: How often a job is looked for while the platform has time to list it.
 _LOOKS = 4
 _SHORTEST = 0.01  # seconds between them
-#: Seconds from which on a wait is shown.
-_LONG = 1.0
-_logger = logging.getLogger(__name__)
 
 
 class Sender:
@@ -74,9 +71,9 @@ class Sender:
         self.policy = policy
         self.clock = clock
         self.claimant = new_claimant()
+        self.waits = Waits(ledger, run_id, policy, clock, on_progress)
         self._failures: Counter[int] = Counter()
-        self._on_progress = on_progress
-        self._answered = 0.0  # when the platform last refused or failed a submission
+        self._answered = clock.monotonic()  # when the platform last failed a submission
 
     # --- sending --------------------------------------------------------------------------------
 
@@ -92,29 +89,22 @@ class Sender:
             BudgetError, AccountError, ServiceError: Nothing more can be sent now. The ledger says
                 how far it went.
         """
-        until = self.clock.now() + patience
+        until = self.clock.monotonic() + patience
+        refused = False
         while True:
+            wait = self.waits.busy()
+            if (wait or refused) and self.ledger.jobs(self.run_id, "planned"):
+                if self.clock.monotonic() + wait > until:
+                    return Claim(blocked=self.waits.why, wait_seconds=wait)
+                self.waits.wait(wait, self.waits.why)
             claim = self._claim()
             if claim.job is None:
                 return claim
             try:
                 self._send(claim.job)
             except BusyError as error:
-                wait = self.policy.busy if error.retry_after is None else error.retry_after
-                wait = max(0.0, self._answered + wait - self.clock.now())
-                if self.clock.now() + wait > until:
-                    return Claim(blocked=str(error), wait_seconds=wait)
-                self.wait(wait, f"the platform is busy: {error}")
-
-    def wait(self, seconds: float, why: str) -> None:
-        """Sleep, and show it where that takes long."""
-        if seconds >= _LONG:
-            _logger.info("Run %s waits %.0f s: %s", self.run_id, seconds, why)
-            if self._on_progress is not None:
-                status = run_status(self.ledger, self.run_id, {})
-                self._on_progress(replace(status, waiting=f"{seconds:.0f} s: {why}"))
-        if seconds > 0:
-            self.clock.sleep(seconds)
+                self.waits.refused(error, self._answered)
+                refused = True
 
     def _claim(self) -> Claim:
         """Claim the next job; where other runs hold it back, ask whether they still do."""
@@ -148,11 +138,17 @@ class Sender:
             return  # the lease lapsed, and another process decides on the job
         try:
             remote_id = self.device.send(request, tags, cap, batch)
+            if not self.ledger.is_new(remote_id, job):
+                raise UnclearError(
+                    f"The platform answered to the submission of job {job.idx} with the id of "
+                    f"another job, {remote_id}."
+                )
         except HardwareError as error:
             # Whatever it says: the client repeats requests, and this may be the answer to a second
             # one, while the first was taken.
-            self._answered = self.clock.now()
-            if isinstance(error, BatchClosedError):
+            self._answered = self.clock.monotonic()
+            # Of a job that is new, the batch is all that the platform can fail to know.
+            if isinstance(error, (BatchClosedError, VanishedError)):
                 self.ledger.set_batch(self.run_id, None, batch)
             self._resolve(job, error)
         else:
@@ -245,7 +241,9 @@ class Sender:
             AccountError, ServiceError: The platform cannot be asked, or a request is still on its
                 way; the jobs stay as they are.
         """
-        taken = self.ledger.take_over(self.run_id, self.claimant, self.policy.lease)
+        taken = self.ledger.take_over(
+            self.run_id, self.claimant, self.policy.lease, self.device.leaving
+        )
         for job in taken:
             if not self.device.leaving(job.tag):
                 self.ledger.doubt(job)  # the delays of all run at once
@@ -295,17 +293,17 @@ class Sender:
         if self.device.local:
             return self.device.find(job.tag)
         leaving = self.device.leaving(job.tag)
-        # What still leaves is not in doubt yet: the delay begins when it has ended.
-        until = 0.0 if leaving else self.ledger.doubt(job) + self.policy.settle
+        if not leaving:  # what still leaves is not in doubt yet: the delay begins when it has ended
+            self.waits.unlisted(job)
         found = self.device.find(job.tag)
         if leaving and not found:
             raise UnclearError(
                 f"The platform has not answered to the submission of job {job.idx}, which is still "
                 "on its way: resume the run later."
             )
-        while wait and not found and (rest := until - self.clock.now()) > 0:
+        while wait and not found and (rest := self.waits.unlisted(job)) > 0:
             nap = min(rest, max(self.policy.settle / _LOOKS, _SHORTEST))
-            self.wait(nap, f"job {job.idx} may have been taken and not be listed yet")
+            self.waits.wait(nap, f"job {job.idx} may have been taken and not be listed yet")
             found = self.device.find(job.tag)
         return found
 
@@ -327,6 +325,9 @@ class Sender:
             return
         found = self.device.find(job.tag)
         others = [one for one in found if one.id != job.remote_id]
+        foreign = found and len(others) == len(found) and self._is_foreign(job)
+        if foreign and self.ledger.adopt_instead(job, found[0].id, found[0].status, foreign=True):
+            return  # the next look verifies that one
         for other in others:
             self.ledger.note_duplicate(job, other.id, other.status)
         for other in others:
@@ -334,6 +335,16 @@ class Sender:
         if len(others) < len(found):  # the list is up to date: it has the job itself
             self.ledger.mark_verified(job)
             self.ledger.trust(job)
+
+    def _is_foreign(self, job: JobRecord) -> bool:
+        """Whether the job on the platform that counts for a job carries tags of another."""
+        assert job.remote_id is not None
+        try:
+            tags = self.device.look(job.remote_id).tags
+        except VanishedError:
+            return False
+        owners = self.ledger.owners(self.run_id)
+        return bool(tags) and all(owners.get(tag) != job.idx for tag in tags)
 
     def drop_duplicate(self, job: JobRecord, duplicate: str) -> None:
         """Cancel a second job under a job's tag, or let it count if it is done already."""

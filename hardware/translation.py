@@ -39,8 +39,12 @@ from hardware.records import scrub
 
 RAW_KEY = "Unable to retrieve IBM Cloud access token"
 NO_TIME = ("This instance has met its usage limit", "There is currently no more time available")
-_BATCH_CLOSED = 1217
+_BATCH_CLOSED = (1216, 1217)
 _TOO_MANY_JOBS = 3458
+#: Statuses with which the platform answers before it accepts a job, in errors of its own, whose
+#: codes have four digits or more.
+_REFUSALS = (400, 401, 403, 404, 409, 422, 429)
+_FIRST_CODE = 1000
 _TIMED_OUT = 408
 #: Where the client asks before it sends a job.
 _BEFORE_SENDING = ("/usage", "/status")
@@ -52,7 +56,11 @@ _PENDING = re.compile(
     r"(?:pending|concurrent|queued|running|active) jobs|too many jobs|jobs in (?:the |your )?queue",
     re.IGNORECASE,
 )
-_CLOSED = re.compile(r"session (?:is|has been) closed", re.IGNORECASE)
+_CLOSED = re.compile(
+    r"\b(?:session|batch)\b.{0,40}\b(?:closed|ended|expired|inactive|not found|not known|"
+    r"not accepting|not active|no longer|does not exist)\b",
+    re.IGNORECASE,
+)
 _LIMIT = re.compile(r"usage limit|limit on usage|quota|no more time|allocation", re.IGNORECASE)
 _ADDRESS = re.compile(r"\(?\b(?:https?|wss?)://\S+|\b\S+\.(?:com|net|cloud)(?:[:/]\S*)?", re.I)
 _MARKUP = re.compile(r"^\s*<|<(?:html|body|head|!doctype)", re.IGNORECASE)
@@ -93,10 +101,24 @@ def _had_no_effect(chain: list[BaseException]) -> bool:
         if request.method == "GET" and path.endswith(_BEFORE_SENDING):
             return True
         answer = getattr(link, "response", None)
-        if isinstance(answer, requests.Response) and 400 <= answer.status_code < 500:
+        if isinstance(answer, requests.Response):
             retries = getattr(answer.raw, "retries", None)
-            return answer.status_code != _TIMED_OUT and retries is not None and not retries.history
+            only = retries is not None and not retries.history
+            return only and answer.status_code in _REFUSALS and _is_the_platforms(answer.text)
     return False
+
+
+def _is_the_platforms(body: str) -> bool:
+    """Whether an answer is an error of the platform, which numbers them, and not of a gateway.
+
+    A gateway may answer in its place after the platform has accepted the request.
+    """
+    try:
+        found = json.loads(body)
+        codes = [int(each["code"]) for each in found["errors"]]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return False
+    return bool(codes) and all(code >= _FIRST_CODE for code in codes)
 
 
 def _meaning(chain: list[BaseException], what: str, sending: bool) -> HardwareError:
@@ -156,7 +178,7 @@ def _by_status(
     text = " ".join(str(link) for link in chain)
     said = _said(chain, answer)
     code = next((int(a or b) for a, b in _CODE.findall(text) if int(a or b)), None)
-    if code == _BATCH_CLOSED or _CLOSED.search(text):
+    if code in _BATCH_CLOSED or _CLOSED.search(text):
         return BatchClosedError(f"The batch takes no more jobs{said}.")
     # By code first: the same limit is told in many words.
     crowded = code == _TOO_MANY_JOBS or _PENDING.search(text)

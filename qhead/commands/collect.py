@@ -93,10 +93,12 @@ def bring_in(
     Raises:
         HardwareError: As `hardware.runner.collect`, for a run with jobs to come.
     """
+    ledger.settle(run_id)
     status = runner.status(run_id, ledger=ledger, plan=made)
     stored = not runner.unusable(run_id, made.request, ledger=ledger)
     charged = status.run.local or not ledger.uncharged(run_id)
-    lost = status.jobs.get("unknown", 0) > 0  # looked for again
+    # Looked for again, as a second job is that a request may have left.
+    lost = status.jobs.get("unknown", 0) > 0 or bool(ledger.unverified(run_id))
     if offline or (status.finished and stored and charged and not lost):
         return status
     try:

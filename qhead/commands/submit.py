@@ -8,11 +8,12 @@ from pathlib import Path
 from hardware import runner
 from hardware.budget import advised_budget
 from hardware.devices import Device
-from hardware.errors import BudgetError, PlanError
+from hardware.errors import BudgetError, PlanError, RunError
 from hardware.fake import local_device
 from hardware.ibm import PlatformDevice
 from hardware.ledger import Ledger
 from hardware.plan import JobPlan
+from hardware.progress import RunStatus
 from qhead.commands import devices
 from qhead.commands.common import print_json
 from qhead.commands.costs import cost_line, past_charges, plan_dict
@@ -56,15 +57,40 @@ def run(
     run_id = send(made, device, budget)
     with Ledger() as ledger:
         status = runner.status(run_id, ledger=ledger)
+        unchecked = sum(not job.verified for job in ledger.jobs(run_id, "submitted"))
     if json:
         in_numbers = plan_dict(
             made, About.of(made, "the plan"), None, local=device.local, ratio=past_charges(device)
         )
         print_json({**status_dict(status), "plan": in_numbers})
-        return
-    print(run_id)
-    sys.stdout.flush()
-    complain("Next", f"qhead collect {run_id}")
+    else:
+        print(run_id)
+        sys.stdout.flush()
+    _tell_what_was_sent(status, unchecked)
+
+
+def _tell_what_was_sent(status: RunStatus, unchecked: int) -> None:
+    """Say what was not sent and why, and what to do next.
+
+    Raises:
+        RunError: The platform refused all jobs.
+    """
+    run, jobs = status.run.id, sum(status.jobs.values())
+    why = "".join(f" {text}" for text in sorted(set(status.problems.values())))
+    if status.state == "failed":
+        raise RunError(f"None of the {jobs} jobs of run {run} was accepted.{why}")
+    waiting_jobs = status.jobs.get("planned", 0)
+    if waiting_jobs:
+        complain(
+            "Note", f"{waiting_jobs} of {jobs} jobs are not sent yet; collecting sends them.{why}"
+        )
+    if unchecked:
+        complain(
+            "Note",
+            f"{unchecked} jobs are not in the platform's list yet, so a request that was taken "
+            "twice would not show: collecting looks again and cancels a second job.",
+        )
+    complain("Next", f"qhead collect {run}")
 
 
 def check_alone(given: list[str]) -> None:

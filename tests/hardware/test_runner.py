@@ -103,7 +103,8 @@ def test_the_pace_of_submissions_is_waited_for(tmp_path):
     with Bench(tmp_path, policy=policy) as bench:
         bench.ledger.close()
         bench.ledger = Ledger(tmp_path / "ledger.sqlite", now=lambda: clock["now"])
-        ticking = Clock(now=lambda: clock["now"], sleep=sleep)
+        now = lambda: clock["now"]  # noqa: E731
+        ticking = Clock(now=now, sleep=sleep, monotonic=now)
         run = bench.submit(plan(5), clock=ticking)
         bench.cloud.wait_idle()
         status = bench.collect(run, clock=ticking, timeout=None)
@@ -320,8 +321,10 @@ def test_a_request_that_had_no_effect_is_sent_again(tmp_path, expected, fault):
 @pytest.mark.parametrize("headers", [(), (("Retry-After", "1"),)])
 def test_too_many_requests_are_waited_for(tmp_path, expected, headers):
     began, slept = time.time(), []
-    clock = Clock(now=lambda: began + sum(slept), sleep=slept.append)
-    faults = FaultPlan({("submit", 1): Reply(429, headers=headers)})
+    now = lambda: began + sum(slept)  # noqa: E731
+    clock = Clock(now=now, sleep=slept.append, monotonic=now)
+    own = '{"errors": [{"code": 1200, "message": "slow down"}]}'
+    faults = FaultPlan({("submit", 1): Reply(429, own, headers)})
     policy = dataclasses.replace(QUICK, busy=0.5, settle=0.1)
     with Bench(tmp_path, faults=faults, policy=policy) as bench:
         bench.ledger.close()

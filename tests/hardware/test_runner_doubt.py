@@ -306,7 +306,8 @@ def run_of(bench):
 
 def test_waits_of_seconds_are_shown(tmp_path, caplog):
     began, slept, seen = time.time(), [], []
-    clock = Clock(now=lambda: began + sum(slept), sleep=slept.append)
+    now = lambda: began + sum(slept)  # noqa: E731
+    clock = Clock(now=now, sleep=slept.append, monotonic=now)
     policy = dataclasses.replace(QUICK, settle=30.0, pace=Pace())
     with Bench(tmp_path, faults=FaultPlan({("submit", 1): Drop()}), policy=policy) as bench:
         bench.ledger._now = clock.now
@@ -318,11 +319,15 @@ def test_waits_of_seconds_are_shown(tmp_path, caplog):
         assert runner.status(run_of(bench), ledger=bench.ledger).waiting is None
 
 
-@pytest.mark.parametrize("fault", [Reply(429), Reply(400), Reply(401)])
+OWN_ERROR = '{"errors": [{"code": 1200, "message": "injected"}]}'
+
+
+@pytest.mark.parametrize("fault", [Reply(status, OWN_ERROR) for status in (429, 400, 401)])
 def test_what_surely_was_not_taken_is_not_waited_for(tmp_path, fault):
     slept = []
     began = time.time()
-    clock = Clock(now=lambda: began + sum(slept), sleep=slept.append)
+    now = lambda: began + sum(slept)  # noqa: E731
+    clock = Clock(now=now, sleep=slept.append, monotonic=now)
     policy = dataclasses.replace(QUICK, settle=30.0, patience=0.0)
     with Bench(tmp_path, faults=FaultPlan({("submit", 1): fault}), policy=policy) as bench:
         with suppress(AccountError):
