@@ -284,7 +284,8 @@ class Collector:
                 continue  # unknown, and counted with what it may use
             if seen.final:
                 self._learn(remote_id, seen.status)
-            if seen.status == "DONE" and job.state == "cancelled" and job.remote_id == remote_id:
+            ran = seen.status == "DONE" and job.remote_id == remote_id and not self._device.local
+            if ran and job.state == "cancelled":
                 adopted += self._ledger.adopt_stray(job, remote_id, seen.status, job.tag)
         return adopted
 
