@@ -8,13 +8,11 @@ may be interrupted at any line and called again, from any process.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from hardware.budget import advised_budget
 from hardware.collection import Collector, Rounds
 from hardware.devices import Device, JobRequest
 from hardware.errors import (
@@ -26,6 +24,7 @@ from hardware.errors import (
 )
 from hardware.ledger import Ledger
 from hardware.outcome import expectations, finished_run, results, status, unusable
+from hardware.permission import check_allowance, check_instance, checked_budget
 from hardware.plan import load_submitted
 from hardware.policy import Clock, Plan, Policy
 from hardware.progress import OnProgress, RunStatus, run_status
@@ -45,8 +44,6 @@ __all__ = [
     "submit",
     "unusable",
 ]
-
-_logger = logging.getLogger(__name__)
 
 #: Makes a plan from what `Plan.to_bytes` gave.
 LoadPlan = Callable[[bytes], Plan]
@@ -88,8 +85,8 @@ def submit(
         )
     budget = None
     if not device.local:
-        budget = _checked_budget(plan, budget_seconds)
-        _check_allowance(plan, device)
+        budget = checked_budget(plan, budget_seconds)
+        check_allowance(plan, device)
     run = ledger.create_run(
         plan_hash=plan.key,
         plan_body=plan.to_bytes(),
@@ -105,37 +102,6 @@ def submit(
         sender.advance(sender.policy.patience)
         ledger.settle(run.id)
     return run.id
-
-
-def _checked_budget(plan: Plan, budget: float | None) -> float:
-    estimate = float(sum(plan.job_seconds))
-    if budget is None:
-        raise BudgetError(
-            "Expected a budget in QPU seconds for a real device, got none. The plan needs about "
-            f"{estimate:.2f} s: give a budget of {advised_budget(estimate, None)} s or more."
-        )
-    if not math.isfinite(budget) or budget < 0:
-        raise BudgetError(f"Expected a budget of zero or more QPU seconds, got {budget}.")
-    if estimate > budget:
-        raise BudgetError(
-            f"Expected a plan within the budget of {budget:g} s, got one of about {estimate:.2f} s:"
-            f" give {advised_budget(estimate, None)} s or more, or plan fewer shots, more tiles or "
-            "fewer samples."
-        )
-    return float(budget)
-
-
-def _check_allowance(plan: Plan, device: Device) -> None:
-    try:
-        left = device.remaining()
-    except ServiceError:
-        return  # sending will meet the same trouble, with the run in the ledger
-    estimate = float(sum(plan.job_seconds))
-    if left is not None and estimate > left:
-        raise BudgetError(
-            f"Expected a plan within the account's {left:.1f} s of QPU time left, got one of about "
-            f"{estimate:.1f} s: plan fewer shots, more tiles or fewer samples, or wait for more."
-        )
 
 
 @contextmanager
@@ -170,7 +136,7 @@ def _open(
         raise RunStateError(
             f"Expected the device of run {run.id}, {run.device}, got {device.name}: open that one."
         )
-    _check_instance(run, device)
+    check_instance(run, device)
     plans: list[Plan] = []
 
     def request(idx: int) -> JobRequest:
@@ -179,24 +145,6 @@ def _open(
         return plans[0].request(idx)
 
     return run, request
-
-
-def _check_instance(run: RunRecord, device: Device) -> None:
-    """Refuse another account than the run's: it knows none of its jobs, and would pay again."""
-    if run.local:
-        return
-    if run.instance is None:
-        _logger.warning(
-            "The ledger does not say which account run %s belongs to, because an older version "
-            "wrote it: make sure that it is the one you are logged in with.",
-            run.id,
-        )
-    elif run.instance != device.instance:
-        raise RunStateError(
-            f"Run {run.id} was sent through another account or instance than the one you are "
-            f"logged in with, which does not know its jobs. Log in with the run's own, e.g. "
-            "QiskitRuntimeService.save_account(token=…, instance=…, overwrite=True), and try again."
-        )
 
 
 def collect(

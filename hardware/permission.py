@@ -1,0 +1,73 @@
+"""What is asked before a run may spend: a budget, time left in the account, the right account."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+from hardware.budget import advised_budget
+from hardware.devices import Device
+from hardware.errors import BudgetError, RunStateError, ServiceError
+from hardware.policy import Plan
+from hardware.records import RunRecord
+
+_logger = logging.getLogger(__name__)
+
+
+def checked_budget(plan: Plan, budget: float | None) -> float:
+    """Return the budget of a plan, QPU seconds.
+
+    Raises:
+        BudgetError: There is none, or it is negative or below the plan's estimate.
+    """
+    estimate = float(sum(plan.job_seconds))
+    if budget is None:
+        raise BudgetError(
+            "Expected a budget in QPU seconds for a real device, got none. The plan needs about "
+            f"{estimate:.2f} s: give a budget of {advised_budget(estimate, None)} s or more."
+        )
+    if not math.isfinite(budget) or budget < 0:
+        raise BudgetError(f"Expected a budget of zero or more QPU seconds, got {budget}.")
+    if estimate > budget:
+        raise BudgetError(
+            f"Expected a plan within the budget of {budget:g} s, got one of about {estimate:.2f} s:"
+            f" give {advised_budget(estimate, None)} s or more, or plan fewer shots, more tiles or "
+            "fewer samples."
+        )
+    return float(budget)
+
+
+def check_allowance(plan: Plan, device: Device) -> None:
+    """Refuse a plan beyond what the account has left.
+
+    Raises:
+        BudgetError: It is.
+    """
+    try:
+        left = device.remaining()
+    except ServiceError:
+        return  # sending will meet the same trouble, with the run in the ledger
+    estimate = float(sum(plan.job_seconds))
+    if left is not None and estimate > left:
+        raise BudgetError(
+            f"Expected a plan within the account's {left:.1f} s of QPU time left, got one of about "
+            f"{estimate:.1f} s: plan fewer shots, more tiles or fewer samples, or wait for more."
+        )
+
+
+def check_instance(run: RunRecord, device: Device) -> None:
+    """Refuse another account than the run's: it knows none of its jobs, and would pay again."""
+    if run.local:
+        return
+    if run.instance is None:
+        _logger.warning(
+            "The ledger does not say which account run %s belongs to, because an older version "
+            "wrote it: make sure that it is the one you are logged in with.",
+            run.id,
+        )
+    elif run.instance != device.instance:
+        raise RunStateError(
+            f"Run {run.id} was sent through another account or instance than the one you are "
+            f"logged in with, which does not know its jobs. Log in with the run's own, e.g. "
+            "QiskitRuntimeService.save_account(token=…, instance=…, overwrite=True), and try again."
+        )
