@@ -146,7 +146,10 @@ def train(
         int | None, _head("--encoder-qubits", "Qubits of an encoder's register.")
     ] = None,
     reduction: Annotated[
-        str | None, _head("--reduction", "How to fit a longer embedding into the register.")
+        str | None,
+        _head(
+            "--reduction", "How to fit a longer embedding into the register: pca, random or none."
+        ),
     ] = None,
     bias_amplitude: Annotated[
         float | None, _head("--bias-amplitude", "Constant amplitude: the head's linear term.")
@@ -407,8 +410,9 @@ device_verbs.register(app)
 
 
 def _given(**options: object) -> dict[str, object]:
-    """Return the options that were given; a head or a training knows its own defaults."""
-    return {name: value for name, value in options.items() if value is not None}
+    """Return the options that were given, none as None; a head or a training knows its defaults."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return {name: None if value == "none" else value for name, value in given.items()}
 
 
 def main() -> None:

@@ -196,7 +196,7 @@ def test_no_row_is_held_back_unasked(data, toy_model, tmp_path):
     assert {record["validation_loss"] for record in history["epochs"]} == {None}
     result = run("train", data, "--out", tmp_path / "b", *given)
     assert "trained on 80 sentences" in result.stdout
-    assert "by the training loss" in result.stdout
+    assert "kept the weights after epoch" in result.stdout
     result = run("train", data, "--out", tmp_path / "c", "--encoder", toy_model, *QUICK)
     assert "trained on 68 sentences" in result.stdout
     assert "validation: " in result.stdout
@@ -384,7 +384,16 @@ def test_messages_name_options(data, model, toy_model, tmp_path):
         tmp_path, "train", data, *out, "--num-qubits", "0"
     )
     assert "use --encoder-qubits 4" in refused(
-        tmp_path, "train", data, *out, "--encoder-qubits", "3", "--connectivity", "1"
+        tmp_path,
+        "train",
+        data,
+        *out,
+        "--encoder-qubits",
+        "3",
+        "--reduction",
+        "none",
+        "--num-qubits",
+        "2",
     )
     assert "replace it with --force." in refused(tmp_path, "train", data, "--out", model)
     (tmp_path / "x.csv").write_text("words,label\na,b\n")
@@ -496,7 +505,7 @@ def test_bad_sentences_from_a_pipe(model, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--encoder-qubits", "3", "--bias-amplitude", "0.5"], "reduction"),
+        (["--encoder-qubits", "3", "--reduction", "none"], "reduction"),
         (["--num-qubits", "0"], "--num-qubits"),
         (["--num-qubits", "3", "--num-encoders", "2"], "multiple of --num-encoders"),
         (["--topology", "rng"], "Did you mean 'ring'"),
