@@ -65,8 +65,9 @@ class TrainingOptions:
             `learning_rate`. Few sentences are soon learnt by heart by turning such a circuit.
         weight_decay: Decoupled weight decay of AdamW.
         ridge: Penalty of the read-out's weights W, where there is a ``readout``: ridge / (2n) ·
-            ‖W‖² is added to the mean loss over n samples (with weights: n is their sum), as in
-            logistic regression with C = 1 / ridge.
+            ‖W‖² is added to the mean loss over n samples, as in
+            logistic regression of K ≥ 3 classes with C = 1 / ridge. None: 1, or 10 for two
+            classes, which two rows of W share.
         max_epochs: Passes over the training set. None: 40, or with few samples as many as make
             400 steps.
         batch_size: Samples per step. The last batch of an epoch may be smaller; none is dropped.
@@ -91,7 +92,7 @@ class TrainingOptions:
     readout_learning_rate: float | None = None
     circuit_learning_rate: float | None = None
     weight_decay: float = 0.0
-    ridge: float = 1.0
+    ridge: float | None = None
     max_epochs: int | None = None
     batch_size: int = 64
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -105,10 +106,9 @@ class TrainingOptions:
         checked: dict[str, float | None] = {
             "learning_rate": number("learning_rate", self.learning_rate, low=0.0, strict=True),
             "weight_decay": number("weight_decay", self.weight_decay, low=0.0),
-            "ridge": number("ridge", self.ridge, low=0.0),
             "batch_size": count("batch_size", self.batch_size),
         }
-        for name in ("readout_learning_rate", "circuit_learning_rate"):
+        for name in ("readout_learning_rate", "circuit_learning_rate", "ridge"):
             value = getattr(self, name)
             checked[name] = None if value is None else number(name, value, low=0.0)
         if self.validation_fraction is not None:
@@ -123,17 +123,19 @@ class TrainingOptions:
         for name, known in CHOICES.items():
             choice(name, getattr(self, name), known)
 
-    def resolved(self, num_samples: int, num_validation: int) -> TrainingOptions:
+    def resolved(self, num_samples: int, num_validation: int, num_classes: int) -> TrainingOptions:
         """Return the options with the numbers that those left to the data come to.
 
         Args:
             num_samples: Samples of the training set.
             num_validation: Samples of the validation set, 0 without one.
+            num_classes: K.
         """
         steps = math.ceil(num_samples / self.batch_size)  # an epoch
         epochs = self.max_epochs or max(_EPOCHS, math.ceil(_STEPS / steps))
         monitor = self.monitor or ("last" if num_validation < FEW_VALIDATION else "loss")
-        return dataclasses.replace(self, max_epochs=epochs, monitor=monitor)
+        ridge = self.ridge if self.ridge is not None else (10.0 if num_classes == 2 else 1.0)
+        return dataclasses.replace(self, max_epochs=epochs, monitor=monitor, ridge=ridge)
 
     def held_back_fraction(self, num_samples: int) -> float:
         """Return the share of `num_samples` that a head holds back as validation set."""
@@ -234,14 +236,14 @@ def train(
     _check_pair(features, targets, num_classes, "training")
     if validation is not None:
         _check_pair(*validation, num_classes, "validation")
-    total_weight = float(len(targets) if sample_weight is None else sample_weight.sum())
-    options = options.resolved(len(targets), 0 if validation is None else len(validation[1]))
+    num_validation = 0 if validation is None else len(validation[1])
+    options = options.resolved(len(targets), num_validation, num_classes)
     if sample_weight is not None:
         # Of mean 1, so that a batch has the weight of its size on average, as without weights.
         sample_weight = (sample_weight / sample_weight.mean()).to(features.dtype)
     weights = class_weights(targets, num_classes, options.class_weight, sample_weight)
     weights = weights.to(features.dtype)
-    run = _Run(module, options, seed, total_weight)
+    run = _Run(module, options, seed, len(targets))
     begun: dict[str, Any] = {}
     if checkpoint is not None:
         samples = {"features": features, "targets": targets, "weight": sample_weight}
@@ -338,18 +340,19 @@ class _Run:
     """All that changes from epoch to epoch, and nothing else: what a checkpoint holds."""
 
     def __init__(
-        self, module: nn.Module, options: TrainingOptions, seed: int, total_weight: float
+        self, module: nn.Module, options: TrainingOptions, seed: int, num_samples: int
     ) -> None:
         self.module = module
         self.options = options
         assert options.max_epochs is not None, "resolved"
+        assert options.ridge is not None, "resolved"
         self.num_epochs = options.max_epochs
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         if not self.parameters:
             raise HeadError("Expected a module with trainable parameters, got one with none.")
         readout = getattr(module, "readout", None)
         self.readout: Tensor | None = None if readout is None else readout.weight
-        self.penalty = options.ridge / (2 * total_weight)
+        self.penalty = options.ridge / (2 * num_samples)
         groups, self.factors = _groups(module, options)
         self.optimizer = torch.optim.AdamW(
             [{"params": group} for group in groups],

@@ -30,9 +30,18 @@ TOPOLOGIES = ("ring", "chain")
 
 
 def head(topology: str, seed: int) -> QuantumHead:
-    """Return a 10-qubit head."""
+    """Return a 10-qubit head of the paper's form, two uploads of the whole embedding."""
     return QuantumHead(
-        num_qubits=10, num_layers=0, connectivity=2, encoder_layers=15, topology=topology, seed=seed
+        num_qubits=10,
+        connectivity=2,
+        num_reuploads=2,
+        topology=topology,
+        encoder_layers=15,
+        encoder_connectivity=2,
+        encoder_spread=0.1,
+        reduction=None,
+        center=False,
+        seed=seed,
     )
 
 

@@ -48,20 +48,13 @@ TORCH = TrainingOptions(learning_rate=0.003, max_epochs=40, weight_decay=0.01)
 
 
 def one_encoder(seed: int) -> QuantumHead:
-    """Return the quantum head with one encoder: the defaults, and some weight decay."""
-    return QuantumHead(training=TrainingOptions(weight_decay=0.1), seed=seed)
+    """Return the quantum head with one encoder: the defaults."""
+    return QuantumHead(seed=seed)
 
 
 def two_encoders(seed: int) -> QuantumHead:
-    """Return the quantum head with two encoders."""
-    return QuantumHead(
-        num_qubits=10,
-        num_layers=0,
-        connectivity=4,
-        num_encoders=2,
-        encoder_layers=7,
-        seed=seed,
-    )
+    """Return the quantum head with two encoders of half the depth, and so as many parameters."""
+    return QuantumHead(num_encoders=2, encoder_layers=18, seed=seed)
 
 
 @dataclass(frozen=True)

@@ -179,6 +179,7 @@ class Linear(nn.Module):
 def test_the_ridge_is_that_of_logistic_regression(ridge):
     X, y = clusters(60, 1, classes=3)
     weight = np.random.default_rng(1).integers(1, 4, 60)
+    weight = weight / weight.mean()  # only ratios count
     module = Linear(X.shape[1], 3)
     options = TrainingOptions(learning_rate=0.03, max_epochs=1500, batch_size=60, ridge=ridge)
     train(
@@ -226,12 +227,17 @@ def test_the_circuit_has_a_learning_rate_of_its_own():
 
 def test_epochs_and_choice_follow_the_number_of_samples():
     options = TrainingOptions()
-    few, many = options.resolved(32, 0), options.resolved(6400, 960)
+    few, many = options.resolved(32, 0, 2), options.resolved(6400, 960, 3)
     assert (few.max_epochs, many.max_epochs) == (400, 40)  # of 1 and of 100 steps
-    assert (few.monitor, options.resolved(32, 49).monitor, many.monitor) == ("last", "last", "loss")
+    assert (few.monitor, options.resolved(32, 49, 2).monitor, many.monitor) == (
+        "last",
+        "last",
+        "loss",
+    )
     assert [options.held_back_fraction(n) for n in (32, 333, 334)] == [0.0, 0.0, 0.15]
-    chosen = TrainingOptions(max_epochs=3, monitor="accuracy", validation_fraction=0.5)
-    assert chosen.resolved(32, 5) == chosen
+    assert (few.ridge, many.ridge) == (10.0, 1.0)
+    chosen = TrainingOptions(max_epochs=3, monitor="accuracy", validation_fraction=0.5, ridge=2.0)
+    assert chosen.resolved(32, 5, 2) == chosen
     assert chosen.held_back_fraction(10) == 0.5
 
 

@@ -19,7 +19,7 @@ from qhead.heads import (
 from qhead.training import TrainingOptions
 
 # One batch of all samples, none held back: the order in which they come does not matter.
-# No ridge: what that is to the loss depends on the sum of the weights.
+# No ridge: what that is to the loss depends on the number of samples.
 FULL = TrainingOptions(learning_rate=0.02, max_epochs=6, batch_size=1000, ridge=0.0)
 BALANCED = TrainingOptions(**{**FULL.to_dict(), "class_weight": "balanced"})
 REGISTER = {"num_qubits": 3, "connectivity": 2, "encoder_layers": 1, "num_measured": 3}
