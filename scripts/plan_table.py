@@ -22,17 +22,28 @@ from qhead.circuits import reuploading_circuit
 
 
 def workload(
-    num_rows: int, topology: str, connectivity: int, num_layers: int, num_qubits: int = 10
+    num_rows: int,
+    topology: str,
+    connectivity: int,
+    num_layers: int,
+    num_qubits: int = 10,
+    num_reuploads: int = 2,
+    num_measured: int = 1,
 ) -> Workload:
     """Return a head with random weights, the same for all rows, and random angles."""
-    circuit = reuploading_circuit(num_qubits, num_layers, connectivity, 2, topology=topology)
+    circuit = reuploading_circuit(
+        num_qubits, num_layers, connectivity, num_reuploads, topology=topology
+    )
     names = tuple(parameter.name for parameter in circuit.parameters)
     rng = np.random.default_rng(0)
     values = np.tile(rng.uniform(-np.pi, np.pi, len(names)), (num_rows, 1))
     inputs = [i for i, name in enumerate(names) if name.startswith("x")]
     values[:, inputs] = rng.uniform(-np.pi, np.pi, (num_rows, len(inputs)))
-    z0 = SparsePauliOp.from_sparse_list([("Z", [0], 1.0)], num_qubits=num_qubits)
-    return Workload(circuit, names, values, (z0,))
+    observables = tuple(
+        SparsePauliOp.from_sparse_list([("Z", [qubit], 1.0)], num_qubits=num_qubits)
+        for qubit in range(num_measured)
+    )
+    return Workload(circuit, names, values, observables)
 
 
 def one_by_one(broadcast: JobPlan, num_rows: int) -> CostEstimate:
@@ -57,16 +68,21 @@ def main() -> None:
     parser.add_argument("--topology", default="ring")
     parser.add_argument("--connectivity", type=int, default=2)
     parser.add_argument("--layers", type=int, default=1)
+    parser.add_argument("--qubits", type=int, default=10)
+    parser.add_argument("--reuploads", type=int, default=2)
+    parser.add_argument("--measured", type=int, default=1)
     parser.add_argument("--shots", type=int, default=4096)
     parser.add_argument("--max-error-ratio", type=float, default=2.0)
     parser.add_argument("--picture")
     given = parser.parse_args()
     backend = fake_backend(given.backend)
-    work = workload(given.rows, given.topology, given.connectivity, given.layers)
+    form = (given.topology, given.connectivity, given.layers)
+    size = (given.qubits, given.reuploads, given.measured)
+    work = workload(given.rows, *form, *size)
     options = PlanOptions(shots=given.shots, tiles=1)
     broadcast = plan(work, backend, options)
     tiled = plan(work, backend, replace(options, tiles=None, max_error_ratio=given.max_error_ratio))
-    print(f"{given.rows} sentences, 10 qubits, {given.topology}, {given.shots} shots, "
+    print(f"{given.rows} sentences, {given.qubits} qubits, {given.topology}, {given.shots} shots, "
           f"{backend.name}")  # fmt: skip
     print("| how | tiles | jobs | PUBs | executions | payload | QPU seconds |")
     print("|---|---|---|---|---|---|---|")
