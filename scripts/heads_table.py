@@ -66,6 +66,7 @@ class Row:
     accuracy: float
     validation_accuracy: float
     parameters: int
+    effective: int  # of them, those that can influence the output
     seconds: float
 
 
@@ -111,6 +112,7 @@ def score(name: str, seed: int, heads: Sequence[Any], train: Data, val: Data, te
         float(chosen.score(*test)),
         selection.accuracy,
         num_trainable_parameters(chosen),
+        getattr(chosen, "num_effective_parameters", num_trainable_parameters(chosen)),
         seconds,
     )
 
@@ -180,6 +182,8 @@ def table(rows: Sequence[Row]) -> str:
         gap = [100 * (row.accuracy - reference[row.seed]) for row in own]
         sizes = sorted({row.parameters for row in own})
         size = f"{sizes[0]:,}" + (f" – {sizes[-1]:,}" if len(sizes) > 1 else "")
+        if own[0].effective < own[0].parameters:
+            size += f" ({own[0].effective:,})"
         difference = "" if name == best else f"{np.mean(gap):+.2f} ± {half_width(gap):.2f}"
         lines.append(
             f"| {name} | {np.mean(accuracy):.2f} ± {half_width(accuracy):.2f} | {difference} | "
