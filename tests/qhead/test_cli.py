@@ -164,7 +164,9 @@ def test_remarks_on_the_data(data, model, toy_model, tmp_path):
     assert "40 sentences of 'plus', 4 of 'minus'" in notes[1]
     assert result.stderr.splitlines() == [f"Note: {note}" for note in notes]
     result = run("evaluate", model, path, "--json")
-    assert json.loads(result.stdout)["notes"][-2:] == notes
+    again = json.loads(result.stdout)["notes"][-2:]
+    assert again[0] == notes[0]
+    assert notes[1] == f"{again[1]} --class-weight balanced lets the rare ones count."
     assert run("train", data, "--out", tmp_path / "n", *given).stderr == ""
 
 
@@ -352,7 +354,7 @@ def test_failures_of_the_machine_are_sentences(data, tmp_path, monkeypatch, erro
     result = run("train", data, "--out", tmp_path / "m")
     assert result.exit_code == 1
     assert message in result.stderr
-    assert result.stderr.startswith("Error: Expected ")
+    assert result.stderr.startswith("Error: ")
     assert "Traceback" not in result.stderr
 
 
@@ -372,7 +374,8 @@ def test_a_full_standard_output(model, data):
             stdout=full, stderr=subprocess.PIPE, text=True, timeout=100, check=False,
         )  # fmt: skip
     assert process.returncode == 1
-    assert process.stderr == "Error: Expected the system to work, got: No space left on device.\n"
+    last = process.stderr.splitlines()[-1]  # progress may stand above, on a slow machine
+    assert last == "Error: Expected the system to work, got: No space left on device."
 
 
 # Messages in the words of the command line -------------------------------------------------------
@@ -422,10 +425,10 @@ def test_labels_that_are_integers_have_no_quotes(toy_model, toy_texts, toy_label
     assert run("train", tmp_path / "d.csv", *given).exit_code == 0
     (tmp_path / "e.csv").write_text("text,label\na,9\nb,0\n")
     stderr = refused(tmp_path, "evaluate", tmp_path / "m", tmp_path / "e.csv")
-    assert "(0, 1), got 1 other(s): 9." in stderr
+    assert "(0, 1), got 1 other: 9." in stderr
     (tmp_path / "e.csv").write_text("text,label\na,many\nb,0\n")
     stderr = refused(tmp_path, "evaluate", tmp_path / "m", tmp_path / "e.csv")
-    assert "(0, 1), got 1 other(s): 'many'." in stderr
+    assert "(0, 1), got 1 other: 'many'." in stderr
 
 
 @pytest.mark.parametrize("out", ["/proc/xx", "/proc/xx/yy", "/dev/null/m", "long"])

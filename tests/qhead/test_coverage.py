@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PATH = Path(__file__).parents[2] / "scripts" / "coverage.py"
+PATH = Path(__file__).parents[2] / "scripts" / "interval_coverage.py"
 
 
 @pytest.fixture(scope="module")
