@@ -133,7 +133,7 @@ def run(request: TrainRequest, *, json: bool) -> None:
     model.data_["seed"] = request.seed
     model.metrics_ = {name: result.as_dict() for name, result in evaluations.items()}
     place = _save(request, model)
-    _tell(request, model, place, evaluations, time.perf_counter() - start, notes, json=json)
+    _tell(model, place, evaluations, time.perf_counter() - start, notes, json=json)
     if model.head_.stopped_ == "interrupted":
         kept = "" if place == request.out else f" {request.out} is as it was."
         complain(
@@ -271,7 +271,6 @@ def _embed(encoder: SentenceEncoder, name: str, part: LabelledTexts) -> np.ndarr
 
 
 def _tell(
-    request: TrainRequest,
     model: TextClassifier,
     place: Path,
     evaluations: dict[str, Evaluation],

@@ -52,6 +52,7 @@ def test_the_numbers_come_before_the_files(tmp_path, monkeypatch):
     monkeypatch.setattr("qhead.commands.demo.demonstrate", lambda **options: Found)
     monkeypatch.setattr("qhead.commands.demo._as_dict", lambda *given: {"rows": [1]})
     monkeypatch.setattr("qhead.commands.demo._table", lambda result: "the table")
+    monkeypatch.setattr("qhead.commands.demo.show_table", lambda screen, table: screen.print(table))
     monkeypatch.setattr("qhead.commands.demo.demonstration_page", lambda result: None)
     monkeypatch.setattr("qhead.commands.demo.write", failing)
     Found.model = type("Saved", (), {"save": staticmethod(lambda *given, **options: None)})
@@ -75,7 +76,7 @@ def test_the_report_and_the_model_are_there(demo):
     html = (out / "report.html").read_text()
     for target in TARGETS:
         assert target in html
-    assert html.count("<svg") == 3
+    assert html.count("<svg") == 5  # the circuit, and two plots for wide and narrow pages each
     assert "at\u00a095\u00a0%, n\u00a0=\u00a0156" in html  # no line ends within
     assert told["model"] == str(out / "model")
     runner = CliRunner()

@@ -244,7 +244,9 @@ def test_long_texts_are_reported_once_also_from_the_cache(
 ) -> None:
     fits, long = " ".join(["good"] * 14), " ".join(["bad"] * 15)  # plus [CLS] and [SEP]: 16, 17
     encoder = SentenceEncoder(tiny, cache=cache)
-    with pytest.warns(TruncationWarning, match=r"2 of 3 .* 16 tokens .*up to 24") as caught:
+    with pytest.warns(
+        TruncationWarning, match=r"2 of 3 .* 16 tokens .*max_seq_length=24"
+    ) as caught:
         encoder.encode([fits, long, long])
     assert len(caught) == 1
     assert encoder.num_truncated == 1
