@@ -63,13 +63,15 @@ def std_error_of_groups(means: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the standard error of the mean of R groups' means, shape (..., R); zero for R = 1.
 
     Outcomes of one randomization share its error, so that their mean scatters by more than shots
-    do. The error is Student's: its interval holds for few groups too.
+    do. The error is Student's, so that its interval holds for few groups too, plus half a step: a
+    swapped read-out shifts a group's mean by plus or minus one size, about the groups' own spread,
+    and the mean over R groups moves in steps of two R-th parts of it.
     """
     num = means.shape[-1]
     if num < 2:
         return np.zeros(means.shape[:-1])
-    scale = _student_factor(num)
-    return np.asarray(scale * means.std(axis=-1, ddof=1) / np.sqrt(num))
+    spread = means.std(axis=-1, ddof=1)
+    return np.asarray(spread / np.sqrt(num) * _factor_of_groups(num))
 
 
 def std_error_of_estimate(
@@ -87,7 +89,8 @@ def std_error_of_estimate(
     The reported error is what the platform says, and what it leaves out is added:
 
     - it vanishes where all shots agree: the shots bound it from below;
-    - it is the scatter of R randomizations, divided by R and not R - 1: Student's factor;
+    - it is the scatter of R randomizations, divided by R and not R - 1: Student's factor, and half
+      a step as in `std_error_of_groups`;
     - it adds the terms of an observable in quadrature, but they share their shots: a sum of T
       terms may have √T times that error;
     - the read-out's scale λ is taken as exact. Its own relative error is at most that of the
@@ -110,7 +113,7 @@ def std_error_of_estimate(
     gain = _extrapolation_gain(noise_factors)
     stated = np.where(known(reported), reported, 0.0) * np.sqrt(num_terms)
     if randomizations > 1 and not noise_factors:
-        stated = stated * _student_factor(randomizations)
+        stated = stated * _factor_of_groups(randomizations)
         stated = stated * np.sqrt(randomizations / (randomizations - 1))
     variance = num * (stated / gain) ** 2
     share = np.minimum(np.abs(value) / largest, 1.0)
@@ -125,9 +128,9 @@ def std_error_of_estimate(
     return error
 
 
-def _student_factor(num: int) -> float:
-    """Return how much wider Student's 95 % interval of `num` values is than the normal one."""
-    return float(stdtrit(num - 1, 0.975)) / Z_95
+def _factor_of_groups(num: int) -> float:
+    """Return how much wider the interval of `num` groups' mean is than the normal one."""
+    return float(stdtrit(num - 1, 0.975) + 1 / np.sqrt(num)) / Z_95
 
 
 def _extrapolation_gain(factors: tuple[float, ...]) -> float:

@@ -16,6 +16,8 @@ EXTRAPOLATOR = "linear"
 #: Least ratio of the largest noise factor to the smallest. A line through nearer ones magnifies
 #: the shots' error more than fifteenfold.
 MIN_FACTOR_RATIO = 1.1
+#: Fewer randomizations may all have swapped the same bits, and agree on a wrong mean.
+ENOUGH_RANDOMIZATIONS = 16
 
 #: Most shots of a run. Counts would hold far more; nothing that takes more is finished.
 MAX_SHOTS = 10**9
@@ -102,7 +104,8 @@ class Mitigation:
         dynamical_decoupling: Pulse sequence on idle qubits, applied by the client.
         twirl_gates: Randomise two-qubit gates with Paulis.
         twirl_measure: Randomise read-out with bit flips.
-        num_randomizations: Random circuits of a twirled one; None leaves it to the client.
+        num_randomizations: Random circuits of a twirled one; None: the client's number, but at
+            least `ENOUGH_RANDOMIZATIONS` where there are so many shots.
         zne_factors: Noise factors of zero-noise extrapolation by a straight line; needs the
             estimator's path.
         resilience: The estimator's own read-out mitigation.
@@ -135,7 +138,7 @@ class Mitigation:
         circuits = self.num_randomizations
         if circuits is not None and (not is_whole(circuits) or circuits < 1):
             raise PlanError(f"Expected a randomisation or more, got {circuits}.")
-        if circuits is not None and not (self.twirl_gates or self.twirl_measure or self.resilience):
+        if circuits is not None and not self.twirls:
             raise PlanError(
                 f"Expected twirling with {circuits} randomizations, the random circuits that it "
                 "takes, got none: add twirl_gates or twirl_measure, or leave their number out."
@@ -151,14 +154,19 @@ class Mitigation:
         """Whether the estimator is needed instead of counts."""
         return bool(self.zne_factors) or self.resilience
 
+    @property
+    def twirls(self) -> bool:
+        """Whether the client randomises circuits; the estimator's read-out mitigation does too."""
+        return self.twirl_gates or self.twirl_measure or self.resilience
+
     def randomizations(self, shots: int) -> int:
-        """Return the random circuits that the client divides shots among; 1 without twirling."""
-        # The estimator's own read-out mitigation twirls measurements as well.
-        if not (self.twirl_gates or self.twirl_measure or self.resilience):
+        """Return the random circuits that shots are divided among; 1 without twirling."""
+        if not self.twirls:
             return 1
         if self.num_randomizations is not None:
             return self.num_randomizations
-        return math.ceil(shots / max(64, math.ceil(shots / 32)))
+        of_client = math.ceil(shots / max(64, math.ceil(shots / 32)))
+        return max(of_client, min(shots, ENOUGH_RANDOMIZATIONS))
 
 
 @dataclass(frozen=True)
@@ -252,13 +260,14 @@ class PlanOptions:
                 "enable": True,
                 "sequence_type": wanted.dynamical_decoupling,
             }
-        if wanted.twirl_gates or wanted.twirl_measure or wanted.estimator:
+        if wanted.twirls or wanted.estimator:
             chosen["twirling"] = {
                 "enable_gates": wanted.twirl_gates,
                 "enable_measure": wanted.twirl_measure or wanted.resilience,
             }
-            if wanted.num_randomizations is not None:
-                chosen["twirling"]["num_randomizations"] = wanted.num_randomizations
+            if wanted.twirls:
+                circuits = wanted.randomizations(self.shots)
+                chosen["twirling"]["num_randomizations"] = circuits
         if wanted.estimator:
             chosen["resilience_level"] = 0
             chosen["default_shots"] = self.shots

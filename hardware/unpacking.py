@@ -13,14 +13,13 @@ from hardware.errors import BadResultError, PlanError
 from hardware.intervals import known, std_error_of_estimate
 from hardware.mitigation import ReadoutFlips
 from hardware.observables import Counts, Measurement
+from hardware.options import ENOUGH_RANDOMIZATIONS
 from hardware.plan import JobPlan, PlannedJob, PlannedPub
 from hardware.words import counted
 from hardware.workload import Expectations
 
 Arrays = Mapping[str, np.ndarray]
 
-#: Fewer randomizations may all have swapped the same bits, and agree on a wrong mean.
-FEW_RANDOMIZATIONS = 16
 #: An outcome as an integer, its copies while they are sorted and counted, bytes.
 _SHOT_BYTES = 40
 
@@ -154,10 +153,11 @@ def _notes(plan: JobPlan, values: np.ndarray, arrived: np.ndarray) -> tuple[str,
     if mitigation.readout_inversion:
         notes.append("Read-out errors inverted qubit by qubit, as measured in each job.")
     circuits = mitigation.randomizations(plan.shots)
-    if 1 < circuits < FEW_RANDOMIZATIONS and not mitigation.zne_factors:
+    if mitigation.twirls and circuits < ENOUGH_RANDOMIZATIONS:
         notes.append(
-            f"The shots are divided among {circuits} randomizations, too few to show how much "
-            f"randomizations differ: take {FEW_RANDOMIZATIONS} or more for errors that hold."
+            f"The shots are divided among {counted(circuits, 'randomization')}, too few to show "
+            f"how much randomizations differ: take {ENOUGH_RANDOMIZATIONS} or more for standard "
+            "errors that hold."
         )
     if mitigation.zne_factors:
         notes.append("Extrapolated to zero noise by a straight line.")

@@ -185,20 +185,25 @@ def trex(shots: int, draws: int, seed: int = 0) -> Line:
     rng = np.random.default_rng(seed)
     circuits = Mitigation(resilience=True).randomizations(shots)
     each = math.ceil(shots / circuits)
+
+    def measured(z: float, up: float, down: float) -> np.ndarray:
+        """Draw each randomization's mean, whose read-out is swapped or not; (draws, circuits)."""
+        swapped = rng.random((draws, circuits)) < 0.5
+        first = np.where(swapped, down, up), np.where(swapped, up, down)
+        ones = (1 - z) / 2 * (1 - first[1]) + (1 + z) / 2 * first[0]
+        return 1 - 2 * rng.binomial(each, ones) / each
+
     worst = (1.0, "")
-    for scale, z in product((1.0, 0.99, 0.9), (-1.0, -0.99, -0.5, 0.0, 0.9, 0.999, 1.0)):
-        measured = 1 - 2 * rng.binomial(each, (1 - scale * z) / 2, (draws, circuits)) / each
-        scales = 1 - 2 * rng.binomial(circuits * each, (1 - scale) / 2, draws) / (circuits * each)
-        value = measured.mean(axis=1) / scales
-        variance = measured.var(axis=1) / circuits
-        if circuits == 1:
-            variance = (1 - measured[:, 0] ** 2) / each
+    flips = ((0.0, 0.0), (0.005, 0.005), (0.05, 0.05), (0.002, 0.02), (0.02, 0.1))
+    for (up, down), z in product(flips, (-1.0, -0.99, -0.5, 0.0, 0.9, 0.999, 1.0)):
+        found, scales = measured(z, up, down), measured(1.0, up, down).mean(axis=1)
+        value = found.mean(axis=1) / scales
         error = std_error_of_estimate(
-            value, np.sqrt(variance) / scales, shots, np.ones(1),
+            value, found.std(axis=1) / np.sqrt(circuits) / scales, shots, np.ones(1),
             randomizations=circuits, readout_mitigated=True,
         )  # fmt: skip
         held = np.abs(value - z) <= Z_95 * error + 1e-12
-        worst = min(worst, (float(held.mean()), f"⟨Z⟩ = {z:g}, scale {scale:g}"))
+        worst = min(worst, (float(held.mean()), f"⟨Z⟩ = {z:g}, flips {up:g} and {down:g}"))
     return Line("estimator's ⟨Z⟩, TREX", str(shots), *worst, f"{draws:,} draws")
 
 

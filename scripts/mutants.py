@@ -1,9 +1,12 @@
 """Change one operator, comparison, constant or sign of a file at a time and see which tests notice.
 
-Works on a copy of the tree, so nothing here is touched. Prints each change that all given tests
-pass, and how many there were; exits with 1 if one survived that ``--known`` does not list.
+Works on a copy of the tree, so nothing here is touched. The tests run once without a change, to see
+which of them reach which line; each change then meets the tests that reach it, the quickest first.
+Prints each change that these all pass, and how many there were; exits with 1 if one survived that
+``scripts/mutants.toml`` does not list as equivalent, with the reason.
 
-    python scripts/mutants.py hardware/intervals.py tests/hardware/test_intervals.py
+    python scripts/mutants.py                             # every file of mutants.toml
+    python scripts/mutants.py hardware/intervals.py
 """
 
 from __future__ import annotations
@@ -11,18 +14,36 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import importlib
+import json
 import multiprocessing
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import threading
+import tomllib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
-import scipy.stats  # noqa: F401 (what takes long to import is imported once, before the forks)
 
 ROOT = Path(__file__).parents[1]
+TABLE = Path(__file__).with_suffix(".toml")
+# What takes long to import is imported once, before the forks.
+HEAVY = (
+    "scipy.stats",
+    "sklearn.linear_model",
+    "qiskit_ibm_runtime",
+    "qiskit_aer",
+    "typer",
+    "torch",
+)
 LEFT_OUT = (".git", ".venv", ".hypothesis", ".*_cache", "__pycache__", "build", "dist")
 
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -96,8 +117,8 @@ def silent(tree: ast.AST) -> set[ast.AST]:
     return found
 
 
-def mutants(source: str) -> Iterator[tuple[str, str]]:
-    """Yield each mutant's text and what was changed in it."""
+def mutants(source: str) -> Iterator[tuple[str, str, range]]:
+    """Yield each mutant's text, what was changed in it and the lines of the change."""
     tree = ast.parse(source)
     left_alone = silent(tree)
     for index, node in enumerate(ast.walk(tree)):
@@ -109,56 +130,159 @@ def mutants(source: str) -> Iterator[tuple[str, str]]:
         apply = change(changed)
         assert apply is not None
         apply()
-        line = getattr(node, "lineno", 0)
-        yield ast.unparse(other), f"line {line}: {before}  ->  {ast.unparse(changed)}"
+        lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+        yield ast.unparse(other), f"{before}  ->  {ast.unparse(changed)}", lines
 
 
-def survives(tree: Path, tests: list[str], seconds: float) -> bool:
-    """Return whether all tests pass in a tree, in a process of their own."""
-    child = multiprocessing.get_context("fork").Process(target=_run, args=(tree, tests))
+@dataclass
+class Reach:
+    """Notes, as a pytest plugin, which tests run which lines of some files, and their seconds."""
+
+    files: dict[str, str]
+    lines: dict[str, dict[str, set[int]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(set))
+    )
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    test: str = ""
+
+    def trace(self, frame: FrameType, event: str, argument: object) -> Any:
+        """Note a line of one of the files; frames of others are left alone."""
+        file = self.files.get(frame.f_code.co_filename)
+        if file is None:
+            return None
+        self.lines[file][self.test].add(frame.f_lineno)
+        return self.trace
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Note what one test and its fixtures run under the test's name."""
+        self.test = item.nodeid
+        try:
+            return (yield)
+        finally:
+            self.test = ""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Add up the time of a test's three phases."""
+        self.seconds[report.nodeid] += report.duration
+
+    def tests_of(self, file: str, lines: range) -> list[str]:
+        """Return the tests that reach any of some lines, the quickest first.
+
+        Lines that run at import are of every test that reaches the file.
+        """
+        reached = self.lines.get(file, {})
+        at_import = not reached.get("", set()).isdisjoint(lines)
+        found = [
+            test
+            for test, seen in reached.items()
+            if test and (at_import or not seen.isdisjoint(lines))
+        ]
+        return sorted(found, key=lambda test: self.seconds.get(test, 0.0))
+
+
+def in_a_child(tree: Path, seconds: float | None, body: Callable[[], int]) -> int | None:
+    """Return the exit code of a function run in a fork, None if it took too long."""
+
+    def run() -> None:
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+        sys.dont_write_bytecode = True
+        sys.path.insert(0, str(tree))
+        os.chdir(tree)
+        os._exit(body())
+
+    child = multiprocessing.get_context("fork").Process(target=run)
     child.start()
     child.join(seconds)
     if child.exitcode is None:
         child.kill()
         child.join()
-    if child.exitcode in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):
-        raise SystemExit(f"Found no tests to run in {', '.join(tests)}.")
-    return child.exitcode == 0
+        return None
+    return child.exitcode
 
 
-def _run(tree: Path, tests: list[str]) -> None:
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 1)
-    os.dup2(silence, 2)
-    sys.dont_write_bytecode = True
-    sys.path.insert(0, str(tree))
-    os.chdir(tree)
-    os._exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
+def run_tests(tests: Sequence[str], plugins: Sequence[object] = ()) -> int:
+    """Run tests until the first fails and return pytest's exit code."""
+    options = ("-x", "-q", "-p", "no:cacheprovider", "-m", "not slow")
+    return int(pytest.main([*options, *tests], plugins=list(plugins)))
+
+
+def reach(tree: Path, files: Sequence[str], tests: Sequence[str]) -> Reach:
+    """Run the tests without a change and return which lines each of them reaches."""
+    notes = tree.parent / "reach.json"
+
+    def run() -> int:
+        plugin = Reach({str(tree / file): file for file in files})
+        threading.settrace(plugin.trace)
+        sys.settrace(plugin.trace)
+        code = run_tests(tests, [plugin])
+        sys.settrace(None)
+        lines = {
+            file: {test: sorted(seen) for test, seen in each.items()}
+            for file, each in plugin.lines.items()
+        }
+        notes.write_text(json.dumps([lines, plugin.seconds]), encoding="utf-8")
+        return code
+
+    if in_a_child(tree, None, run) != 0:
+        raise SystemExit(f"Without a change these fail, or hold no test: {', '.join(tests)}.")
+    lines, seconds = json.loads(notes.read_text(encoding="utf-8"))
+    sets = {file: {test: set(seen) for test, seen in each.items()} for file, each in lines.items()}
+    return Reach({}, sets, seconds)
+
+
+def examine(tree: Path, file: str, reached: Reach, equivalent: Sequence[str], limit: float) -> bool:
+    """Try all mutants of one file, print the survivors and return whether there were none."""
+    source = (tree / file).read_text(encoding="utf-8")
+    tried, known, survived = 0, 0, 0
+    for text, what, lines in mutants(source):
+        tried += 1
+        judges = reached.tests_of(file, lines)
+        (tree / file).write_text(text, encoding="utf-8")
+        if judges and in_a_child(tree, limit, partial(run_tests, judges)) != 0:
+            continue
+        if what in equivalent:
+            known += 1
+            continue
+        survived += 1
+        unreached = "" if judges else " (no test reaches it)"
+        print(f"survived, {file}:{lines.start}: {what}{unreached}", flush=True)
+    (tree / file).write_text(source, encoding="utf-8")
+    print(f"{file}: {tried} mutants, {known} equivalent, {survived} survived", flush=True)
+    return not survived
 
 
 def main() -> int:
-    """Try all mutants of one file and print the survivors."""
+    """Try all mutants of the files asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", type=Path, help="the file to change, relative to the repository")
-    parser.add_argument("tests", nargs="+", help="test files that must notice")
-    parser.add_argument("--known", type=int, default=0, help="survivors known to be equivalent")
+    parser.add_argument("files", nargs="*", help=f"files of {TABLE.name} to change, or all")
+    parser.add_argument("--tests", nargs="+", help="tests that must notice, not the table's")
     parser.add_argument("--timeout", type=float, default=300.0, help="seconds for each mutant")
     given = parser.parse_args()
+    table = tomllib.loads(TABLE.read_text(encoding="utf-8"))
+    equivalent = table.get("equivalent", {})
+    groups = [(row["files"], given.tests or row["tests"]) for row in table["group"]]
+    if given.files:
+        if unknown := set(given.files) - {file for files, _ in groups for file in files}:
+            parser.error(f"{TABLE.name} does not name {', '.join(sorted(unknown))}.")
+        groups = [
+            ([each for each in files if each in given.files], tests) for files, tests in groups
+        ]
+    for name in HEAVY:
+        importlib.import_module(name)
+    clean = True
     with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder) / "tree"
+        tree = Path(folder).resolve() / "tree"
         shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*LEFT_OUT))
-        source = (ROOT / given.file).read_text(encoding="utf-8")
-        if not survives(tree, given.tests, given.timeout):
-            raise SystemExit("The tests fail without a change.")
-        tried, survived = 0, 0
-        for text, what in mutants(source):
-            (tree / given.file).write_text(text, encoding="utf-8")
-            tried += 1
-            if survives(tree, given.tests, given.timeout):
-                survived += 1
-                print(f"survived, {what}", flush=True)
-    print(f"{tried} mutants of {given.file}, {survived} survived")
-    return int(survived > given.known)
+        for files, tests in groups:
+            if not files:
+                continue
+            reached = reach(tree, files, tests)
+            for file in files:
+                clean &= examine(tree, file, reached, list(equivalent.get(file, {})), given.timeout)
+    return int(not clean)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from hardware.intervals import (
 )
 from hardware.mitigation import ReadoutFlips
 from hardware.observables import Counts, Measurement, Setting
-from hardware.options import Mitigation
+from hardware.options import Mitigation, PlanOptions
 
 ONE = np.ones(1)
 
@@ -57,14 +57,15 @@ def test_the_error_is_that_of_the_shots_where_there_are_many() -> None:
     assert std_error_of_mean(0.0, 1.0, 10**6, -1.0, 1.0) == pytest.approx(1e-3, rel=1e-3)
 
 
-def test_groups_have_students_error() -> None:
+def test_groups_have_students_error_and_half_a_step() -> None:
     means = np.array([[1.0, 2.0, 4.0], [3.0, 3.0, 3.0]])
-    spread = np.sqrt(7 / 3) / np.sqrt(3)
-    expected = student.ppf(0.975, 2) / Z_95 * spread
+    spread = np.sqrt(7 / 3)
+    expected = (student.ppf(0.975, 2) / np.sqrt(3) + 1 / 3) * spread / Z_95
     np.testing.assert_allclose(std_error_of_groups(means), [expected, 0.0])
     assert not std_error_of_groups(np.ones((4, 1))).any()
     pair = std_error_of_groups(np.array([1.0, 2.0]))
-    assert pair == pytest.approx(np.tan(0.475 * np.pi) / Z_95 * 0.5)  # Cauchy's quantile
+    cauchy = np.tan(0.475 * np.pi)  # Student's quantile for two values
+    assert pair == pytest.approx((cauchy / np.sqrt(2) + 0.5) * np.sqrt(0.5) / Z_95)
 
 
 def one_qubit(zeros: int, ones: int) -> Counts:
@@ -176,7 +177,7 @@ def test_reported_errors_are_bounded_from_below_by_the_shots() -> None:
 
 
 def test_few_randomizations_have_students_factor() -> None:
-    factor = student.ppf(0.975, 3) / Z_95 * np.sqrt(4 / 3)
+    factor = (student.ppf(0.975, 3) + 1 / 2) / Z_95 * np.sqrt(4 / 3)
     assert estimated(0.0, 0.2, randomizations=4) == pytest.approx(factor * 0.2, rel=0.01)
     assert estimated(0.0, 0.2, randomizations=1) == estimated(0.0, 0.2)
 
@@ -210,11 +211,15 @@ def test_an_extrapolation_carries_the_shots_error_through_its_line() -> None:
 
 @pytest.mark.parametrize("shots", [1, 63, 64, 65, 200, 1000, 4096, 10_000])
 @pytest.mark.parametrize("circuits", [None, 7])
-def test_randomizations_are_the_clients(shots: int, circuits: int | None) -> None:
+def test_randomizations_are_the_clients_but_enough(shots: int, circuits: int | None) -> None:
     from qiskit_ibm_runtime.executor.calculate_twirling_shots import calculate_twirling_shots
 
     expected, _ = calculate_twirling_shots(shots, circuits or "auto", "auto")
+    if circuits is None:
+        expected = max(expected, min(shots, 16))
     for twirled in ({"twirl_gates": True}, {"twirl_measure": True}, {"resilience": True}):
         mitigation = Mitigation(num_randomizations=circuits, **twirled)
         assert mitigation.randomizations(shots) == expected
+        sent = PlanOptions(shots=shots, mitigation=mitigation).primitive_options()
+        assert sent["twirling"]["num_randomizations"] == expected
     assert Mitigation().randomizations(shots) == 1

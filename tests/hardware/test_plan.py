@@ -386,7 +386,7 @@ def test_the_overhead_of_mitigation_shows_in_the_cost() -> None:
     twirled = made(
         8, PlanOptions(shots=1000, tiles=2, mitigation=Mitigation(twirl_gates=True))
     ).cost
-    assert twirled.executions == 4 * 64 * 16  # 16 circuits of 64 shots each
+    assert twirled.executions == 4 * 63 * 16  # 16 circuits of 63 shots each
     folded = made(8, PlanOptions(shots=1000, tiles=2, mitigation=Mitigation(zne_factors=(1, 3, 5))))
     assert folded.cost.executions == 3 * plain.executions
     request = folded.request(0)
