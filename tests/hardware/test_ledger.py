@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from hardware import storage
+from hardware.claims import MAX_LEASE, SLACK
 from hardware.errors import BudgetError, LedgerError, RunStateError, UnknownRunError
 from hardware.ledger import Ledger, Pace
 from hardware.records import JOB_MOVES, JOB_STATES, new_claimant
@@ -177,6 +178,66 @@ def test_the_pace_counts_all_runs_on_real_devices(ledger, clock):
     assert ledger.claim_next(second, ME, 60, FREE).blocked is None  # nothing left
 
 
+def test_a_lease_ends_on_the_second_and_a_take_over_begins_another(ledger, clock):
+    run = new_run(ledger, jobs=1)
+    _, pid, _ = ME.rsplit("|", 2)
+    others = [f"other-host|{pid}|{name}" for name in ("x", "y")]
+    assert ledger.claim_next(run, others[0], 60, FREE).job is not None
+    clock.seconds += 59.9
+    assert ledger.take_over(run, others[1], 60) == []
+    clock.seconds += 0.1
+    assert len(ledger.take_over(run, others[1], 60)) == 1
+    clock.seconds += 59.9
+    assert ledger.take_over(run, others[0], 60) == []
+    clock.seconds += 0.1
+    assert len(ledger.take_over(run, others[0], 60)) == 1
+
+
+def test_a_lease_that_ends_too_late_was_set_before_the_clock_went_back(ledger, clock):
+    run = new_run(ledger, jobs=1)
+    _, pid, _ = ME.rsplit("|", 2)
+    assert ledger.claim_next(run, f"other-host|{pid}|x", MAX_LEASE, FREE).job is not None
+    assert ledger.take_over(run, ME, 60) == []
+    clock.seconds -= 0.5
+    assert len(ledger.take_over(run, ME, 60)) == 1
+
+
+def test_a_request_given_up_on_keeps_its_claim_until_it_has_ended(ledger):
+    run = new_run(ledger, jobs=1)
+    ledger.claim_next(run, ME, 60, FREE)
+    ledger.let_go(ME, still_leaving=lambda tag: True)
+    assert ledger.take_over(run, ME, 60) == []
+    assert len(ledger.take_over(run, ME, 60, still_leaving=lambda tag: False)) == 1
+
+
+def test_what_is_being_sent_counts_beside_what_the_platform_has(ledger):
+    first, second = new_run(ledger), new_run(ledger)
+    ledger.claim_next(first, ME, 60, FREE)
+    held = ledger.claim_next(second, ME, 60, Pace(max_pending=3), elsewhere={first: 2})
+    assert held.job is None
+    assert held.blocked.startswith("3 jobs are pending, 3 may be")
+    assert held.others == (first,)
+    assert ledger.claim_next(second, ME, 60, Pace(max_pending=3), elsewhere={first: 1}).job
+
+
+def test_the_pace_waits_no_longer_than_the_minute(ledger, clock):
+    run = new_run(ledger)
+    pace = Pace(per_minute=1)
+    send(ledger, run, pace)
+    clock.seconds += 59.5
+    assert ledger.claim_next(run, ME, 60, pace).wait_seconds == pytest.approx(0.5, abs=0.01)
+    clock.seconds += 0.5
+    assert ledger.claim_next(run, ME, 60, pace).job is not None
+
+
+def test_a_job_that_needs_all_of_the_budget_fits_in_it(ledger):
+    run = new_run(ledger, jobs=1, budget=2.0 - SLACK)
+    assert ledger.claim_next(run, ME, 60, FREE).job is not None
+    run = new_run(ledger, jobs=1, budget=2.0 - 2 * SLACK)
+    with pytest.raises(BudgetError):
+        ledger.claim_next(run, ME, 60, FREE)
+
+
 def test_a_pace_below_one_is_refused():
     with pytest.raises(ValueError, match="max_pending"):
         Pace(max_pending=0)
@@ -232,6 +293,31 @@ def test_resubmission_takes_a_new_tag_and_leaves_cancelled_jobs_alone(ledger):
         ledger.reopen(run)
     assert ledger.reopen(run, cancelled_too=True) == 1
     assert ledger.run(run).state == "submitted"
+
+
+def test_a_run_with_nothing_to_send_again_stays_as_it_ended(ledger):
+    run = new_run(ledger, jobs=1)
+    ledger.end(send(ledger, run), "unknown", "not listed")
+    assert ledger.settle(run) == "failed"
+    assert ledger.reopen(run) == 0
+    assert ledger.run(run).state == "failed"
+    assert ledger.reopen(run, unknown_too=True) == 1
+    assert ledger.run(run).state == "submitted"
+
+
+def test_only_a_new_budget_must_cover_what_a_finished_run_used(ledger):
+    run = new_run(ledger, jobs=1, budget=2.0)
+    job = send(ledger, run)
+    ledger.finish(job, {"x": np.zeros(1)})
+    ledger.charge(job.remote_id, 2.5, "DONE")  # its cap is 3 s: the half second is its margin's
+    assert ledger.reopen(run) == 0
+    for budget in (2.3, 2.0 - SLACK):
+        assert ledger.reopen(run, budget_seconds=budget) == 0
+    with pytest.raises(BudgetError, match="at least what it uses"):
+        ledger.reopen(run, budget_seconds=1.9)
+    assert ledger.run(run).budget_seconds == 2.0 - SLACK
+    ledger.charge(job.remote_id, 9.0, "DONE")
+    assert ledger.reopen(run) == 0
 
 
 def test_a_cancelled_run_sends_nothing_more(ledger):
