@@ -320,6 +320,27 @@ def test_only_a_new_budget_must_cover_what_a_finished_run_used(ledger):
     assert ledger.reopen(run) == 0
 
 
+def test_a_new_budget_must_cover_what_is_under_way(ledger):
+    run = new_run(ledger, jobs=1, budget=2.0)
+    send(ledger, run)
+    with pytest.raises(BudgetError, match="2 s under way"):
+        ledger.reopen(run, budget_seconds=1.0)
+    assert ledger.reopen(run, budget_seconds=2.0) == 0
+
+
+def test_only_ended_jobs_that_were_sent_are_looked_for_again(ledger):
+    run = new_run(ledger, jobs=3)
+    sent, under_way = send(ledger, run), send(ledger, run)
+    assert ledger.unverified(run) == []
+    ledger.end(sent, "failed", "broken")
+    ledger.cancel(run)
+    assert [job.state for job in ledger.jobs(run)] == ["failed", "submitted", "cancelled"]
+    assert [job.idx for job in ledger.unverified(run)] == [sent.idx]
+    ledger.mark_verified(ledger.job(run, sent.idx))
+    assert ledger.unverified(run) == []
+    assert ledger.job(run, under_way.idx).state == "submitted"
+
+
 def test_a_cancelled_run_sends_nothing_more(ledger):
     run = new_run(ledger)
     job = send(ledger, run)
