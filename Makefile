@@ -28,8 +28,8 @@ seeds: install
 
 # Small changes that the tests of intervals, measurements and predictions must notice.
 mutants: install
-	$(VENV)/bin/python scripts/mutants.py hardware/intervals.py tests/hardware/test_intervals.py
-	$(VENV)/bin/python scripts/mutants.py hardware/observables.py \
+	$(VENV)/bin/python scripts/mutants.py hardware/circuits/intervals.py tests/hardware/test_intervals.py
+	$(VENV)/bin/python scripts/mutants.py hardware/circuits/measurement.py \
 		tests/hardware/test_observables.py tests/hardware/test_intervals.py
 	$(VENV)/bin/python scripts/mutants.py qhead/prediction.py tests/qhead/test_prediction.py
 

@@ -11,8 +11,8 @@ from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 
 from hardware import calibration
+from hardware.circuits.hashing import digest
 from hardware.errors import PlanError, UnknownBackendError, did_you_mean
-from hardware.hashing import digest
 from hardware.importing import import_whole
 
 #: Wait between two shots where the device states none, seconds.

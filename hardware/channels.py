@@ -25,8 +25,8 @@ from qiskit.circuit.library import IGate
 from qiskit.quantum_info import PTM, Operator
 
 from hardware import _pauli_kernel as kernel
+from hardware.circuits.definitions import opened
 from hardware.errors import UnsupportedCircuitError
-from hardware.gates import opened
 from hardware.noise import error_key
 from hardware.threads import num_threads, share
 

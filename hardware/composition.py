@@ -14,9 +14,9 @@ from qiskit.transpiler.passes import (
     Optimize1qGatesDecomposition,
 )
 
+from hardware.circuits.measurement import Setting
 from hardware.errors import PlanError
 from hardware.layouts import ShapeCircuit
-from hardware.observables import Setting
 from hardware.plan import Tile
 
 _TILE_NAMESPACE = uuid.UUID("6a6c1f0e-59b5-5d0f-8a50-51c5a3d1b0d2")

@@ -11,7 +11,7 @@ import numpy as np
 from qiskit import qpy
 from qiskit.circuit import QuantumCircuit
 
-from hardware.hashing import QPY_VERSION
+from hardware.circuits.hashing import QPY_VERSION
 
 #: Binary data travels as base64 text.
 _BASE64 = 4 / 3

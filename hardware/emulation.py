@@ -15,6 +15,13 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 from qiskit.providers import BackendV2
 
+from hardware.circuits.measurement import Measurement, Setting
+from hardware.circuits.transforms import (
+    light_cone,
+    restrict_to_active,
+    translate,
+    translate_all_but,
+)
 from hardware.errors import InvalidInputError
 from hardware.noise import (
     RATE_BASIS,
@@ -23,11 +30,9 @@ from hardware.noise import (
     check_probability,
     depolarizing_noise,
 )
-from hardware.observables import Measurement, Setting
 from hardware.options import check_shots
 from hardware.sampling import Method, PreparedCircuit, Sampler, ShotStreams
 from hardware.scheduling import scheduled
-from hardware.transpile import light_cone, restrict_to_active, translate, translate_all_but
 from hardware.workload import Expectations, Workload
 
 DEFAULT_SHOTS = 4096

@@ -23,11 +23,11 @@ from hardware.calibration import (
     working,
     working_qubits,
 )
+from hardware.circuits.hashing import canonical_circuit, circuit_digest
+from hardware.circuits.transforms import TRANSPILER_SEED
 from hardware.errors import PlanError
-from hardware.hashing import canonical_circuit, circuit_digest
 from hardware.regions import Edge, Shape
 from hardware.scheduling import Step, waits
-from hardware.transpile import TRANSPILER_SEED
 
 #: Shapes that are transpiled; on heavy-hex chips all of them.
 MAX_SHAPES = 40

@@ -20,11 +20,11 @@ from qiskit.result import Result
 from qiskit.result.models import ExperimentResult, ExperimentResultData
 from qiskit_aer import AerSimulator
 
+from hardware.circuits.transforms import restrict_to_active, split_measurements
 from hardware.errors import UnsupportedCircuitError
 from hardware.noise import calibrated_noise
 from hardware.sampling import Method, PreparedCircuit, Sampler, ShotStreams, shot_by_shot
 from hardware.scheduling import scheduled
-from hardware.transpile import restrict_to_active, split_measurements
 
 #: Shots of a run that does not say; as the client's.
 DEFAULT_SHOTS = 4096

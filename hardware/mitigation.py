@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hardware.circuits.intervals import std_error_of_groups, std_error_of_share
 from hardware.errors import EmulationError, InvalidInputError
-from hardware.intervals import std_error_of_groups, std_error_of_share
 
 
 @dataclass(frozen=True, eq=False)

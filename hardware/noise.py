@@ -24,9 +24,9 @@ from qiskit.circuit.library import IGate
 from qiskit.providers import BackendV2
 
 from hardware.calibration import DEAD_ERROR, LEFT_OUT, known_error, known_relaxation, left_out
+from hardware.circuits.definitions import is_library
 from hardware.error_channels import ErrorChannel, calibrated_channel
 from hardware.errors import InvalidInputError, NoiseNotAppliedError
-from hardware.gates import is_library
 from hardware.scheduling import operation_seconds
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from hardware.errors import InvalidInputError, PlanError
 
 #: How the client extrapolates: always a straight line, whose standard errors
-#: `hardware.intervals` knows. The client's own choice may be an exponential that diverges.
+#: `hardware.circuits.intervals` knows. The client's own choice may be an exponential that diverges.
 EXTRAPOLATOR = "linear"
 #: Least ratio of the largest noise factor to the smallest. A line through nearer ones magnifies
 #: the shots' error more than fifteenfold.

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from hardware.circuits.measurement import Measurement
 from hardware.composition import tile_register
 from hardware.cost import Program
 from hardware.errors import PlanError
-from hardware.observables import Measurement
 from hardware.plan import JobPlan, PlannedJob, PlannedPub, PubKind, Timing
 from hardware.program import program_of
 

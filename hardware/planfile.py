@@ -16,8 +16,8 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.exceptions import QiskitError
 from qiskit.quantum_info import SparsePauliOp
 
+from hardware.circuits.hashing import QPY_VERSION, digest
 from hardware.errors import InvalidInputError, PlanError
-from hardware.hashing import QPY_VERSION, digest
 from hardware.options import PlanOptions
 from hardware.plan import JobPlan, PlannedJob, PlannedPub, Tile, Timing
 from hardware.plan_check import check_plan

@@ -17,10 +17,10 @@ from hardware.backends import (
     working_target,
 )
 from hardware.calibration import LEFT_OUT, left_out
+from hardware.circuits.measurement import Measurement, Setting
 from hardware.composition import compose, readout_circuit, tile_parameter
 from hardware.cost import Program, circuit_payload, values_payload
 from hardware.errors import PlanError
-from hardware.observables import Measurement, Setting
 from hardware.options import PlanOptions
 from hardware.plan import JobPlan, PlannedJob, PlannedPub, PubKind, Timing
 from hardware.plan_check import READOUT

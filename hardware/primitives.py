@@ -25,12 +25,12 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub, EstimatorPu
 from qiskit.primitives.containers.sampler_pub import SamplerPub, SamplerPubLike
 from qiskit.quantum_info import SparsePauliOp
 
+from hardware.circuits.hashing import circuit_digest, observable_bytes
+from hardware.circuits.measurement import Measurement
+from hardware.circuits.transforms import split_measurements
 from hardware.emulation import EmulatedTarget, SettingsEngine
 from hardware.errors import InvalidInputError
-from hardware.hashing import circuit_digest, observable_bytes
-from hardware.observables import Measurement
 from hardware.sampling import Sampler, ShotStreams, shot_by_shot
-from hardware.transpile import split_measurements
 
 
 class EmulatedEstimator(BaseEstimatorV2):

@@ -11,12 +11,12 @@ from qiskit.providers import BackendV2
 
 from hardware.backends import calibration_id, fake_backend, fake_names, working_target
 from hardware.calibration import left_out
+from hardware.circuits.measurement import Measurement
+from hardware.circuits.transforms import light_cone, restrict_to_active
 from hardware.errors import PlanError
 from hardware.layouts import Device
-from hardware.observables import Measurement
 from hardware.options import PlanOptions
 from hardware.tiling import candidates
-from hardware.transpile import light_cone, restrict_to_active
 from hardware.workload import Workload
 
 #: Shapes that are tried on each backend: those that the circuit fits without routing come first.

@@ -24,10 +24,10 @@ import numpy as np
 from qiskit.circuit import QuantumCircuit
 
 from hardware.channels import PauliProgram
+from hardware.circuits.measurement import Counts
+from hardware.circuits.transforms import measured_circuit
 from hardware.errors import EmulationError, UnsupportedCircuitError
 from hardware.noise import CircuitNoise, NoiseReport, without_delays
-from hardware.observables import Counts
-from hardware.transpile import measured_circuit
 
 #: Working memory of one chunk of rows, bytes; a single row may take more.
 CHUNK_BYTES = 128 << 20

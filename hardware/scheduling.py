@@ -17,8 +17,8 @@ from qiskit.circuit import Barrier, Delay, Gate, Measure, QuantumCircuit
 from qiskit.transpiler import Target
 
 from hardware.calibration import known_seconds
+from hardware.circuits.definitions import opened
 from hardware.errors import InvalidInputError
-from hardware.gates import opened
 
 #: Shorter waits are rounding errors, seconds.
 _SHORTEST = 1e-12

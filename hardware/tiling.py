@@ -14,13 +14,13 @@ import numpy as np
 from qiskit.circuit import QuantumCircuit
 from qiskit.transpiler import Target
 
+from hardware.circuits.transforms import light_cone, restrict_to_active
 from hardware.errors import PlanError
 from hardware.layouts import MAX_SHAPES, Device, ShapeCircuit, fit, prices, promising
 from hardware.options import PlanOptions
 from hardware.packing import pack
 from hardware.plan import Tile
 from hardware.regions import connected_regions, sort_into_shapes
-from hardware.transpile import light_cone, restrict_to_active
 from hardware.words import counted
 
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from qiskit.quantum_info import SparsePauliOp
 
+from hardware.circuits.intervals import known, std_error_of_estimate
+from hardware.circuits.measurement import Counts, Measurement
 from hardware.composition import tile_register
 from hardware.devices import check_arrays
 from hardware.errors import BadResultError, PlanError
-from hardware.intervals import known, std_error_of_estimate
 from hardware.mitigation import ReadoutFlips
-from hardware.observables import Counts, Measurement
 from hardware.options import ENOUGH_RANDOMIZATIONS
 from hardware.plan import JobPlan, PlannedJob, PlannedPub
 from hardware.words import counted

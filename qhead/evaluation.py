@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix, f1_score
 
-from hardware.intervals import Z_95
+from hardware.circuits.intervals import Z_95
 from hardware.words import counted
 from qhead.errors import DataError
 from qhead.prediction import Prediction

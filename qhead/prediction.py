@@ -18,7 +18,7 @@ correlated in a way that standard errors alone do not tell, and the sum bounds e
 observable, M = 1, it is exact). ``independent=True`` adds in quadrature instead, right where each
 observable had its own shots. A label is *decided* where every ``m_k > z · se(m_k)``. This is
 statistical error alone: a bias from gate noise is not in it, nor the error of a read-out that was
-refitted to a device. Standard errors are those of `hardware.intervals`, which hold near ⟨Z⟩ = ±1
+refitted to a device. Standard errors are those of `hardware.circuits.intervals`, which hold near ⟨Z⟩ = ±1
 and at few shots; ``scripts/interval_coverage.py`` counts how often all of this holds.
 """
 
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import expit, logsumexp, softmax
 
-from hardware.intervals import Z_95
+from hardware.circuits.intervals import Z_95
 from qhead.errors import HeadError, InputError
 
 if TYPE_CHECKING:

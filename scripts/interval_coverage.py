@@ -21,9 +21,9 @@ import numpy as np
 from scipy.special import gammaln, softmax, xlogy
 from scipy.stats import binom
 
-from hardware.intervals import Z_95, std_error_of_estimate
+from hardware.circuits.intervals import Z_95, std_error_of_estimate
+from hardware.circuits.measurement import Counts, Setting
 from hardware.mitigation import ReadoutFlips
-from hardware.observables import Counts, Setting
 from hardware.options import Mitigation
 from qhead.prediction import sampled_prediction
 

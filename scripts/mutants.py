@@ -6,7 +6,7 @@ Prints each change that these all pass, and how many there were; exits with 1 if
 ``scripts/mutants.toml`` does not list as equivalent, with the reason.
 
     python scripts/mutants.py                             # every file of mutants.toml
-    python scripts/mutants.py hardware/intervals.py
+    python scripts/mutants.py hardware/circuits/intervals.py
 """
 
 from __future__ import annotations

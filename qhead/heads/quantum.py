@@ -18,7 +18,7 @@ from qiskit_machine_learning.connectors import TorchConnector
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from hardware.transpile import light_cone
+from hardware.circuits.transforms import light_cone
 from hardware.workload import Expectations, Workload
 from qhead import checks
 from qhead.circuits import (

@@ -16,8 +16,8 @@ from qiskit.circuit import AnnotatedOperation, Gate, ParameterExpression, Quantu
 from qiskit.exceptions import QiskitError
 from scipy import sparse
 
+from hardware.circuits.definitions import opened
 from hardware.errors import UnsupportedCircuitError
-from hardware.gates import opened
 from qhead.errors import SimulationError
 from qhead.simulator import kernels as k
 

@@ -10,10 +10,10 @@ from qiskit_aer.noise import NoiseModel, depolarizing_error, pauli_error, therma
 from qiskit_ibm_runtime.fake_provider import FakeLimaV2
 
 from hardware.channels import InstructionErrors, PauliProgram, transfer_matrix
+from hardware.circuits.transforms import light_cone
 from hardware.emulation import CalibratedTarget, NoisyTarget
 from hardware.errors import UnsupportedCircuitError
 from hardware.sampling import Method, PreparedCircuit, Sampler
-from hardware.transpile import light_cone
 from hardware.workload import Workload
 
 ONE = depolarizing_error(0.05, 1)

@@ -23,14 +23,14 @@ from qiskit.quantum_info import Operator, SparsePauliOp, Statevector
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
 from hardware.channels import InstructionErrors, PauliProgram
+from hardware.circuits.definitions import is_library, opened
+from hardware.circuits.hashing import circuit_digest
+from hardware.circuits.transforms import light_cone, split_measurements, translate_all_but
 from hardware.emulation import CalibratedTarget, EmulatedTarget, NoisyTarget, ShotsTarget
 from hardware.errors import InvalidInputError, UnsupportedCircuitError
 from hardware.fake import FakeTarget
-from hardware.gates import is_library, opened
-from hardware.hashing import circuit_digest
 from hardware.noise import calibrated_noise, depolarizing_noise
 from hardware.sampling import Sampler
-from hardware.transpile import light_cone, split_measurements, translate_all_but
 from hardware.workload import Workload
 
 THETA = Parameter("theta")
@@ -258,7 +258,7 @@ def test_hashes_tell_gates_of_one_name_apart_and_repeat() -> None:
 def test_another_process_hashes_a_callers_gate_alike() -> None:
     code = (
         "from qiskit.circuit import Gate, QuantumCircuit\n"
-        "from hardware.hashing import circuit_digest\n"
+        "from hardware.circuits.hashing import circuit_digest\n"
         "part = QuantumCircuit(1); part.rx(0.7, 0)\n"
         "gate = Gate('mine', 1, []); gate.definition = part\n"
         "c = QuantumCircuit(1); c.append(gate, [0]); print(circuit_digest(c))"

@@ -9,15 +9,15 @@ import pytest
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from hardware.intervals import (
+from hardware.circuits.intervals import (
     Z_95,
     std_error_of_estimate,
     std_error_of_groups,
     std_error_of_mean,
     std_error_of_share,
 )
+from hardware.circuits.measurement import Counts, Measurement, Setting
 from hardware.mitigation import ReadoutFlips
-from hardware.observables import Counts, Measurement, Setting
 from hardware.options import Mitigation, PlanOptions
 
 ONE = np.ones(1)

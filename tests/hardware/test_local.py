@@ -10,6 +10,7 @@ from qiskit_aer.noise import NoiseModel
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
 from hardware.backends import fake_backend
+from hardware.circuits.measurement import Measurement
 from hardware.composition import tile_parameter
 from hardware.devices import JobRequest, run_locally
 from hardware.emulation import CalibratedTarget
@@ -17,7 +18,6 @@ from hardware.errors import UnsupportedCircuitError
 from hardware.fake import FakeTarget, local_device
 from hardware.local import ComponentSimulator, components
 from hardware.noise import readout_confusions
-from hardware.observables import Measurement
 from hardware.options import Mitigation, PlanOptions
 from hardware.sampling import Sampler
 from hardware.workload import Workload

@@ -7,11 +7,11 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 from scipy.stats import norm
 
+from hardware.circuits.intervals import Z_95
+from hardware.circuits.measurement import Counts, Setting
 from hardware.errors import EmulationError, InvalidInputError
 from hardware.fake import FakeTarget
-from hardware.intervals import Z_95
 from hardware.mitigation import AffineReadout, ReadoutFlips, recalibrate
-from hardware.observables import Counts, Setting
 from hardware.options import Mitigation, PlanOptions
 from hardware.workload import Expectations, Workload
 

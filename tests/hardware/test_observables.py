@@ -7,9 +7,9 @@ import pytest
 from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp, Statevector, random_statevector
 
-from hardware.intervals import std_error_of_groups, std_error_of_mean
+from hardware.circuits.intervals import std_error_of_groups, std_error_of_mean
+from hardware.circuits.measurement import Counts, Measurement, Setting
 from hardware.mitigation import ReadoutFlips
-from hardware.observables import Counts, Measurement, Setting
 
 OBSERVABLES = (
     SparsePauliOp(["III", "IZZ", "XIX"], [0.5, 1.0, -2.0]),

@@ -21,9 +21,9 @@ from qiskit.quantum_info import SparsePauliOp, Statevector
 
 from hardware import layouts
 from hardware.backends import fake_backend, fake_names
+from hardware.circuits.measurement import Measurement
 from hardware.composition import check_isa
 from hardware.errors import PlanError
-from hardware.observables import Measurement
 from hardware.options import CostModel, JobLimits, Mitigation, PlanOptions
 from hardware.plan import JobPlan, load_plan
 from hardware.planning import plan

@@ -11,7 +11,8 @@ import pytest
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
-from hardware import observables, sampling
+from hardware import sampling
+from hardware.circuits import measurement as observables
 from hardware.emulation import NoisyTarget, ShotsTarget
 from hardware.fake import FakeTarget
 from hardware.options import PlanOptions

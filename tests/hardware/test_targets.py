@@ -15,6 +15,7 @@ from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp
 
 from hardware.backends import fake_backend
+from hardware.circuits.intervals import Z_95
 from hardware.emulation import CalibratedTarget, NoisyTarget, ShotsTarget
 from hardware.errors import (
     BudgetError,
@@ -23,7 +24,6 @@ from hardware.errors import (
     UnknownTargetError,
     UnsupportedCircuitError,
 )
-from hardware.intervals import Z_95
 from hardware.options import MAX_SHOTS, PlanOptions
 from hardware.sampling import Method
 from hardware.targets import DeviceTarget, ExecutionTarget, parse_target

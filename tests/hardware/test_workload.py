@@ -12,8 +12,8 @@ from qiskit.circuit import Gate, Parameter, ParameterVector, QuantumCircuit, Qub
 from qiskit.circuit.library import PauliEvolutionGate
 from qiskit.quantum_info import SparsePauliOp
 
+from hardware.circuits.hashing import circuit_digest
 from hardware.errors import InvalidWorkloadError
-from hardware.hashing import circuit_digest
 from hardware.workload import Workload
 
 Z0 = SparsePauliOp("IZ")
@@ -168,7 +168,7 @@ def test_another_process_hashes_blocks_alike() -> None:
 def test_another_process_computes_the_same_hash() -> None:
     code = (
         "from qiskit.circuit import QuantumCircuit, Parameter\n"
-        "from hardware.hashing import circuit_digest\n"
+        "from hardware.circuits.hashing import circuit_digest\n"
         "[Parameter(str(i)) for i in range(7)]\n"
         "c = QuantumCircuit(2); c.ry(Parameter('x'), 0); c.cx(0, 1)\n"
         "c.rz(2 * Parameter('w') + 0.1, 1); print(circuit_digest(c))"

@@ -6,7 +6,7 @@ import pytest
 from scipy.special import expit, softmax
 from scipy.stats import binom
 
-from hardware.intervals import Z_95, std_error_of_mean
+from hardware.circuits.intervals import Z_95, std_error_of_mean
 from hardware.workload import Expectations
 from qhead.errors import HeadError, InputError
 from qhead.prediction import exact_prediction, predict_head, sampled_prediction

@@ -13,7 +13,7 @@ import numpy as np
 from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
-from hardware.intervals import std_error_of_groups, std_error_of_mean
+from hardware.circuits.intervals import std_error_of_groups, std_error_of_mean
 from hardware.mitigation import ReadoutFlips
 
 #: Working memory of the estimates of one part of the rows, bytes; a single row may take more.
@@ -72,7 +72,7 @@ class Estimate:
 
     Args:
         values: Means over the shots, unbiased where the read-out errors are known.
-        squares: Squared standard errors from the shots (`hardware.intervals`).
+        squares: Squared standard errors from the shots (`hardware.circuits.intervals`).
         calibration: Standard errors from the read-out errors' own calibration.
     """
 

@@ -1,6 +1,6 @@
 """Circuits on their way to a target: translated, laid out, cut to the qubits they use.
 
-What takes a caller's circuit opens it first (`hardware.gates.opened`), so that from then on names
+What takes a caller's circuit opens it first (`hardware.circuits.definitions.opened`), so that from then on names
 say what gates do.
 """
 
@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 from qiskit import transpile
 from qiskit.circuit import Barrier, ClassicalRegister, ControlFlowOp, Measure, QuantumCircuit, Reset
 
+from hardware.circuits.definitions import opened
 from hardware.errors import UnsupportedCircuitError
-from hardware.gates import opened
 
 #: Seed of every transpilation: the same circuit gets the same layout everywhere.
 TRANSPILER_SEED = 2026

@@ -12,7 +12,7 @@ from qiskit import qpy
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
-from hardware.gates import opened
+from hardware.circuits.definitions import opened
 
 #: Format of the circuit bytes; a fixed one, so that an upgrade of Qiskit keeps the hashes.
 QPY_VERSION = 15

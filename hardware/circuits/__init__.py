@@ -1,0 +1,1 @@
+"""Circuits: definitions, transforms, measurement settings, intervals and hashes."""
