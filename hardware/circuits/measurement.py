@@ -14,7 +14,7 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
 from hardware.circuits.intervals import std_error_of_groups, std_error_of_mean
-from hardware.mitigation import ReadoutFlips
+from hardware.circuits.readout import ReadoutFlips
 
 #: Working memory of the estimates of one part of the rows, bytes; a single row may take more.
 CHUNK_BYTES = 64 << 20

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from hardware.circuits.readout import AffineReadout, recalibrate
 from hardware.errors import InvalidInputError
-from hardware.mitigation import AffineReadout, recalibrate
 from hardware.progress import RunStatus
 from hardware.workload import Expectations
 from qhead.classifier import TextClassifier

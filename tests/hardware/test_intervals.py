@@ -17,7 +17,7 @@ from hardware.circuits.intervals import (
     std_error_of_share,
 )
 from hardware.circuits.measurement import Counts, Measurement, Setting
-from hardware.mitigation import ReadoutFlips
+from hardware.circuits.readout import ReadoutFlips
 from hardware.options import Mitigation, PlanOptions
 
 ONE = np.ones(1)

@@ -9,7 +9,7 @@ from qiskit.quantum_info import SparsePauliOp, Statevector, random_statevector
 
 from hardware.circuits.intervals import std_error_of_groups, std_error_of_mean
 from hardware.circuits.measurement import Counts, Measurement, Setting
-from hardware.mitigation import ReadoutFlips
+from hardware.circuits.readout import ReadoutFlips
 
 OBSERVABLES = (
     SparsePauliOp(["III", "IZZ", "XIX"], [0.5, 1.0, -2.0]),
