@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from contextlib import suppress
 
-from hardware.devices import FINAL, RemoteJob
+from hardware.devices.base import FINAL, RemoteJob
 from hardware.errors import BudgetError, ServiceError, UnclearError, VanishedError
 from hardware.outcome import unusable
 from hardware.progress import OnProgress, RunStatus, run_status

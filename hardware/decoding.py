@@ -13,7 +13,7 @@ from qiskit_ibm_runtime.decoders.defaults import DEFAULT_DECODERS
 from qiskit_ibm_runtime.decoders.executor_sampler.utils import TWIRLING_PREFIX
 from qiskit_ibm_runtime.results.quantum_program import QuantumProgramResult
 
-from hardware.devices import JobRequest
+from hardware.devices.base import JobRequest
 from hardware.errors import BadResultError
 
 _PROGRAM = "executor"  # what the client's primitives run on the platform

@@ -9,7 +9,7 @@ import numpy as np
 import rustworkx as rx
 from qiskit.providers import BackendV2
 
-from hardware.backends import working_target
+from hardware.devices.backends import working_target
 from hardware.layouts import Device
 from hardware.plan import JobPlan
 from hardware.words import counted

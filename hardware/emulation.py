@@ -22,6 +22,7 @@ from hardware.circuits.transforms import (
     translate,
     translate_all_but,
 )
+from hardware.devices.scheduling import scheduled
 from hardware.errors import InvalidInputError
 from hardware.noise import (
     RATE_BASIS,
@@ -32,7 +33,6 @@ from hardware.noise import (
 )
 from hardware.options import check_shots
 from hardware.sampling import Method, PreparedCircuit, Sampler, ShotStreams
-from hardware.scheduling import scheduled
 from hardware.workload import Expectations, Workload
 
 DEFAULT_SHOTS = 4096
@@ -221,7 +221,7 @@ class CalibratedTarget(EmulatedTarget):
     The circuit is transpiled with its parameters kept for every shape of region that the chip has,
     and placed where its expected error is least, as a plan of one tile is (`hardware.tiling`): once
     for all measurement settings. Only those qubits are simulated, under their own errors, and they
-    decay while they wait (`hardware.scheduling`).
+    decay while they wait (`hardware.devices.scheduling`).
 
     Args:
         backend: Short name of a fake backend, e.g. ``"fez"``, or any `BackendV2`.
@@ -232,7 +232,7 @@ class CalibratedTarget(EmulatedTarget):
     optimization_level: int = 3
 
     def __post_init__(self) -> None:
-        from hardware.backends import fake_name
+        from hardware.devices.backends import fake_name
 
         super().__post_init__()
         if isinstance(self.backend, str):
@@ -260,8 +260,8 @@ class CalibratedTarget(EmulatedTarget):
         self, circuit: QuantumCircuit, wanted: Sequence[tuple[Sequence[int], Setting | None]]
     ) -> list[PreparedCircuit]:
         """Place a circuit once; return it for each of some measured qubits and their bases."""
-        from hardware.backends import fake_backend, working_target
         from hardware.composition import on_tile
+        from hardware.devices.backends import fake_backend, working_target
         from hardware.options import PlanOptions
         from hardware.tiling import place
 
@@ -287,7 +287,7 @@ class CalibratedTarget(EmulatedTarget):
 
 def _timed(placed: QuantumCircuit, ends: Sequence[int], backend: BackendV2) -> PreparedCircuit:
     """Return the part of a circuit on a device that can influence some physical qubits."""
-    from hardware.backends import working_target
+    from hardware.devices.backends import working_target
 
     reduced, physical = restrict_to_active(placed, ends)
     bits = [physical.index(qubit) for qubit in ends]

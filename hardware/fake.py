@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 
-from hardware.backends import fake_backend, fake_name
-from hardware.devices import LocalDevice, run_locally
+from hardware.devices.backends import fake_backend, fake_name
+from hardware.devices.base import LocalDevice, run_locally
 from hardware.emulation import DEFAULT_SHOTS, CalibratedTarget
 from hardware.errors import InvalidInputError
 from hardware.noise import readout_confusions, readout_remarks

@@ -14,7 +14,7 @@ from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 from hardware.account import ask, going_on, guarded
 from hardware.answers import all_pages, final_charge, job_created, job_state, job_tags, seconds_left
 from hardware.decoding import decoded
-from hardware.devices import JobRequest, RemoteJob, make_primitive, result_arrays
+from hardware.devices.base import JobRequest, RemoteJob, make_primitive, result_arrays
 from hardware.errors import (
     BatchClosedError,
     HardwareError,
@@ -74,7 +74,7 @@ def check_device_list(service: QiskitRuntimeService, seconds: float = Deadlines.
 
 
 class PlatformDevice:
-    """One device of the platform; see `hardware.devices.Device`.
+    """One device of the platform; see `hardware.devices.base.Device`.
 
     Args:
         service: The client, see `hardware.account.open_service`.

@@ -15,7 +15,9 @@ from qiskit import transpile
 from qiskit.circuit import QuantumCircuit
 from qiskit.transpiler import InstructionProperties, Target
 
-from hardware.calibration import (
+from hardware.circuits.hashing import canonical_circuit, circuit_digest
+from hardware.circuits.transforms import TRANSPILER_SEED
+from hardware.devices.calibration import (
     gate_names,
     known_error,
     known_relaxation,
@@ -23,11 +25,9 @@ from hardware.calibration import (
     working,
     working_qubits,
 )
-from hardware.circuits.hashing import canonical_circuit, circuit_digest
-from hardware.circuits.transforms import TRANSPILER_SEED
+from hardware.devices.scheduling import Step, waits
 from hardware.errors import PlanError
 from hardware.regions import Edge, Shape
-from hardware.scheduling import Step, waits
 
 #: Shapes that are transpiled; on heavy-hex chips all of them.
 MAX_SHAPES = 40
@@ -78,7 +78,7 @@ class Device:
 
     @classmethod
     def of(cls, target: Target) -> Device:
-        """Read a target; what `hardware.calibration.working` would leave out is.
+        """Read a target; what `hardware.devices.calibration.working` would leave out is.
 
         Raises:
             PlanError: It has no two-qubit gate, or no SX, that is known and works.
@@ -239,7 +239,7 @@ class Prices:
 def prices(fitted: ShapeCircuit, shape: Shape, device: Device, measured: Sequence[int]) -> Prices:
     """Return the price of every laying of a shape: gates, read-out and idle time.
 
-    Idle time is that of `hardware.scheduling`. A qubit's waits are priced together, by the average
+    Idle time is that of `hardware.devices.scheduling`. A qubit's waits are priced together, by the average
     fidelity of relaxation for as long.
     """
     lay = shape.layings

@@ -21,10 +21,10 @@ from qiskit.result.models import ExperimentResult, ExperimentResultData
 from qiskit_aer import AerSimulator
 
 from hardware.circuits.transforms import restrict_to_active, split_measurements
+from hardware.devices.scheduling import scheduled
 from hardware.errors import UnsupportedCircuitError
 from hardware.noise import calibrated_noise
 from hardware.sampling import Method, PreparedCircuit, Sampler, ShotStreams, shot_by_shot
-from hardware.scheduling import scheduled
 
 #: Shots of a run that does not say; as the client's.
 DEFAULT_SHOTS = 4096

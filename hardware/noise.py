@@ -23,11 +23,17 @@ from qiskit.circuit import Barrier, Delay, QuantumCircuit
 from qiskit.circuit.library import IGate
 from qiskit.providers import BackendV2
 
-from hardware.calibration import DEAD_ERROR, LEFT_OUT, known_error, known_relaxation, left_out
 from hardware.circuits.definitions import is_library
+from hardware.devices.calibration import (
+    DEAD_ERROR,
+    LEFT_OUT,
+    known_error,
+    known_relaxation,
+    left_out,
+)
+from hardware.devices.scheduling import operation_seconds
 from hardware.error_channels import ErrorChannel, calibrated_channel
 from hardware.errors import InvalidInputError, NoiseNotAppliedError
-from hardware.scheduling import operation_seconds
 
 if TYPE_CHECKING:
     from hardware.channels import InstructionErrors

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hardware.devices import JobRequest, check_arrays
+from hardware.devices.base import JobRequest, check_arrays
 from hardware.errors import BadResultError, DamagedResultError
 from hardware.ledger import Ledger
 from hardware.plan import load_submitted

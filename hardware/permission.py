@@ -6,7 +6,7 @@ import logging
 import math
 
 from hardware.budget import advised_budget
-from hardware.devices import Device
+from hardware.devices.base import Device
 from hardware.errors import BudgetError, RunStateError, ServiceError
 from hardware.policy import Plan
 from hardware.records import RunRecord

@@ -24,7 +24,7 @@ from hardware.workload import Expectations
 
 if TYPE_CHECKING:
     from hardware.cost import CostEstimate
-    from hardware.devices import JobRequest
+    from hardware.devices.base import JobRequest
 
 PubKind = Literal["samples", "readout 0", "readout 1"]
 
@@ -204,7 +204,7 @@ class JobPlan:
         """Return the rows' expectation values from the stored arrays of each job.
 
         Args:
-            results: `hardware.devices.result_arrays` by job; jobs may be missing.
+            results: `hardware.devices.base.result_arrays` by job; jobs may be missing.
 
         Returns:
             Values and standard errors, NaN in the rows of jobs that are missing or whose arrays do

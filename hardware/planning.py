@@ -10,16 +10,16 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 
-from hardware.backends import (
+from hardware.circuits.measurement import Measurement, Setting
+from hardware.composition import compose, readout_circuit, tile_parameter
+from hardware.cost import Program, circuit_payload, values_payload
+from hardware.devices.backends import (
     ExecutionLimits,
     calibration_id,
     calibration_snapshot,
     working_target,
 )
-from hardware.calibration import LEFT_OUT, left_out
-from hardware.circuits.measurement import Measurement, Setting
-from hardware.composition import compose, readout_circuit, tile_parameter
-from hardware.cost import Program, circuit_payload, values_payload
+from hardware.devices.calibration import LEFT_OUT, left_out
 from hardware.errors import PlanError
 from hardware.options import PlanOptions
 from hardware.plan import JobPlan, PlannedJob, PlannedPub, PubKind, Timing

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hardware.devices import JobRequest
+from hardware.devices.base import JobRequest
 from hardware.ledger import Pace
 
 

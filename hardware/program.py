@@ -14,7 +14,7 @@ import numpy as np
 from qiskit.circuit import QuantumCircuit
 
 from hardware.cost import Program, ProgramItem
-from hardware.devices import JobRequest
+from hardware.devices.base import JobRequest
 from hardware.errors import PlanError
 from hardware.plan import JobPlan, PlannedJob, PlannedPub, Timing
 from hardware.requests import job_request

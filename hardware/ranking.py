@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from qiskit.providers import BackendV2
 
-from hardware.backends import calibration_id, fake_backend, fake_names, working_target
-from hardware.calibration import left_out
 from hardware.circuits.measurement import Measurement
 from hardware.circuits.transforms import light_cone, restrict_to_active
+from hardware.devices.backends import calibration_id, fake_backend, fake_names, working_target
+from hardware.devices.calibration import left_out
 from hardware.errors import PlanError
 from hardware.layouts import Device
 from hardware.options import PlanOptions

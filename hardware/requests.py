@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from qiskit.quantum_info import SparsePauliOp
 
-from hardware.devices import JobRequest
+from hardware.devices.base import JobRequest
 from hardware.plan import JobPlan, PlannedPub
 
 

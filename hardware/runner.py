@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from hardware.collection import Collector, Rounds
-from hardware.devices import Device, JobRequest
+from hardware.devices.base import Device, JobRequest
 from hardware.errors import (
     BudgetError,
     HardwareError,

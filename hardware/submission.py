@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from hardware.budget import cap_seconds
-from hardware.devices import Device, JobRequest, RemoteJob
+from hardware.devices.base import Device, JobRequest, RemoteJob
 from hardware.errors import (
     AccountError,
     BatchClosedError,

@@ -11,7 +11,7 @@ from hardware.circuits.intervals import known, std_error_of_estimate
 from hardware.circuits.measurement import Counts, Measurement
 from hardware.circuits.readout import ReadoutFlips
 from hardware.composition import tile_register
-from hardware.devices import check_arrays
+from hardware.devices.base import check_arrays
 from hardware.errors import BadResultError, PlanError
 from hardware.options import ENOUGH_RANDOMIZATIONS
 from hardware.plan import JobPlan, PlannedJob, PlannedPub

@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 from qiskit.quantum_info import SparsePauliOp
 
-from hardware.backends import fake_backend
 from hardware.cost import CostEstimate, circuit_payload
+from hardware.devices.backends import fake_backend
 from hardware.drawing import draw_plan
 from hardware.options import PlanOptions
 from hardware.plan import JobPlan

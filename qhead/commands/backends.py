@@ -13,7 +13,7 @@ import typer
 from qiskit.providers import BackendV2
 from rich.table import Table
 
-from hardware.backends import fake_backend, fake_names
+from hardware.devices.backends import fake_backend, fake_names
 from hardware.errors import AccountError, NoAccountError, ServiceError, UnknownBackendError
 from hardware.ranking import RankedBackend, rank
 from hardware.workload import Workload

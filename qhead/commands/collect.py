@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from hardware import runner
-from hardware.devices import Device
+from hardware.devices.base import Device
 from hardware.errors import InvalidInputError, RunError
 from hardware.ledger import Ledger
 from hardware.plan import JobPlan, load_submitted

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from hardware.budget import ChargeRatio, advised_budget
-from hardware.devices import Device
+from hardware.devices.base import Device
 from hardware.ledger import Ledger
 from hardware.plan import JobPlan
 from hardware.storage import default_path

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hardware.account import ask, guarded, open_service
 from hardware.answers import seconds_left
-from hardware.devices import Device, LocalDevice
+from hardware.devices.base import Device, LocalDevice
 from hardware.errors import (
     AccountError,
     HardwareError,

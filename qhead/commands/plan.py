@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hardware.budget import advised_budget
-from hardware.devices import LocalDevice
+from hardware.devices.base import LocalDevice
 from hardware.errors import PlanError
 from hardware.ibm import PlatformDevice
 from hardware.options import Mitigation

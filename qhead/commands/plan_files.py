@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hardware.backends import ExecutionLimits, calibration_id, working_target
 from hardware.composition import check_isa
+from hardware.devices.backends import ExecutionLimits, calibration_id, working_target
 from hardware.errors import PlanError
 from hardware.ibm import PlatformDevice
 from hardware.plan import JobPlan, load_plan

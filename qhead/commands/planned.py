@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hardware.devices import LocalDevice
+from hardware.devices.base import LocalDevice
 from hardware.errors import InvalidInputError
 from hardware.ibm import PlatformDevice
 from hardware.options import PlanOptions, check_shots

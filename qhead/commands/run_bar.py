@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from hardware.devices import Device, JobRequest, LocalDevice
+from hardware.devices.base import Device, JobRequest, LocalDevice
 from hardware.errors import HardwareError, RunError
 from hardware.ledger import Ledger
 from hardware.progress import RunStatus

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from hardware.backends import fake_name, fake_names
+from hardware.devices.backends import fake_name, fake_names
 from hardware.errors import (
     BudgetError,
     InvalidInputError,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hardware import runner
 from hardware.budget import advised_budget
-from hardware.devices import Device
+from hardware.devices.base import Device
 from hardware.errors import BudgetError, PlanError, RunError
 from hardware.fake import local_device
 from hardware.ibm import PlatformDevice

@@ -8,7 +8,7 @@ from qiskit.quantum_info import SparsePauliOp
 from qiskit.transpiler import InstructionProperties
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
-from hardware.backends import calibration_id, calibration_snapshot, fake_backend
+from hardware.devices.backends import calibration_id, calibration_snapshot, fake_backend
 from hardware.drawing import draw_plan, qubit_positions
 from hardware.emulation import CalibratedTarget
 from hardware.options import PlanOptions

@@ -14,8 +14,8 @@ from qiskit.quantum_info import SparsePauliOp
 from qiskit.transpiler import InstructionProperties, Target
 from qiskit_ibm_runtime.fake_provider import FakeGuadalupeV2
 
-from hardware.backends import working_target
-from hardware.calibration import left_out
+from hardware.devices.backends import working_target
+from hardware.devices.calibration import left_out
 from hardware.drawing import draw_plan
 from hardware.errors import InvalidInputError, PlanError
 from hardware.layouts import Device

@@ -18,7 +18,6 @@ from qiskit_ibm_runtime.executor_estimator.prepare import prepare as prepare_est
 from qiskit_ibm_runtime.executor_sampler import Sampler
 from qiskit_ibm_runtime.executor_sampler.prepare import prepare as prepare_sampler
 
-from hardware.backends import ExecutionLimits, fake_backend
 from hardware.cost import (
     CostEstimate,
     JobCost,
@@ -27,6 +26,7 @@ from hardware.cost import (
     circuit_payload,
     values_payload,
 )
+from hardware.devices.backends import ExecutionLimits, fake_backend
 from hardware.errors import PlanError
 from hardware.options import CostModel, JobLimits, Mitigation, PlanOptions
 from hardware.plan import JobPlan, Timing, load_plan

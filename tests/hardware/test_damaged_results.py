@@ -10,7 +10,7 @@ from loopback.plans import TinyPlan
 from loopback.tamper import TAMPERED
 
 from hardware import runner
-from hardware.devices import check_arrays
+from hardware.devices.base import check_arrays
 from hardware.errors import BadResultError
 
 pytestmark = pytest.mark.usefixtures("quick_retries")

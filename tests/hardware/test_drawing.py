@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from qiskit.circuit import ParameterVector, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
-from hardware.backends import fake_backend
+from hardware.devices.backends import fake_backend
 from hardware.drawing import draw_plan, qubit_positions
 from hardware.options import PlanOptions
 from hardware.planning import plan

@@ -20,7 +20,7 @@ INTERRUPTED = """
                     raise ImportError("KeyboardInterrupt") from error
 
     sys.meta_path.insert(0, Interrupt())
-    from hardware.backends import fake_backend
+    from hardware.devices.backends import fake_backend
     try:
         fake_backend("manila")
     except KeyboardInterrupt:

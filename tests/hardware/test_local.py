@@ -9,10 +9,10 @@ from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
-from hardware.backends import fake_backend
 from hardware.circuits.measurement import Measurement
 from hardware.composition import tile_parameter
-from hardware.devices import JobRequest, run_locally
+from hardware.devices.backends import fake_backend
+from hardware.devices.base import JobRequest, run_locally
 from hardware.emulation import CalibratedTarget
 from hardware.errors import UnsupportedCircuitError
 from hardware.fake import FakeTarget, local_device

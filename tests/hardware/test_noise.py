@@ -9,7 +9,7 @@ from qiskit.transpiler import InstructionProperties
 from qiskit_aer.noise import NoiseModel
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
-from hardware.backends import fake_backend, fake_name, fake_names, working_target
+from hardware.devices.backends import fake_backend, fake_name, fake_names, working_target
 from hardware.emulation import CalibratedTarget, NoisyTarget, ShotsTarget
 from hardware.errors import InvalidInputError, NoiseNotAppliedError, UnknownBackendError
 from hardware.noise import calibrated_noise, depolarizing_noise, readout_confusions

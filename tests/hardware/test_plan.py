@@ -20,9 +20,9 @@ from qiskit.circuit import Parameter, QuantumCircuit, QuantumRegister
 from qiskit.quantum_info import SparsePauliOp, Statevector
 
 from hardware import layouts
-from hardware.backends import fake_backend, fake_names
 from hardware.circuits.measurement import Measurement
 from hardware.composition import check_isa
+from hardware.devices.backends import fake_backend, fake_names
 from hardware.errors import PlanError
 from hardware.options import CostModel, JobLimits, Mitigation, PlanOptions
 from hardware.plan import JobPlan, load_plan

@@ -14,7 +14,7 @@ import pytest
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
-from hardware.backends import fake_backend
+from hardware.devices.backends import fake_backend
 from hardware.errors import PlanError
 from hardware.options import JobLimits, Mitigation, PlanOptions
 from hardware.plan import JobPlan, load_plan, load_submitted

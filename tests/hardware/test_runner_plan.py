@@ -11,7 +11,7 @@ from qiskit.quantum_info import SparsePauliOp, Statevector
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
 from hardware import runner
-from hardware.devices import LocalDevice
+from hardware.devices.base import LocalDevice
 from hardware.errors import PlanError
 from hardware.fake import local_device
 from hardware.ibm import PlatformDevice

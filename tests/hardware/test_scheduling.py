@@ -18,7 +18,8 @@ from qiskit_aer.noise import NoiseModel
 from qiskit_ibm_runtime.executor.dynamical_decoupling import generate_dd_pass_manager
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
-from hardware.calibration import LEFT_OUT
+from hardware.devices.calibration import LEFT_OUT
+from hardware.devices.scheduling import scheduled, waits
 from hardware.emulation import CalibratedTarget
 from hardware.errors import InvalidInputError
 from hardware.local import components
@@ -26,7 +27,6 @@ from hardware.noise import calibrated_noise
 from hardware.options import PlanOptions
 from hardware.planning import plan
 from hardware.sampling import Method, PreparedCircuit, Sampler, ShotStreams
-from hardware.scheduling import scheduled, waits
 from hardware.targets import parse_target
 from hardware.workload import Workload
 

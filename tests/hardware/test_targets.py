@@ -14,8 +14,8 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp
 
-from hardware.backends import fake_backend
 from hardware.circuits.intervals import Z_95
+from hardware.devices.backends import fake_backend
 from hardware.emulation import CalibratedTarget, NoisyTarget, ShotsTarget
 from hardware.errors import (
     BudgetError,

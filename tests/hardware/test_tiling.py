@@ -11,8 +11,8 @@ from qiskit.quantum_info import Operator
 from qiskit.transpiler import PassManager
 from qiskit.transpiler.passes import ALAPScheduleAnalysis, PadDelay
 
-from hardware.backends import fake_backend, working_target
 from hardware.composition import on_tile
+from hardware.devices.backends import fake_backend, working_target
 from hardware.errors import PlanError
 from hardware.layouts import Device, fit, prices
 from hardware.options import PlanOptions

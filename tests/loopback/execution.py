@@ -29,7 +29,7 @@ from qiskit_ibm_runtime.fake_provider.executor.broadcast_sample import broadcast
 from qiskit_ibm_runtime.quantum_program.params_converters import QUANTUM_PROGRAM_PARAMS_CONVERTERS
 from samplomatic.quantum_program import SamplexItem
 
-from hardware.backends import fake_backend
+from hardware.devices.backends import fake_backend
 
 _IDLE = ("barrier", "delay")
 

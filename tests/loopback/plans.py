@@ -12,7 +12,7 @@ from qiskit.circuit import ParameterVector
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
-from hardware.devices import JobRequest
+from hardware.devices.base import JobRequest
 
 SECONDS_A_JOB = 2.0
 

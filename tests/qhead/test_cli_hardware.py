@@ -20,7 +20,7 @@ from qiskit_ibm_runtime import QiskitRuntimeService
 from rich.console import Console
 from typer.testing import CliRunner
 
-from hardware.backends import fake_backend
+from hardware.devices.backends import fake_backend
 from hardware.ledger import Ledger, Pace
 from hardware.plan import load_plan
 from hardware.policy import Policy
@@ -645,7 +645,7 @@ def test_the_bar_of_a_run(model, sentences, home):
 
 
 def test_what_runs_on_the_platform_is_counted(model, sentences, home):
-    from hardware.devices import RemoteJob
+    from hardware.devices.base import RemoteJob
     from hardware.errors import UnclearError
 
     class Busy:

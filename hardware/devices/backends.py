@@ -10,8 +10,8 @@ from typing import Any
 from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 
-from hardware import calibration
 from hardware.circuits.hashing import digest
+from hardware.devices import calibration
 from hardware.errors import PlanError, UnknownBackendError, did_you_mean
 from hardware.importing import import_whole
 

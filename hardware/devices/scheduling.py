@@ -16,8 +16,8 @@ import numpy as np
 from qiskit.circuit import Barrier, Delay, Gate, Measure, QuantumCircuit
 from qiskit.transpiler import Target
 
-from hardware.calibration import known_seconds
 from hardware.circuits.definitions import opened
+from hardware.devices.calibration import known_seconds
 from hardware.errors import InvalidInputError
 
 #: Shorter waits are rounding errors, seconds.

@@ -1,0 +1,1 @@
+"""Devices: what the runner asks of one, who answers, and what calibrations say."""
