@@ -7,12 +7,12 @@ from collections import Counter
 from contextlib import suppress
 
 from hardware.devices.base import FINAL, RemoteJob
+from hardware.devices.ibm.translation import plain
 from hardware.errors import BudgetError, ServiceError, UnclearError, VanishedError
 from hardware.outcome import unusable
 from hardware.progress import OnProgress, RunStatus, run_status
 from hardware.records import JobRecord
 from hardware.submission import USELESS, Sender
-from hardware.translation import plain
 
 #: States of a job that need no explanation.
 _KNOWN = (*FINAL, "QUEUED", "RUNNING", "INITIALIZING", "UNKNOWN")

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hardware.account import ask, guarded, open_service
-from hardware.answers import seconds_left
 from hardware.devices.base import Device, LocalDevice
+from hardware.devices.ibm.answers import seconds_left
+from hardware.devices.ibm.client import ask, guarded, open_service
+from hardware.devices.ibm.device import PlatformDevice, check_device_list, load_calibration
 from hardware.errors import (
     AccountError,
     HardwareError,
@@ -21,7 +22,6 @@ from hardware.errors import (
     did_you_mean,
 )
 from hardware.fake import local_device
-from hardware.ibm import PlatformDevice, check_device_list, load_calibration
 from hardware.ledger import Ledger
 from hardware.policy import Policy
 from hardware.ranking import rank

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from hardware.composition import check_isa
 from hardware.devices.backends import ExecutionLimits, calibration_id, working_target
+from hardware.devices.ibm.device import PlatformDevice
 from hardware.errors import PlanError
-from hardware.ibm import PlatformDevice
 from hardware.plan import JobPlan, load_plan
 from qhead.commands.guard import complain
 from qhead.errors import InputError

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hardware.devices.base import LocalDevice
+from hardware.devices.ibm.device import PlatformDevice
 from hardware.errors import InvalidInputError
-from hardware.ibm import PlatformDevice
 from hardware.options import PlanOptions, check_shots
 from hardware.plan import JobPlan
 from hardware.planning import plan

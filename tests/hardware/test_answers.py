@@ -6,7 +6,14 @@ import pytest
 from loopback import Change, Cloud, Drop, EndJob, FaultPlan, Reply
 from loopback.bench import Bench, assert_paid_once, plan
 
-from hardware.answers import final_charge, job_created, job_state, job_tags, seconds, seconds_left
+from hardware.devices.ibm.answers import (
+    final_charge,
+    job_created,
+    job_state,
+    job_tags,
+    seconds,
+    seconds_left,
+)
 from hardware.errors import UnclearError
 
 pytestmark = pytest.mark.usefixtures("quick_retries")

@@ -23,6 +23,7 @@ from loopback.plans import TinyPlan
 from loopback.server import API_KEY
 
 from hardware import runner
+from hardware.devices.ibm.device import Deadlines, PlatformDevice
 from hardware.errors import (
     AccountError,
     BudgetError,
@@ -32,7 +33,6 @@ from hardware.errors import (
     UnknownBackendError,
     UnknownRunError,
 )
-from hardware.ibm import Deadlines, PlatformDevice
 from hardware.ledger import Ledger, Pace
 from hardware.policy import Clock
 

@@ -22,7 +22,7 @@ from qiskit_ibm_runtime.exceptions import (
     RuntimeJobNotFound,
 )
 
-from hardware.account import ask, guarded, open_service, translate, within
+from hardware.devices.ibm.client import ask, guarded, open_service, translate, within
 from hardware.errors import (
     AccountError,
     BatchClosedError,

@@ -12,8 +12,8 @@ from qiskit.quantum_info import SparsePauliOp
 
 from hardware import runner
 from hardware.budget import cap_seconds
+from hardware.devices.ibm.device import PlatformDevice
 from hardware.errors import BudgetError, RefusedError
-from hardware.ibm import PlatformDevice
 from hardware.ledger import Ledger, Pace
 from hardware.options import JobLimits, Mitigation, PlanOptions
 from hardware.plan import JobPlan

@@ -13,8 +13,8 @@ from loopback.bench import QUICK, Bench, assert_equal, assert_paid_once, plan
 from loopback.plans import SECONDS_A_JOB
 
 from hardware import runner
+from hardware.devices.ibm.device import Deadlines
 from hardware.errors import AccountError, BudgetError, RunStateError, ServiceError
-from hardware.ibm import Deadlines
 from hardware.ledger import Pace
 from hardware.policy import Clock
 

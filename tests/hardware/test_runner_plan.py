@@ -12,9 +12,9 @@ from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
 from hardware import runner
 from hardware.devices.base import LocalDevice
+from hardware.devices.ibm.device import PlatformDevice
 from hardware.errors import PlanError
 from hardware.fake import local_device
-from hardware.ibm import PlatformDevice
 from hardware.ledger import Ledger, Pace
 from hardware.options import JobLimits, Mitigation, PlanOptions
 from hardware.plan import load_plan

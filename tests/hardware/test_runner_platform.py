@@ -11,8 +11,8 @@ import pytest
 from loopback import Change, Cloud, Drop, FaultPlan, Reply
 from loopback.bench import QUICK, Bench, assert_equal, assert_paid_once, plan, undisturbed
 
+from hardware.devices.ibm.device import Deadlines
 from hardware.errors import ServiceError
-from hardware.ibm import Deadlines
 from hardware.ledger import Ledger, Pace
 from hardware.policy import Clock
 

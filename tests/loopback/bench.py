@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from hardware import runner
-from hardware.account import open_service
-from hardware.ibm import PlatformDevice
+from hardware.devices.ibm.client import open_service
+from hardware.devices.ibm.device import PlatformDevice
 from hardware.ledger import Ledger, Pace
 from hardware.policy import Policy
 from loopback.answers import CRN

@@ -199,7 +199,7 @@ def _disturb(
 
 def _undisturbed(jobs: int, path: Path) -> dict[int, dict[str, np.ndarray]]:
     from hardware import runner
-    from hardware.ibm import PlatformDevice
+    from hardware.devices.ibm.device import PlatformDevice
     from loopback.plans import load_tiny
     from loopback.worker import PATIENT
 

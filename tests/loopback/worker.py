@@ -16,9 +16,9 @@ import time
 from contextlib import suppress
 
 from hardware import runner
-from hardware.account import open_service
+from hardware.devices.ibm.client import open_service
+from hardware.devices.ibm.device import PlatformDevice
 from hardware.errors import BudgetError, RunError, RunStateError
-from hardware.ibm import PlatformDevice
 from hardware.ledger import Ledger, Pace
 from hardware.policy import Policy
 from loopback.answers import OTHER_CRN

@@ -134,9 +134,9 @@ def test_nothing_is_pickled_evaluated_or_seeded_globally(package):
 
 
 # A thread that catches everything to raise it again in the thread that waits.
-HANDS_ON = ("hardware/account.py",)
+HANDS_ON = ("hardware/devices/ibm/client.py",)
 # The client may stumble over an answer in any way; here all of it is translated.
-TRANSLATES = ("hardware/account.py", "hardware/decoding.py")
+TRANSLATES = ("hardware/devices/ibm/client.py", "hardware/devices/ibm/decoding.py")
 
 
 @pytest.mark.parametrize("package", ["hardware", "qhead"])

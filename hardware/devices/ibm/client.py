@@ -4,7 +4,7 @@ The client leaves four things to its caller. It falls back to sending the raw AP
 login service is down, with no more than a warning; it may wait for ever for an answer; it raises
 exceptions of a dozen unrelated classes; and some failures it only logs, returning an empty list.
 Here the warning is an error before anything is sent, every call has a deadline, and each failure
-becomes one of `hardware.errors` (see `hardware.translation`).
+becomes one of `hardware.errors` (see `hardware.devices.ibm.translation`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from qiskit.providers.exceptions import QiskitBackendNotFoundError
 from qiskit_ibm_runtime import QiskitRuntimeService
 
+from hardware.devices.ibm.translation import LATER, NO_TIME, RAW_KEY, translate
 from hardware.errors import (
     AccountError,
     BusyError,
@@ -29,7 +30,6 @@ from hardware.errors import (
     UnclearError,
     VanishedError,
 )
-from hardware.translation import LATER, NO_TIME, RAW_KEY, translate
 
 T = TypeVar("T")
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from hardware.devices.ibm.translation import LATER, plain
 from hardware.errors import UnclearError
 from hardware.records import MAX_REASON
-from hardware.translation import LATER, plain
 
 #: Names under which the platform has reported what a job was charged, newest first.
 USAGE_KEYS = ("qpu_charge_time_seconds", "quantum_seconds", "seconds")

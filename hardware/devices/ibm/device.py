@@ -11,10 +11,18 @@ import numpy as np
 from qiskit_ibm_runtime import Batch, IBMBackend, QiskitRuntimeService
 from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 
-from hardware.account import ask, going_on, guarded
-from hardware.answers import all_pages, final_charge, job_created, job_state, job_tags, seconds_left
-from hardware.decoding import decoded
 from hardware.devices.base import JobRequest, RemoteJob, make_primitive, result_arrays
+from hardware.devices.ibm.answers import (
+    all_pages,
+    final_charge,
+    job_created,
+    job_state,
+    job_tags,
+    seconds_left,
+)
+from hardware.devices.ibm.client import ask, going_on, guarded
+from hardware.devices.ibm.decoding import decoded
+from hardware.devices.ibm.translation import LATER, plain
 from hardware.errors import (
     BatchClosedError,
     HardwareError,
@@ -24,7 +32,6 @@ from hardware.errors import (
     VanishedError,
 )
 from hardware.records import MAX_REASON
-from hardware.translation import LATER, plain
 
 T = TypeVar("T")
 
@@ -77,7 +84,7 @@ class PlatformDevice:
     """One device of the platform; see `hardware.devices.base.Device`.
 
     Args:
-        service: The client, see `hardware.account.open_service`.
+        service: The client, see `hardware.devices.ibm.client.open_service`.
         name: Name of the device, e.g. ``"ibm_fez"``.
         deadlines: How long to wait for answers.
 

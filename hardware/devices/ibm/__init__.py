@@ -1,0 +1,1 @@
+"""IBM's platform: its client, its answers, and what they mean."""
