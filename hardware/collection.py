@@ -9,9 +9,9 @@ from contextlib import suppress
 from hardware.devices.base import FINAL, RemoteJob
 from hardware.devices.ibm.translation import plain
 from hardware.errors import BudgetError, ServiceError, UnclearError, VanishedError
+from hardware.ledger.records import JobRecord
 from hardware.outcome import unusable
 from hardware.progress import OnProgress, RunStatus, run_status
-from hardware.records import JobRecord
 from hardware.submission import USELESS, Sender
 
 #: States of a job that need no explanation.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import math
 
-from hardware.budget import advised_budget
 from hardware.devices.base import Device
 from hardware.errors import BudgetError, RunStateError, ServiceError
+from hardware.ledger.budget import advised_budget
+from hardware.ledger.records import RunRecord
 from hardware.policy import Plan
-from hardware.records import RunRecord
 
 _logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hardware.devices.base import JobRequest
-from hardware.ledger import Pace
+from hardware.ledger.ledger import Pace
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Policy:
         tries: How often a job is sent, a result fetched or a round of questions asked before a
             failing platform is given up for now.
         poll: First and longest wait between two looks at the jobs under way.
-        cap_execution: Let the platform stop a job at `hardware.budget.cap_seconds`.
+        cap_execution: Let the platform stop a job at `hardware.ledger.budget.cap_seconds`.
     """
 
     pace: Pace = field(default_factory=lambda: Pace(max_pending=3, per_minute=5))

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from hardware.ledger import Ledger
-from hardware.records import RunRecord, RunState, Spending
+from hardware.ledger.ledger import Ledger
+from hardware.ledger.records import RunRecord, RunState, Spending
 
 
 @dataclass(frozen=True)

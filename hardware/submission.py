@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-from hardware.budget import cap_seconds
 from hardware.devices.base import Device, JobRequest, RemoteJob
 from hardware.errors import (
     AccountError,
@@ -27,10 +26,11 @@ from hardware.errors import (
     UnclearError,
     VanishedError,
 )
-from hardware.ledger import Claim, Ledger
+from hardware.ledger.budget import cap_seconds
+from hardware.ledger.ledger import Claim, Ledger
+from hardware.ledger.records import JobRecord, new_claimant
 from hardware.policy import Clock, Policy
 from hardware.progress import OnProgress
-from hardware.records import JobRecord, new_claimant
 from hardware.waits import Waits
 
 _PREFERENCE = {"DONE": 0, "RUNNING": 1, "QUEUED": 2, "INITIALIZING": 2, "UNKNOWN": 3}

@@ -13,10 +13,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from hardware.errors import BusyError
-from hardware.ledger import Ledger
+from hardware.ledger.ledger import Ledger
+from hardware.ledger.records import JobRecord
 from hardware.policy import Clock, Policy
 from hardware.progress import OnProgress, run_status
-from hardware.records import JobRecord
 
 #: Seconds from which on a wait is shown.
 _LONG = 1.0

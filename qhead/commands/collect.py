@@ -9,7 +9,7 @@ import typer
 from hardware import runner
 from hardware.devices.base import Device
 from hardware.errors import InvalidInputError, RunError
-from hardware.ledger import Ledger
+from hardware.ledger.ledger import Ledger
 from hardware.plan import JobPlan, load_submitted
 from hardware.progress import RunStatus
 from qhead.commands import devices

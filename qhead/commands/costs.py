@@ -7,11 +7,11 @@ from typing import Any
 
 from rich.table import Table
 
-from hardware.budget import ChargeRatio, advised_budget
 from hardware.devices.base import Device
-from hardware.ledger import Ledger
+from hardware.ledger.budget import ChargeRatio, advised_budget
+from hardware.ledger.database import default_path
+from hardware.ledger.ledger import Ledger
 from hardware.plan import JobPlan
-from hardware.storage import default_path
 from hardware.words import counted
 from qhead.commands.notes import About
 

@@ -22,11 +22,11 @@ from hardware.errors import (
     did_you_mean,
 )
 from hardware.fake import local_device
-from hardware.ledger import Ledger
+from hardware.ledger.database import default_path
+from hardware.ledger.ledger import Ledger
+from hardware.ledger.records import RunRecord
 from hardware.policy import Policy
 from hardware.ranking import rank
-from hardware.records import RunRecord
-from hardware.storage import default_path
 from hardware.workload import Workload
 from qhead.commands.guard import complain
 from qhead.commands.specs import DeviceSpec

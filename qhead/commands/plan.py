@@ -8,10 +8,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from hardware.budget import advised_budget
 from hardware.devices.base import LocalDevice
 from hardware.devices.ibm.device import PlatformDevice
 from hardware.errors import PlanError
+from hardware.ledger.budget import advised_budget
 from hardware.options import Mitigation
 from hardware.plan import JobPlan
 from qhead.commands.arguments import EncoderChoice

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from hardware.devices.base import Device, JobRequest, LocalDevice
 from hardware.errors import HardwareError, RunError
-from hardware.ledger import Ledger
+from hardware.ledger.ledger import Ledger
 from hardware.progress import RunStatus
 from qhead.progress import duration, progress_lines
 

@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 from hardware import runner
-from hardware.budget import advised_budget
 from hardware.devices.base import Device
 from hardware.devices.ibm.device import PlatformDevice
 from hardware.errors import BudgetError, PlanError, RunError
 from hardware.fake import local_device
-from hardware.ledger import Ledger
+from hardware.ledger.budget import advised_budget
+from hardware.ledger.ledger import Ledger
 from hardware.plan import JobPlan
 from hardware.progress import RunStatus
 from qhead.commands import devices

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hardware.budget import CAP_MARGIN, ChargeRatio, advised_budget, cap_seconds, overrun
+from hardware.ledger.budget import CAP_MARGIN, ChargeRatio, advised_budget, cap_seconds, overrun
 
 
 def test_a_cap_lies_above_the_estimate_by_the_margin() -> None:

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hardware import storage
-from hardware.claims import MAX_LEASE, SLACK
 from hardware.errors import BudgetError, LedgerError, RunStateError, UnknownRunError
-from hardware.ledger import Ledger, Pace
-from hardware.records import JOB_MOVES, JOB_STATES, new_claimant
+from hardware.ledger import database as storage
+from hardware.ledger.leases import MAX_LEASE, SLACK
+from hardware.ledger.ledger import Ledger, Pace
+from hardware.ledger.records import JOB_MOVES, JOB_STATES, new_claimant
 
 FREE = Pace()
 ME = new_claimant()
@@ -546,8 +546,8 @@ def test_the_default_path_follows_the_environment(monkeypatch, tmp_path):
 WORKER = """
 import sys
 import numpy as np
-from hardware.ledger import Ledger, Pace
-from hardware.records import new_claimant
+from hardware.ledger.ledger import Ledger, Pace
+from hardware.ledger.records import new_claimant
 path, run = sys.argv[1:]
 me = new_claimant()
 with Ledger(path) as ledger:

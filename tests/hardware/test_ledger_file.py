@@ -13,10 +13,10 @@ import numpy as np
 import psutil
 import pytest
 
-from hardware import storage
 from hardware.errors import LedgerError
-from hardware.ledger import Ledger, Pace
-from hardware.records import JOB_MOVES, JOB_STATES, is_gone, new_claimant
+from hardware.ledger import database as storage
+from hardware.ledger.ledger import Ledger, Pace
+from hardware.ledger.records import JOB_MOVES, JOB_STATES, is_gone, new_claimant
 
 Mount = namedtuple("Mount", "device mountpoint fstype opts")
 

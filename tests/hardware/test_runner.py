@@ -33,7 +33,7 @@ from hardware.errors import (
     UnknownBackendError,
     UnknownRunError,
 )
-from hardware.ledger import Ledger, Pace
+from hardware.ledger.ledger import Ledger, Pace
 from hardware.policy import Clock
 
 pytestmark = pytest.mark.usefixtures("quick_retries")

@@ -11,10 +11,10 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
 from hardware import runner
-from hardware.budget import cap_seconds
 from hardware.devices.ibm.device import PlatformDevice
 from hardware.errors import BudgetError, RefusedError
-from hardware.ledger import Ledger, Pace
+from hardware.ledger.budget import cap_seconds
+from hardware.ledger.ledger import Ledger, Pace
 from hardware.options import JobLimits, Mitigation, PlanOptions
 from hardware.plan import JobPlan
 from hardware.planning import plan

@@ -15,7 +15,7 @@ from loopback.plans import SECONDS_A_JOB
 from hardware import runner
 from hardware.devices.ibm.device import Deadlines
 from hardware.errors import AccountError, BudgetError, RunStateError, ServiceError
-from hardware.ledger import Pace
+from hardware.ledger.ledger import Pace
 from hardware.policy import Clock
 
 pytestmark = pytest.mark.usefixtures("quick_retries")

@@ -14,7 +14,7 @@ from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 from hardware import runner
 from hardware.devices.base import JobRequest, LocalDevice, bit_arrays, check_arrays, result_arrays
 from hardware.errors import BadResultError, EmulationError
-from hardware.ledger import Ledger
+from hardware.ledger.ledger import Ledger
 
 SHOTS = 2000
 

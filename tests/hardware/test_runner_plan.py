@@ -15,7 +15,7 @@ from hardware.devices.base import LocalDevice
 from hardware.devices.ibm.device import PlatformDevice
 from hardware.errors import PlanError
 from hardware.fake import local_device
-from hardware.ledger import Ledger, Pace
+from hardware.ledger.ledger import Ledger, Pace
 from hardware.options import JobLimits, Mitigation, PlanOptions
 from hardware.plan import load_plan
 from hardware.planning import plan
@@ -164,7 +164,7 @@ def test_a_plan_edited_in_the_ledger_is_refused(ledger):
     body = bytearray(ledger.plan_body(run))
     body[len(body) // 2] ^= 1
     with ledger.writing() as db:
-        from hardware.storage import digest
+        from hardware.ledger.database import digest
 
         db.execute("UPDATE plans SET body = ?, checksum = ?", (bytes(body), digest(bytes(body))))
     with pytest.raises(PlanError):

@@ -7,7 +7,7 @@ import numpy as np
 from hardware import runner
 from hardware.devices.ibm.client import open_service
 from hardware.devices.ibm.device import PlatformDevice
-from hardware.ledger import Ledger, Pace
+from hardware.ledger.ledger import Ledger, Pace
 from hardware.policy import Policy
 from loopback.answers import CRN
 from loopback.cloud import Cloud

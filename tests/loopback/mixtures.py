@@ -18,9 +18,9 @@ from unittest import mock
 
 import numpy as np
 
-from hardware.budget import cap_seconds
 from hardware.errors import BudgetError, HardwareError, RunError, RunStateError
-from hardware.ledger import Pace
+from hardware.ledger.budget import cap_seconds
+from hardware.ledger.ledger import Pace
 from hardware.policy import Policy
 from loopback.answers import OTHER_CRN
 from loopback.bench import Bench

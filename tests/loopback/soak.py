@@ -17,8 +17,8 @@ from random import Random
 
 import numpy as np
 
-from hardware.books import spending
-from hardware.ledger import Ledger
+from hardware.ledger.ledger import Ledger
+from hardware.ledger.store import spending
 from loopback.cloud import Cloud
 from loopback.faults import FaultPlan
 from loopback.plans import TinyPlan

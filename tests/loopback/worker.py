@@ -19,7 +19,7 @@ from hardware import runner
 from hardware.devices.ibm.client import open_service
 from hardware.devices.ibm.device import PlatformDevice
 from hardware.errors import BudgetError, RunError, RunStateError
-from hardware.ledger import Ledger, Pace
+from hardware.ledger.ledger import Ledger, Pace
 from hardware.policy import Policy
 from loopback.answers import OTHER_CRN
 from loopback.plans import TinyPlan, load_tiny

@@ -21,7 +21,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from hardware.devices.backends import fake_backend
-from hardware.ledger import Ledger, Pace
+from hardware.ledger.ledger import Ledger, Pace
 from hardware.plan import load_plan
 from hardware.policy import Policy
 from qhead import TextClassifier

@@ -17,7 +17,7 @@ from loopback import Change, Cloud, Cut, Drop, FaultPlan, Garble, Loopback, Repl
 from qiskit_ibm_runtime import QiskitRuntimeService
 from typer.testing import CliRunner
 
-from hardware.ledger import Ledger, Pace
+from hardware.ledger.ledger import Ledger, Pace
 from hardware.policy import Policy
 from qhead.cli import app
 from qhead.commands import devices

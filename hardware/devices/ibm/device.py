@@ -31,7 +31,7 @@ from hardware.errors import (
     UnknownBackendError,
     VanishedError,
 )
-from hardware.records import MAX_REASON
+from hardware.ledger.records import MAX_REASON
 
 T = TypeVar("T")
 

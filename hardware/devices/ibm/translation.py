@@ -35,7 +35,7 @@ from hardware.errors import (
     UnclearError,
     VanishedError,
 )
-from hardware.records import scrub
+from hardware.ledger.records import scrub
 
 RAW_KEY = "Unable to retrieve IBM Cloud access token"
 NO_TIME = ("This instance has met its usage limit", "There is currently no more time available")

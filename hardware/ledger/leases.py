@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from hardware.books import SELECT_JOB, Books, spending
-from hardware.budget import ChargeRatio, overrun
 from hardware.errors import BudgetError
-from hardware.records import JobRecord, RunRecord, given_up_by, is_gone, iso, run_record
+from hardware.ledger.budget import ChargeRatio, overrun
+from hardware.ledger.records import JobRecord, RunRecord, given_up_by, is_gone, iso, run_record
+from hardware.ledger.store import SELECT_JOB, Books, spending
 
 _MINUTE = 60.0
 #: Leases end within this many seconds: a later end was set before the clock went back.

@@ -20,7 +20,7 @@ import numpy as np
 import psutil
 
 from hardware.errors import DamagedResultError, LedgerError
-from hardware.records import JOB_MOVES
+from hardware.ledger.records import JOB_MOVES
 
 #: Marks a database as ours ("qhld"), so that another program's file is not taken for a ledger.
 APPLICATION_ID = 0x71686C64

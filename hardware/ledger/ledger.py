@@ -16,10 +16,18 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hardware import storage
-from hardware.claims import SLACK, Claim, Claims, Pace, covered_overruns
 from hardware.errors import BudgetError, RunStateError
-from hardware.records import JOB_MOVES, JobRecord, JobState, RunRecord, RunState, iso, run_record
+from hardware.ledger import database as storage
+from hardware.ledger.leases import SLACK, Claim, Claims, Pace, covered_overruns
+from hardware.ledger.records import (
+    JOB_MOVES,
+    JobRecord,
+    JobState,
+    RunRecord,
+    RunState,
+    iso,
+    run_record,
+)
 
 __all__ = ["Claim", "Ledger", "Pace"]
 

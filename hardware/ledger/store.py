@@ -16,7 +16,6 @@ from typing import Self
 
 import numpy as np
 
-from hardware import storage
 from hardware.errors import (
     DamagedResultError,
     LedgerError,
@@ -24,7 +23,8 @@ from hardware.errors import (
     UnknownRunError,
     did_you_mean,
 )
-from hardware.records import (
+from hardware.ledger import database as storage
+from hardware.ledger.records import (
     JOB_MOVES,
     RUN_MOVES,
     Event,

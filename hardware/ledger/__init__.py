@@ -1,0 +1,1 @@
+"""The ledger: runs, jobs, tags, charges and results in one SQLite file."""
