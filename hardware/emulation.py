@@ -31,7 +31,7 @@ from hardware.noise import (
     check_probability,
     depolarizing_noise,
 )
-from hardware.options import check_shots
+from hardware.planning.options import check_shots
 from hardware.sampling import Method, PreparedCircuit, Sampler, ShotStreams
 from hardware.workload import Expectations, Workload
 
@@ -219,7 +219,7 @@ class CalibratedTarget(EmulatedTarget):
     """The calibration of a backend, on the best qubits for the circuit: ``aer:NAME[:N]``.
 
     The circuit is transpiled with its parameters kept for every shape of region that the chip has,
-    and placed where its expected error is least, as a plan of one tile is (`hardware.tiling`): once
+    and placed where its expected error is least, as a plan of one tile is (`hardware.planning.tiling`): once
     for all measurement settings. Only those qubits are simulated, under their own errors, and they
     decay while they wait (`hardware.devices.scheduling`).
 
@@ -260,10 +260,10 @@ class CalibratedTarget(EmulatedTarget):
         self, circuit: QuantumCircuit, wanted: Sequence[tuple[Sequence[int], Setting | None]]
     ) -> list[PreparedCircuit]:
         """Place a circuit once; return it for each of some measured qubits and their bases."""
-        from hardware.composition import on_tile
         from hardware.devices.backends import fake_backend, working_target
-        from hardware.options import PlanOptions
-        from hardware.tiling import place
+        from hardware.planning.options import PlanOptions
+        from hardware.planning.tiled_circuit import on_tile
+        from hardware.planning.tiling import place
 
         if not wanted:
             return []

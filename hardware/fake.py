@@ -11,8 +11,8 @@ from hardware.devices.base import LocalDevice, run_locally
 from hardware.emulation import DEFAULT_SHOTS, CalibratedTarget
 from hardware.errors import InvalidInputError
 from hardware.noise import readout_confusions, readout_remarks
-from hardware.options import PlanOptions
-from hardware.plan import JobPlan
+from hardware.planning.options import PlanOptions
+from hardware.planning.plan import JobPlan
 from hardware.workload import Expectations, Workload
 
 
@@ -79,7 +79,7 @@ class FakeTarget:
 
     def plan(self, workload: Workload) -> JobPlan:
         """Return the plan of a workload on this device."""
-        from hardware.planning import plan
+        from hardware.planning.planner import plan
 
         return plan(workload, fake_backend(self.backend), self.options, target=self.spec)
 

@@ -10,7 +10,7 @@ import numpy as np
 from hardware.devices.base import JobRequest, check_arrays
 from hardware.errors import BadResultError, DamagedResultError
 from hardware.ledger.ledger import Ledger
-from hardware.plan import load_submitted
+from hardware.planning.plan import load_submitted
 from hardware.policy import Plan
 from hardware.progress import RunStatus, run_status
 from hardware.workload import Expectations

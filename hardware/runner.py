@@ -26,7 +26,7 @@ from hardware.ledger.ledger import Ledger
 from hardware.ledger.records import JobRecord, RunRecord
 from hardware.outcome import expectations, finished_run, results, status, unusable
 from hardware.permission import check_allowance, check_instance, checked_budget
-from hardware.plan import load_submitted
+from hardware.planning.plan import load_submitted
 from hardware.policy import Clock, Plan, Policy
 from hardware.progress import OnProgress, RunStatus, run_status
 from hardware.submission import Sender

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 
 from hardware.errors import BudgetError, UnknownTargetError, did_you_mean
-from hardware.options import check_shots
+from hardware.planning.options import check_shots
 from hardware.workload import Expectations, Workload
 
 

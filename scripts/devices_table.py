@@ -19,7 +19,7 @@ import numpy as np
 from heads_table import half_width
 
 from hardware.fake import FakeTarget
-from hardware.options import PlanOptions
+from hardware.planning.options import PlanOptions
 from hardware.targets import parse_target
 from qhead.data import holdout_split, load_texts
 from qhead.embeddings import SentenceEncoder

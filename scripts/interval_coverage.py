@@ -24,7 +24,7 @@ from scipy.stats import binom
 from hardware.circuits.intervals import Z_95, std_error_of_estimate
 from hardware.circuits.measurement import Counts, Setting
 from hardware.circuits.readout import ReadoutFlips
-from hardware.options import Mitigation
+from hardware.planning.options import Mitigation
 from qhead.prediction import sampled_prediction
 
 EDGE = 1e-11

@@ -11,12 +11,12 @@ from dataclasses import replace
 import numpy as np
 from qiskit.quantum_info import SparsePauliOp
 
-from hardware.cost import CostEstimate, circuit_payload
 from hardware.devices.backends import fake_backend
-from hardware.drawing import draw_plan
-from hardware.options import PlanOptions
-from hardware.plan import JobPlan
-from hardware.planning import plan
+from hardware.planning.cost import CostEstimate, circuit_payload
+from hardware.planning.drawing import draw_plan
+from hardware.planning.options import PlanOptions
+from hardware.planning.plan import JobPlan
+from hardware.planning.planner import plan
 from hardware.workload import Workload
 from qhead.circuits import reuploading_circuit
 

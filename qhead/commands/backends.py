@@ -15,7 +15,7 @@ from rich.table import Table
 
 from hardware.devices.backends import fake_backend, fake_names
 from hardware.errors import AccountError, NoAccountError, ServiceError, UnknownBackendError
-from hardware.ranking import RankedBackend, rank
+from hardware.planning.ranking import RankedBackend, rank
 from hardware.workload import Workload
 from qhead.commands.arguments import EncoderChoice
 from qhead.commands.common import console, open_model, print_json, quantum_head

@@ -10,7 +10,7 @@ from typing import Any
 from hardware import runner
 from hardware.errors import RunError
 from hardware.ledger.ledger import Ledger
-from hardware.plan import load_submitted
+from hardware.planning.plan import load_submitted
 from hardware.progress import RunStatus
 from qhead.classifier import TextClassifier
 from qhead.commands.collect import wait_for

@@ -10,7 +10,7 @@ from hardware import runner
 from hardware.devices.base import Device
 from hardware.errors import InvalidInputError, RunError
 from hardware.ledger.ledger import Ledger
-from hardware.plan import JobPlan, load_submitted
+from hardware.planning.plan import JobPlan, load_submitted
 from hardware.progress import RunStatus
 from qhead.commands import devices
 from qhead.commands.arguments import EncoderChoice

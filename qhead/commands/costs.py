@@ -11,7 +11,7 @@ from hardware.devices.base import Device
 from hardware.ledger.budget import ChargeRatio, advised_budget
 from hardware.ledger.database import default_path
 from hardware.ledger.ledger import Ledger
-from hardware.plan import JobPlan
+from hardware.planning.plan import JobPlan
 from hardware.words import counted
 from qhead.commands.notes import About
 

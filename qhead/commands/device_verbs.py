@@ -383,7 +383,7 @@ def backends(
     run(model, fakes_only=fakes, json=json, encoder=EncoderChoice(encoder, revision, cache=False))
 
 
-#: Options that `hardware.options.Mitigation` calls otherwise.
+#: Options that `hardware.planning.options.Mitigation` calls otherwise.
 _OTHER_NAMES = {"decoupling": "dynamical_decoupling", "randomizations": "num_randomizations"}
 
 
@@ -403,7 +403,7 @@ def _asked(
     **given: Any,
 ) -> DeviceOptions:
     """Return the options that were given; plan and mitigation know their own defaults."""
-    from hardware.options import JobLimits
+    from hardware.planning.options import JobLimits
     from qhead.commands.plan import DeviceOptions, parse_buffer, parse_factors
 
     chosen = {name: value for name, value in given.items() if value is not None}

@@ -25,8 +25,8 @@ from hardware.fake import local_device
 from hardware.ledger.database import default_path
 from hardware.ledger.ledger import Ledger
 from hardware.ledger.records import RunRecord
+from hardware.planning.ranking import rank
 from hardware.policy import Policy
-from hardware.ranking import rank
 from hardware.workload import Workload
 from qhead.commands.guard import complain
 from qhead.commands.specs import DeviceSpec

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hardware.errors import PlanError
-from hardware.plan import JobPlan
+from hardware.planning.plan import JobPlan
 from qhead.errors import ModelError
 
 FORMAT = "qhead-run"

@@ -12,8 +12,8 @@ from hardware.devices.base import LocalDevice
 from hardware.devices.ibm.device import PlatformDevice
 from hardware.errors import PlanError
 from hardware.ledger.budget import advised_budget
-from hardware.options import Mitigation
-from hardware.plan import JobPlan
+from hardware.planning.options import Mitigation
+from hardware.planning.plan import JobPlan
 from qhead.commands.arguments import EncoderChoice
 from qhead.commands.common import console, print_json
 from qhead.commands.costs import cost_table, past_charges, plan_dict, tile_table
@@ -165,7 +165,7 @@ def picture_format(path: Path) -> str:
 
 def drawn(made: JobPlan, device: LocalDevice | PlatformDevice, kind: str) -> bytes:
     """Return the picture of the chip with the plan's tiles."""
-    from hardware.drawing import draw_plan
+    from hardware.planning.drawing import draw_plan
 
     buffer = BytesIO()
     draw_plan(made, device.backend).savefig(buffer, format=kind, dpi=120)

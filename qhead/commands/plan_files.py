@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hardware.composition import check_isa
 from hardware.devices.backends import ExecutionLimits, calibration_id, working_target
 from hardware.devices.ibm.device import PlatformDevice
 from hardware.errors import PlanError
-from hardware.plan import JobPlan, load_plan
+from hardware.planning.plan import JobPlan, load_plan
+from hardware.planning.tiled_circuit import check_isa
 from qhead.commands.guard import complain
 from qhead.errors import InputError
 from qhead.files import replacing, write_synced

@@ -10,9 +10,9 @@ from typing import Any
 from hardware.devices.base import LocalDevice
 from hardware.devices.ibm.device import PlatformDevice
 from hardware.errors import InvalidInputError
-from hardware.options import PlanOptions, check_shots
-from hardware.plan import JobPlan
-from hardware.planning import plan
+from hardware.planning.options import PlanOptions, check_shots
+from hardware.planning.plan import JobPlan
+from hardware.planning.planner import plan
 from hardware.workload import Workload
 from qhead.classifier import TextClassifier
 from qhead.commands.arguments import EncoderChoice

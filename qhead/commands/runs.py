@@ -11,7 +11,7 @@ from hardware import runner
 from hardware.ledger.budget import ChargeRatio
 from hardware.ledger.database import default_path
 from hardware.ledger.ledger import Ledger
-from hardware.plan import load_submitted
+from hardware.planning.plan import load_submitted
 from hardware.progress import RunStatus, run_status
 from qhead.commands import devices
 from qhead.commands.common import console, print_json

@@ -16,7 +16,7 @@ from hardware.errors import (
     UnknownTargetError,
     did_you_mean,
 )
-from hardware.options import MAX_SHOTS, check_shots
+from hardware.planning.options import MAX_SHOTS, check_shots
 
 #: Specifications of devices, by kind.
 DEVICES = {"fake": "fake:NAME[:SHOTS]", "ibm": "ibm:NAME[:SHOTS]"}

@@ -12,7 +12,7 @@ from hardware.errors import BudgetError, PlanError, RunError
 from hardware.fake import local_device
 from hardware.ledger.budget import advised_budget
 from hardware.ledger.ledger import Ledger
-from hardware.plan import JobPlan
+from hardware.planning.plan import JobPlan
 from hardware.progress import RunStatus
 from qhead.commands import devices
 from qhead.commands.common import print_json

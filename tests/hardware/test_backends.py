@@ -9,11 +9,11 @@ from qiskit.transpiler import InstructionProperties
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
 from hardware.devices.backends import calibration_id, calibration_snapshot, fake_backend
-from hardware.drawing import draw_plan, qubit_positions
 from hardware.emulation import CalibratedTarget
-from hardware.options import PlanOptions
-from hardware.planning import plan
-from hardware.ranking import rank
+from hardware.planning.drawing import draw_plan, qubit_positions
+from hardware.planning.options import PlanOptions
+from hardware.planning.planner import plan
+from hardware.planning.ranking import rank
 from hardware.workload import Workload
 
 

@@ -16,15 +16,15 @@ from qiskit_ibm_runtime.fake_provider import FakeGuadalupeV2
 
 from hardware.devices.backends import working_target
 from hardware.devices.calibration import left_out
-from hardware.drawing import draw_plan
 from hardware.errors import InvalidInputError, PlanError
-from hardware.layouts import Device
 from hardware.local import components
 from hardware.noise import calibrated_noise, readout_confusions
-from hardware.options import PlanOptions
-from hardware.plan import JobPlan
-from hardware.planning import plan
-from hardware.ranking import rank
+from hardware.planning.drawing import draw_plan
+from hardware.planning.options import PlanOptions
+from hardware.planning.placement import Device
+from hardware.planning.plan import JobPlan
+from hardware.planning.planner import plan
+from hardware.planning.ranking import rank
 from hardware.workload import Workload
 
 NOTHING = [None, math.nan, -0.1, 1.5, math.inf]

@@ -18,7 +18,9 @@ from qiskit_ibm_runtime.executor_estimator.prepare import prepare as prepare_est
 from qiskit_ibm_runtime.executor_sampler import Sampler
 from qiskit_ibm_runtime.executor_sampler.prepare import prepare as prepare_sampler
 
-from hardware.cost import (
+from hardware.devices.backends import ExecutionLimits, fake_backend
+from hardware.errors import PlanError
+from hardware.planning.cost import (
     CostEstimate,
     JobCost,
     Program,
@@ -26,12 +28,10 @@ from hardware.cost import (
     circuit_payload,
     values_payload,
 )
-from hardware.devices.backends import ExecutionLimits, fake_backend
-from hardware.errors import PlanError
-from hardware.options import CostModel, JobLimits, Mitigation, PlanOptions
-from hardware.plan import JobPlan, Timing, load_plan
-from hardware.planning import plan
-from hardware.program import circuit_seconds
+from hardware.planning.options import CostModel, JobLimits, Mitigation, PlanOptions
+from hardware.planning.plan import JobPlan, Timing, load_plan
+from hardware.planning.planner import plan
+from hardware.planning.program import circuit_seconds
 from hardware.workload import Workload
 
 PAULIS = ("IZ", "ZI", "XX")

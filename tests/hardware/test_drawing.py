@@ -7,9 +7,9 @@ from qiskit.circuit import ParameterVector, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
 from hardware.devices.backends import fake_backend
-from hardware.drawing import draw_plan, qubit_positions
-from hardware.options import PlanOptions
-from hardware.planning import plan
+from hardware.planning.drawing import draw_plan, qubit_positions
+from hardware.planning.options import PlanOptions
+from hardware.planning.planner import plan
 from hardware.workload import Workload
 
 

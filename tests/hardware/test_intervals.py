@@ -18,7 +18,7 @@ from hardware.circuits.intervals import (
 )
 from hardware.circuits.measurement import Counts, Measurement, Setting
 from hardware.circuits.readout import ReadoutFlips
-from hardware.options import Mitigation, PlanOptions
+from hardware.planning.options import Mitigation, PlanOptions
 
 ONE = np.ones(1)
 

@@ -10,7 +10,6 @@ from qiskit_aer.noise import NoiseModel
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
 from hardware.circuits.measurement import Measurement
-from hardware.composition import tile_parameter
 from hardware.devices.backends import fake_backend
 from hardware.devices.base import JobRequest, run_locally
 from hardware.emulation import CalibratedTarget
@@ -18,7 +17,8 @@ from hardware.errors import UnsupportedCircuitError
 from hardware.fake import FakeTarget, local_device
 from hardware.local import ComponentSimulator, components
 from hardware.noise import readout_confusions
-from hardware.options import Mitigation, PlanOptions
+from hardware.planning.options import Mitigation, PlanOptions
+from hardware.planning.tiled_circuit import tile_parameter
 from hardware.sampling import Sampler
 from hardware.workload import Workload
 

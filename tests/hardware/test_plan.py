@@ -19,17 +19,17 @@ from hypothesis import strategies as st
 from qiskit.circuit import Parameter, QuantumCircuit, QuantumRegister
 from qiskit.quantum_info import SparsePauliOp, Statevector
 
-from hardware import layouts
 from hardware.circuits.measurement import Measurement
-from hardware.composition import check_isa
 from hardware.devices.backends import fake_backend, fake_names
 from hardware.errors import PlanError
-from hardware.options import CostModel, JobLimits, Mitigation, PlanOptions
-from hardware.plan import JobPlan, load_plan
-from hardware.planning import plan
+from hardware.planning import placement as layouts
+from hardware.planning.options import CostModel, JobLimits, Mitigation, PlanOptions
+from hardware.planning.plan import JobPlan, load_plan
+from hardware.planning.planner import plan
+from hardware.planning.requests import precision_of
+from hardware.planning.tiled_circuit import check_isa
+from hardware.planning.unpacking import unpack
 from hardware.policy import Plan
-from hardware.requests import precision_of
-from hardware.unpacking import unpack
 from hardware.workload import Workload
 
 TWO = PlanOptions(shots=10, tiles=2)

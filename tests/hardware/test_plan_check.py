@@ -16,10 +16,10 @@ from qiskit.quantum_info import SparsePauliOp
 
 from hardware.devices.backends import fake_backend
 from hardware.errors import PlanError
-from hardware.options import JobLimits, Mitigation, PlanOptions
-from hardware.plan import JobPlan, load_plan, load_submitted
-from hardware.planfile import _key_of
-from hardware.planning import plan
+from hardware.planning.options import JobLimits, Mitigation, PlanOptions
+from hardware.planning.plan import JobPlan, load_plan, load_submitted
+from hardware.planning.plan_file import _key_of
+from hardware.planning.planner import plan
 from hardware.workload import Workload
 
 OPTIONS = PlanOptions(

@@ -15,9 +15,9 @@ from hardware.devices.ibm.device import PlatformDevice
 from hardware.errors import BudgetError, RefusedError
 from hardware.ledger.budget import cap_seconds
 from hardware.ledger.ledger import Ledger, Pace
-from hardware.options import JobLimits, Mitigation, PlanOptions
-from hardware.plan import JobPlan
-from hardware.planning import plan
+from hardware.planning.options import JobLimits, Mitigation, PlanOptions
+from hardware.planning.plan import JobPlan
+from hardware.planning.planner import plan
 from hardware.policy import Policy
 from hardware.workload import Workload
 

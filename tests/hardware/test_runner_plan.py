@@ -16,9 +16,9 @@ from hardware.devices.ibm.device import PlatformDevice
 from hardware.errors import PlanError
 from hardware.fake import local_device
 from hardware.ledger.ledger import Ledger, Pace
-from hardware.options import JobLimits, Mitigation, PlanOptions
-from hardware.plan import load_plan
-from hardware.planning import plan
+from hardware.planning.options import JobLimits, Mitigation, PlanOptions
+from hardware.planning.plan import load_plan
+from hardware.planning.planner import plan
 from hardware.policy import Policy
 from hardware.workload import Workload
 

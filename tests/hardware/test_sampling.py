@@ -15,7 +15,7 @@ from hardware import sampling
 from hardware.circuits import measurement as observables
 from hardware.emulation import NoisyTarget, ShotsTarget
 from hardware.fake import FakeTarget
-from hardware.options import PlanOptions
+from hardware.planning.options import PlanOptions
 from hardware.sampling import CHUNK_BYTES, MAX_CHUNK_ROWS, Method, Sampler, ShotStreams
 from hardware.workload import Expectations, Workload
 

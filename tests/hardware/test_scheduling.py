@@ -24,8 +24,8 @@ from hardware.emulation import CalibratedTarget
 from hardware.errors import InvalidInputError
 from hardware.local import components
 from hardware.noise import calibrated_noise
-from hardware.options import PlanOptions
-from hardware.planning import plan
+from hardware.planning.options import PlanOptions
+from hardware.planning.planner import plan
 from hardware.sampling import Method, PreparedCircuit, Sampler, ShotStreams
 from hardware.targets import parse_target
 from hardware.workload import Workload

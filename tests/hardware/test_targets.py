@@ -24,7 +24,7 @@ from hardware.errors import (
     UnknownTargetError,
     UnsupportedCircuitError,
 )
-from hardware.options import MAX_SHOTS, PlanOptions
+from hardware.planning.options import MAX_SHOTS, PlanOptions
 from hardware.sampling import Method
 from hardware.targets import DeviceTarget, ExecutionTarget, parse_target
 from hardware.workload import Workload

@@ -11,15 +11,15 @@ from qiskit.quantum_info import Operator
 from qiskit.transpiler import PassManager
 from qiskit.transpiler.passes import ALAPScheduleAnalysis, PadDelay
 
-from hardware.composition import on_tile
 from hardware.devices.backends import fake_backend, working_target
 from hardware.errors import PlanError
-from hardware.layouts import Device, fit, prices
-from hardware.options import PlanOptions
-from hardware.packing import pack
-from hardware.plan import Tile
-from hardware.regions import connected_regions, sort_into_shapes
-from hardware.tiling import candidates, tile
+from hardware.planning.options import PlanOptions
+from hardware.planning.packing import pack
+from hardware.planning.placement import Device, fit, prices
+from hardware.planning.plan import Tile
+from hardware.planning.regions import connected_regions, sort_into_shapes
+from hardware.planning.tiled_circuit import on_tile
+from hardware.planning.tiling import candidates, tile
 
 GRID = [(3 * r + c, 3 * r + c + 1) for r in range(4) for c in range(2)]
 GRID += [(3 * r + c, 3 * r + c + 3) for r in range(3) for c in range(3)]

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from hardware.devices.backends import fake_backend
 from hardware.ledger.ledger import Ledger, Pace
-from hardware.plan import load_plan
+from hardware.planning.plan import load_plan
 from hardware.policy import Policy
 from qhead import TextClassifier
 from qhead.cli import app
@@ -522,7 +522,7 @@ def test_a_run_that_was_not_planned_here(model, sentences, home):
     with Ledger(home) as ledger:
         from dataclasses import replace
 
-        from hardware.plan import load_plan
+        from hardware.planning.plan import load_plan
 
         bare = replace(load_plan(ledger.plan_body(run_id)), about={})
         other = ledger.create_run(
@@ -814,7 +814,7 @@ def test_a_failed_job_is_missing_until_it_is_resumed(model, sentences, home):
 
 
 def test_predict_says_which_rows_are_missing(model, sentences, toy_texts, monkeypatch):
-    from hardware.options import JobLimits
+    from hardware.planning.options import JobLimits
 
     monkeypatch.setattr(JobLimits.__init__, "__defaults__", (2 * SHOTS, 10800.0, 40 << 20))
     with platform(faults=FaultPlan({("submit", 1): EndJob("Failed")})):

@@ -16,8 +16,8 @@ from qiskit.transpiler.passes import (
 
 from hardware.circuits.measurement import Setting
 from hardware.errors import PlanError
-from hardware.layouts import ShapeCircuit
-from hardware.plan import Tile
+from hardware.planning.placement import ShapeCircuit
+from hardware.planning.plan import Tile
 
 _TILE_NAMESPACE = uuid.UUID("6a6c1f0e-59b5-5d0f-8a50-51c5a3d1b0d2")
 #: Two-qubit gates that do not change when their qubits are swapped.

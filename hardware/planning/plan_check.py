@@ -12,11 +12,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from hardware.circuits.measurement import Measurement
-from hardware.composition import tile_register
-from hardware.cost import Program
 from hardware.errors import PlanError
-from hardware.plan import JobPlan, PlannedJob, PlannedPub, PubKind, Timing
-from hardware.program import program_of
+from hardware.planning.cost import Program
+from hardware.planning.plan import JobPlan, PlannedJob, PlannedPub, PubKind, Timing
+from hardware.planning.program import program_of
+from hardware.planning.tiled_circuit import tile_register
 
 READOUT: tuple[PubKind, PubKind] = ("readout 0", "readout 1")
 

@@ -27,7 +27,7 @@ from hardware.devices.calibration import (
 )
 from hardware.devices.scheduling import Step, waits
 from hardware.errors import PlanError
-from hardware.regions import Edge, Shape
+from hardware.planning.regions import Edge, Shape
 
 #: Shapes that are transpiled; on heavy-hex chips all of them.
 MAX_SHAPES = 40

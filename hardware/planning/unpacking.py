@@ -10,11 +10,11 @@ from qiskit.quantum_info import SparsePauliOp
 from hardware.circuits.intervals import known, std_error_of_estimate
 from hardware.circuits.measurement import Counts, Measurement
 from hardware.circuits.readout import ReadoutFlips
-from hardware.composition import tile_register
 from hardware.devices.base import check_arrays
 from hardware.errors import BadResultError, PlanError
-from hardware.options import ENOUGH_RANDOMIZATIONS
-from hardware.plan import JobPlan, PlannedJob, PlannedPub
+from hardware.planning.options import ENOUGH_RANDOMIZATIONS
+from hardware.planning.plan import JobPlan, PlannedJob, PlannedPub
+from hardware.planning.tiled_circuit import tile_register
 from hardware.words import counted
 from hardware.workload import Expectations
 

@@ -11,8 +11,6 @@ from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 
 from hardware.circuits.measurement import Measurement, Setting
-from hardware.composition import compose, readout_circuit, tile_parameter
-from hardware.cost import Program, circuit_payload, values_payload
 from hardware.devices.backends import (
     ExecutionLimits,
     calibration_id,
@@ -21,11 +19,13 @@ from hardware.devices.backends import (
 )
 from hardware.devices.calibration import LEFT_OUT, left_out
 from hardware.errors import PlanError
-from hardware.options import PlanOptions
-from hardware.plan import JobPlan, PlannedJob, PlannedPub, PubKind, Timing
-from hardware.plan_check import READOUT
-from hardware.program import program_of
-from hardware.tiling import Tiling, place
+from hardware.planning.cost import Program, circuit_payload, values_payload
+from hardware.planning.options import PlanOptions
+from hardware.planning.plan import JobPlan, PlannedJob, PlannedPub, PubKind, Timing
+from hardware.planning.plan_check import READOUT
+from hardware.planning.program import program_of
+from hardware.planning.tiled_circuit import compose, readout_circuit, tile_parameter
+from hardware.planning.tiling import Tiling, place
 from hardware.words import counted
 from hardware.workload import Workload
 

@@ -9,7 +9,7 @@ import numpy as np
 from qiskit.quantum_info import SparsePauliOp
 
 from hardware.devices.base import JobRequest
-from hardware.plan import JobPlan, PlannedPub
+from hardware.planning.plan import JobPlan, PlannedPub
 
 
 def job_request(plan: JobPlan, idx: int) -> JobRequest:

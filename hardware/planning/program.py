@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from qiskit.circuit import QuantumCircuit
 
-from hardware.cost import Program, ProgramItem
 from hardware.devices.base import JobRequest
 from hardware.errors import PlanError
-from hardware.plan import JobPlan, PlannedJob, PlannedPub, Timing
-from hardware.requests import job_request
+from hardware.planning.cost import Program, ProgramItem
+from hardware.planning.plan import JobPlan, PlannedJob, PlannedPub, Timing
+from hardware.planning.requests import job_request
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "ps": 1e-12}
 

@@ -1,6 +1,6 @@
 """A plan: which rows run on which tiles of a chip, in which PUBs and jobs. Data, nothing else.
 
-`hardware.planning.plan` makes one; `hardware.runner` submits it; `JobPlan.unpack` turns the results
+`hardware.planning.planner.plan` makes one; `hardware.runner` submits it; `JobPlan.unpack` turns the results
 back into rows. A tile k of a PUB has parameters named ``t{k}/NAME`` and measures into a classical
 register ``t{k}``. Columns of the workload that are the same in all rows (the trained weights, in
 inference) are bound in the circuit and not sent again with every set.
@@ -19,12 +19,12 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
 from hardware.errors import PlanError
-from hardware.options import PlanOptions
+from hardware.planning.options import PlanOptions
 from hardware.workload import Expectations
 
 if TYPE_CHECKING:
-    from hardware.cost import CostEstimate
     from hardware.devices.base import JobRequest
+    from hardware.planning.cost import CostEstimate
 
 PubKind = Literal["samples", "readout 0", "readout 1"]
 
@@ -163,7 +163,7 @@ class JobPlan:
     @property
     def cost(self) -> CostEstimate:
         """What the plan costs before anything is sent."""
-        from hardware.cost import CostEstimate
+        from hardware.planning.cost import CostEstimate
 
         return CostEstimate(
             tiles=len(self.tiles),
@@ -178,13 +178,13 @@ class JobPlan:
     @cached_property
     def key(self) -> str:
         """Content hash of the plan, as hexadecimal text: equal for equal plans only."""
-        from hardware.planfile import plan_key
+        from hardware.planning.plan_file import plan_key
 
         return plan_key(self)
 
     def to_bytes(self) -> bytes:
         """Return the plan, serialised; `load_plan` reads it."""
-        from hardware.planfile import dump_plan
+        from hardware.planning.plan_file import dump_plan
 
         return dump_plan(self)
 
@@ -194,7 +194,7 @@ class JobPlan:
         Raises:
             PlanError: There is no such job.
         """
-        from hardware.requests import job_request
+        from hardware.planning.requests import job_request
 
         if not 0 <= idx < len(self.jobs):
             raise PlanError(f"Expected a job from 0 to {len(self.jobs) - 1}, got {idx}.")
@@ -214,7 +214,7 @@ class JobPlan:
         Raises:
             PlanError: There are results of jobs that the plan does not have.
         """
-        from hardware.unpacking import unpack
+        from hardware.planning.unpacking import unpack
 
         return unpack(self, results)
 
@@ -240,8 +240,8 @@ def load_plan(data: bytes) -> JobPlan:
         PlanError: The bytes are no plan, one that was changed since it was made, or one whose
             circuits cost something else than it says.
     """
-    from hardware.plan_check import check_cost
-    from hardware.planfile import parse_plan
+    from hardware.planning.plan_check import check_cost
+    from hardware.planning.plan_file import parse_plan
 
     plan = parse_plan(data)
     check_cost(plan)
@@ -257,6 +257,6 @@ def load_submitted(data: bytes) -> JobPlan:
     Raises:
         PlanError: As `load_plan`, but for the cost.
     """
-    from hardware.planfile import parse_plan
+    from hardware.planning.plan_file import parse_plan
 
     return parse_plan(data)

@@ -16,11 +16,11 @@ from qiskit.transpiler import Target
 
 from hardware.circuits.transforms import light_cone, restrict_to_active
 from hardware.errors import PlanError
-from hardware.layouts import MAX_SHAPES, Device, ShapeCircuit, fit, prices, promising
-from hardware.options import PlanOptions
-from hardware.packing import pack
-from hardware.plan import Tile
-from hardware.regions import connected_regions, sort_into_shapes
+from hardware.planning.options import PlanOptions
+from hardware.planning.packing import pack
+from hardware.planning.placement import MAX_SHAPES, Device, ShapeCircuit, fit, prices, promising
+from hardware.planning.plan import Tile
+from hardware.planning.regions import connected_regions, sort_into_shapes
 from hardware.words import counted
 
 

@@ -14,9 +14,9 @@ from hardware.circuits.transforms import light_cone, restrict_to_active
 from hardware.devices.backends import calibration_id, fake_backend, fake_names, working_target
 from hardware.devices.calibration import left_out
 from hardware.errors import PlanError
-from hardware.layouts import Device
-from hardware.options import PlanOptions
-from hardware.tiling import candidates
+from hardware.planning.options import PlanOptions
+from hardware.planning.placement import Device
+from hardware.planning.tiling import candidates
 from hardware.workload import Workload
 
 #: Shapes that are tried on each backend: those that the circuit fits without routing come first.

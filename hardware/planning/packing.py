@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import csr_matrix
 
-from hardware.regions import Edge
+from hardware.planning.regions import Edge
 
 #: The search stops this close to the best total price.
 PRICE_GAP = 0.05

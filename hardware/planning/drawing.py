@@ -10,8 +10,8 @@ import rustworkx as rx
 from qiskit.providers import BackendV2
 
 from hardware.devices.backends import working_target
-from hardware.layouts import Device
-from hardware.plan import JobPlan
+from hardware.planning.placement import Device
+from hardware.planning.plan import JobPlan
 from hardware.words import counted
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from qiskit.quantum_info import SparsePauliOp
 
 from hardware.circuits.hashing import QPY_VERSION, digest
 from hardware.errors import InvalidInputError, PlanError
-from hardware.options import PlanOptions
-from hardware.plan import JobPlan, PlannedJob, PlannedPub, Tile, Timing
-from hardware.plan_check import check_plan
+from hardware.planning.options import PlanOptions
+from hardware.planning.plan import JobPlan, PlannedJob, PlannedPub, Tile, Timing
+from hardware.planning.plan_check import check_plan
 
 FORMAT = 2
 _DOCUMENT, _KEY = "plan.json", "key"
