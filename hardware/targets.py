@@ -67,7 +67,7 @@ def parse_target(spec: str, *, seed: int | None = None) -> ExecutionTarget:
             f"{did_you_mean(kind, SYNTAX)}"
         )
     fields = rest.split(":") if rest else []
-    from hardware import emulation
+    from hardware.emulation import emulated as emulation
 
     if kind == "shots":
         _expect(len(fields) == 1, kind, spec)
@@ -81,7 +81,7 @@ def parse_target(spec: str, *, seed: int | None = None) -> ExecutionTarget:
     if kind == "ibm":
         return DeviceTarget(fields[0], shots)
     if kind == "fake":
-        from hardware.fake import FakeTarget
+        from hardware.emulation.fake import FakeTarget
 
         return FakeTarget.of(fields[0], shots, seed)
     return emulation.CalibratedTarget(fields[0], shots=shots, seed=seed)

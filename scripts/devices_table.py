@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from heads_table import half_width
 
-from hardware.fake import FakeTarget
+from hardware.emulation.fake import FakeTarget
 from hardware.planning.options import PlanOptions
 from hardware.targets import parse_target
 from qhead.data import holdout_split, load_texts

@@ -12,6 +12,7 @@ from hardware.devices.base import Device, LocalDevice
 from hardware.devices.ibm.answers import seconds_left
 from hardware.devices.ibm.client import ask, guarded, open_service
 from hardware.devices.ibm.device import PlatformDevice, check_device_list, load_calibration
+from hardware.emulation.fake import local_device
 from hardware.errors import (
     AccountError,
     HardwareError,
@@ -21,7 +22,6 @@ from hardware.errors import (
     UnknownRunError,
     did_you_mean,
 )
-from hardware.fake import local_device
 from hardware.ledger.database import default_path
 from hardware.ledger.ledger import Ledger
 from hardware.ledger.records import RunRecord

@@ -8,8 +8,8 @@ from pathlib import Path
 from hardware import runner
 from hardware.devices.base import Device
 from hardware.devices.ibm.device import PlatformDevice
+from hardware.emulation.fake import local_device
 from hardware.errors import BudgetError, PlanError, RunError
-from hardware.fake import local_device
 from hardware.ledger.budget import advised_budget
 from hardware.ledger.ledger import Ledger
 from hardware.planning.plan import JobPlan

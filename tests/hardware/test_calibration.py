@@ -16,9 +16,9 @@ from qiskit_ibm_runtime.fake_provider import FakeGuadalupeV2
 
 from hardware.devices.backends import working_target
 from hardware.devices.calibration import left_out
+from hardware.emulation.noise import calibrated_noise, readout_confusions
+from hardware.emulation.tiled import components
 from hardware.errors import InvalidInputError, PlanError
-from hardware.local import components
-from hardware.noise import calibrated_noise, readout_confusions
 from hardware.planning.drawing import draw_plan
 from hardware.planning.options import PlanOptions
 from hardware.planning.placement import Device

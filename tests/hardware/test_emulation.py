@@ -9,11 +9,11 @@ from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, depolarizing_error, pauli_error, thermal_relaxation_error
 from qiskit_ibm_runtime.fake_provider import FakeLimaV2
 
-from hardware.channels import InstructionErrors, PauliProgram, transfer_matrix
 from hardware.circuits.transforms import light_cone
-from hardware.emulation import CalibratedTarget, NoisyTarget
+from hardware.emulation.emulated import CalibratedTarget, NoisyTarget
+from hardware.emulation.pauli_simulator import InstructionErrors, PauliProgram, transfer_matrix
+from hardware.emulation.sampling import Method, PreparedCircuit, Sampler
 from hardware.errors import UnsupportedCircuitError
-from hardware.sampling import Method, PreparedCircuit, Sampler
 from hardware.workload import Workload
 
 ONE = depolarizing_error(0.05, 1)

@@ -22,15 +22,15 @@ from qiskit.circuit.library import (
 from qiskit.quantum_info import Operator, SparsePauliOp, Statevector
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
-from hardware.channels import InstructionErrors, PauliProgram
 from hardware.circuits.definitions import is_library, opened
 from hardware.circuits.hashing import circuit_digest
 from hardware.circuits.transforms import light_cone, split_measurements, translate_all_but
-from hardware.emulation import CalibratedTarget, EmulatedTarget, NoisyTarget, ShotsTarget
+from hardware.emulation.emulated import CalibratedTarget, EmulatedTarget, NoisyTarget, ShotsTarget
+from hardware.emulation.fake import FakeTarget
+from hardware.emulation.noise import calibrated_noise, depolarizing_noise
+from hardware.emulation.pauli_simulator import InstructionErrors, PauliProgram
+from hardware.emulation.sampling import Sampler
 from hardware.errors import InvalidInputError, UnsupportedCircuitError
-from hardware.fake import FakeTarget
-from hardware.noise import calibrated_noise, depolarizing_noise
-from hardware.sampling import Sampler
 from hardware.workload import Workload
 
 THETA = Parameter("theta")

@@ -12,14 +12,14 @@ from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 from hardware.circuits.measurement import Measurement
 from hardware.devices.backends import fake_backend
 from hardware.devices.base import JobRequest, run_locally
-from hardware.emulation import CalibratedTarget
+from hardware.emulation.emulated import CalibratedTarget
+from hardware.emulation.fake import FakeTarget, local_device
+from hardware.emulation.noise import readout_confusions
+from hardware.emulation.sampling import Sampler
+from hardware.emulation.tiled import ComponentSimulator, components
 from hardware.errors import UnsupportedCircuitError
-from hardware.fake import FakeTarget, local_device
-from hardware.local import ComponentSimulator, components
-from hardware.noise import readout_confusions
 from hardware.planning.options import Mitigation, PlanOptions
 from hardware.planning.tiled_circuit import tile_parameter
-from hardware.sampling import Sampler
 from hardware.workload import Workload
 
 SHOTS = 20_000

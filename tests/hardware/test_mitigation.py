@@ -10,8 +10,8 @@ from scipy.stats import norm
 from hardware.circuits.intervals import Z_95
 from hardware.circuits.measurement import Counts, Setting
 from hardware.circuits.readout import AffineReadout, ReadoutFlips, recalibrate
+from hardware.emulation.fake import FakeTarget
 from hardware.errors import EmulationError, InvalidInputError
-from hardware.fake import FakeTarget
 from hardware.planning.options import Mitigation, PlanOptions
 from hardware.workload import Expectations, Workload
 

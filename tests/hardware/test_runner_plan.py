@@ -13,8 +13,8 @@ from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 from hardware import runner
 from hardware.devices.base import LocalDevice
 from hardware.devices.ibm.device import PlatformDevice
+from hardware.emulation.fake import local_device
 from hardware.errors import PlanError
-from hardware.fake import local_device
 from hardware.ledger.ledger import Ledger, Pace
 from hardware.planning.options import JobLimits, Mitigation, PlanOptions
 from hardware.planning.plan import load_plan

@@ -11,12 +11,12 @@ import pytest
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
-from hardware import sampling
 from hardware.circuits import measurement as observables
-from hardware.emulation import NoisyTarget, ShotsTarget
-from hardware.fake import FakeTarget
+from hardware.emulation import sampling
+from hardware.emulation.emulated import NoisyTarget, ShotsTarget
+from hardware.emulation.fake import FakeTarget
+from hardware.emulation.sampling import CHUNK_BYTES, MAX_CHUNK_ROWS, Method, Sampler, ShotStreams
 from hardware.planning.options import PlanOptions
-from hardware.sampling import CHUNK_BYTES, MAX_CHUNK_ROWS, Method, Sampler, ShotStreams
 from hardware.workload import Expectations, Workload
 
 

@@ -20,13 +20,13 @@ from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
 from hardware.devices.calibration import LEFT_OUT
 from hardware.devices.scheduling import scheduled, waits
-from hardware.emulation import CalibratedTarget
+from hardware.emulation.emulated import CalibratedTarget
+from hardware.emulation.noise import calibrated_noise
+from hardware.emulation.sampling import Method, PreparedCircuit, Sampler, ShotStreams
+from hardware.emulation.tiled import components
 from hardware.errors import InvalidInputError
-from hardware.local import components
-from hardware.noise import calibrated_noise
 from hardware.planning.options import PlanOptions
 from hardware.planning.planner import plan
-from hardware.sampling import Method, PreparedCircuit, Sampler, ShotStreams
 from hardware.targets import parse_target
 from hardware.workload import Workload
 

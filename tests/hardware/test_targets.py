@@ -16,7 +16,8 @@ from qiskit.quantum_info import SparsePauliOp
 
 from hardware.circuits.intervals import Z_95
 from hardware.devices.backends import fake_backend
-from hardware.emulation import CalibratedTarget, NoisyTarget, ShotsTarget
+from hardware.emulation.emulated import CalibratedTarget, NoisyTarget, ShotsTarget
+from hardware.emulation.sampling import Method
 from hardware.errors import (
     BudgetError,
     InvalidInputError,
@@ -25,7 +26,6 @@ from hardware.errors import (
     UnsupportedCircuitError,
 )
 from hardware.planning.options import MAX_SHOTS, PlanOptions
-from hardware.sampling import Method
 from hardware.targets import DeviceTarget, ExecutionTarget, parse_target
 from hardware.workload import Workload
 
@@ -239,7 +239,7 @@ def test_the_size_of_a_chunk_changes_nothing(monkeypatch: pytest.MonkeyPatch) ->
         NoisyTarget(0.01, 0.02, shots=20, seed=1, method=Method.TRAJECTORIES),
     ]
     whole = [target.run(work).values for target in targets]
-    monkeypatch.setattr("hardware.sampling.MAX_CHUNK_ROWS", 8)
+    monkeypatch.setattr("hardware.emulation.sampling.MAX_CHUNK_ROWS", 8)
     for target, values in zip(targets, whole, strict=True):
         np.testing.assert_array_equal(target.run(work).values, values)
 

@@ -8,18 +8,19 @@ import threading
 import numpy as np
 import pytest
 
-from hardware import channels, threads
-from hardware.emulation import NoisyTarget
+from hardware import threads
+from hardware.emulation import pauli_simulator as channels
+from hardware.emulation.emulated import NoisyTarget
+from hardware.emulation.sampling import Sampler
 from hardware.errors import InvalidInputError
-from hardware.sampling import Sampler
 from hardware.threads import num_threads, share
 
 FORKED = """
 import os, numpy as np
 from qiskit.circuit import Parameter, QuantumCircuit
 from hardware import channels
-from hardware.emulation import NoisyTarget
-from hardware.sampling import Sampler
+from hardware.emulation.emulated import NoisyTarget
+from hardware.emulation.sampling import Sampler
 channels._WORTH_A_THREAD = 0
 circuit = QuantumCircuit(2); circuit.ry(Parameter("a"), 0); circuit.cx(0, 1)
 values = np.linspace(-3, 3, 64)[:, np.newaxis]

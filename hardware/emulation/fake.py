@@ -8,9 +8,9 @@ from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 
 from hardware.devices.backends import fake_backend, fake_name
 from hardware.devices.base import LocalDevice, run_locally
-from hardware.emulation import DEFAULT_SHOTS, CalibratedTarget
+from hardware.emulation.emulated import DEFAULT_SHOTS, CalibratedTarget
+from hardware.emulation.noise import readout_confusions, readout_remarks
 from hardware.errors import InvalidInputError
-from hardware.noise import readout_confusions, readout_remarks
 from hardware.planning.options import PlanOptions
 from hardware.planning.plan import JobPlan
 from hardware.workload import Expectations, Workload
@@ -24,7 +24,7 @@ def local_device(name: str) -> LocalDevice:
     Raises:
         UnknownBackendError: No fake backend has this name.
     """
-    from hardware.local import ComponentSimulator
+    from hardware.emulation.tiled import ComponentSimulator
 
     backend = fake_backend(name)
     simulator = ComponentSimulator.of(backend)

@@ -22,9 +22,9 @@ from qiskit_aer import AerSimulator
 
 from hardware.circuits.transforms import restrict_to_active, split_measurements
 from hardware.devices.scheduling import scheduled
+from hardware.emulation.noise import calibrated_noise
+from hardware.emulation.sampling import Method, PreparedCircuit, Sampler, ShotStreams, shot_by_shot
 from hardware.errors import UnsupportedCircuitError
-from hardware.noise import calibrated_noise
-from hardware.sampling import Method, PreparedCircuit, Sampler, ShotStreams, shot_by_shot
 
 #: Shots of a run that does not say; as the client's.
 DEFAULT_SHOTS = 4096

@@ -23,16 +23,16 @@ from hardware.circuits.transforms import (
     translate_all_but,
 )
 from hardware.devices.scheduling import scheduled
-from hardware.errors import InvalidInputError
-from hardware.noise import (
+from hardware.emulation.noise import (
     RATE_BASIS,
     NoiseReport,
     calibrated_noise,
     check_probability,
     depolarizing_noise,
 )
+from hardware.emulation.sampling import Method, PreparedCircuit, Sampler, ShotStreams
+from hardware.errors import InvalidInputError
 from hardware.planning.options import check_shots
-from hardware.sampling import Method, PreparedCircuit, Sampler, ShotStreams
 from hardware.workload import Expectations, Workload
 
 DEFAULT_SHOTS = 4096
@@ -84,13 +84,13 @@ class EmulatedTarget(ABC):
 
     def estimator(self) -> BaseEstimatorV2:
         """Return a V2 estimator over this target, for `EstimatorQNN`."""
-        from hardware.primitives import EmulatedEstimator
+        from hardware.emulation.primitives import EmulatedEstimator
 
         return EmulatedEstimator(self)
 
     def sampler(self) -> BaseSamplerV2:
         """Return a V2 sampler over this target, for `SamplerQNN`."""
-        from hardware.primitives import EmulatedSampler
+        from hardware.emulation.primitives import EmulatedSampler
 
         return EmulatedSampler(self)
 

@@ -1,4 +1,4 @@
-"""Compiled loops of `hardware.channels`: one noisy circuit, many parameter sets.
+"""Compiled loops of `hardware.emulation.pauli_simulator`: one noisy circuit, many parameter sets.
 
 The vector of one parameter set has 4^k components, k the number of qubits entangled so far; qubit q
 is base-4 digit ``digits[q]`` with 0, 1, 2, 3 for I, X, Y, Z. `LANES` parameter sets are interleaved
@@ -214,7 +214,7 @@ def evolve(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Evolve groups `first` … `last` - 1 of `LANES` rows each.
 
-    See `hardware.channels.PauliProgram` for the arrays. Writes the groups' rows of `moments`
+    See `hardware.emulation.pauli_simulator.PauliProgram` for the arrays. Writes the groups' rows of `moments`
     (N, 2^m), the expectation values of the Z strings on the wanted entangled qubits (top digit
     slowest), and of `single` (N, n), <Z> of every qubit that is never entangled. `scratch` (4^k,
     `LANES`) belongs to the caller's thread.

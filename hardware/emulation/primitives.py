@@ -28,9 +28,9 @@ from qiskit.quantum_info import SparsePauliOp
 from hardware.circuits.hashing import circuit_digest, observable_bytes
 from hardware.circuits.measurement import Measurement
 from hardware.circuits.transforms import split_measurements
-from hardware.emulation import EmulatedTarget, SettingsEngine
+from hardware.emulation.emulated import EmulatedTarget, SettingsEngine
+from hardware.emulation.sampling import Sampler, ShotStreams, shot_by_shot
 from hardware.errors import InvalidInputError
-from hardware.sampling import Sampler, ShotStreams, shot_by_shot
 
 
 class EmulatedEstimator(BaseEstimatorV2):

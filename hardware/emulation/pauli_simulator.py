@@ -24,10 +24,10 @@ from qiskit.circuit import Barrier, Delay, ParameterExpression, QuantumCircuit
 from qiskit.circuit.library import IGate
 from qiskit.quantum_info import PTM, Operator
 
-from hardware import _pauli_kernel as kernel
 from hardware.circuits.definitions import opened
+from hardware.emulation import _pauli_kernel as kernel
+from hardware.emulation.noise import error_key
 from hardware.errors import UnsupportedCircuitError
-from hardware.noise import error_key
 from hardware.threads import num_threads, share
 
 #: Widest circuit that is evolved exactly: 4^12 components × 8 lanes × 8 bytes are 1 GiB a thread.

@@ -5,7 +5,7 @@ Three ways, chosen by `prepare_sampler`:
 * no noise: Aer's statevector gives the exact outcome probabilities of a chunk of parameter sets in
   one call with bound parameters (1.4 ms a set at 10 qubits); NumPy draws the shots from them. Aer's
   own counts cost 25 ms a set, most of it formatting, and the statistics are the same.
-* noise on up to `channels.MAX_QUBITS` qubits: exact probabilities from `hardware.channels`, then
+* noise on up to `channels.MAX_QUBITS` qubits: exact probabilities from `hardware.emulation.pauli_simulator`, then
   as above.
 * noise on more qubits: Aer's trajectories, one run of the circuit a shot.
 
@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 from qiskit.circuit import QuantumCircuit
 
-from hardware.channels import PauliProgram
 from hardware.circuits.measurement import Counts
 from hardware.circuits.transforms import measured_circuit
+from hardware.emulation.noise import CircuitNoise, NoiseReport, without_delays
+from hardware.emulation.pauli_simulator import PauliProgram
 from hardware.errors import EmulationError, UnsupportedCircuitError
-from hardware.noise import CircuitNoise, NoiseReport, without_delays
 
 #: Working memory of one chunk of rows, bytes; a single row may take more.
 CHUNK_BYTES = 128 << 20

@@ -1,0 +1,1 @@
+"""A noisy circuit, here: from rates, calibrations, tiled devices and fakes."""
