@@ -17,7 +17,7 @@ from hardware.workload import Expectations, Workload
 
 
 def local_device(name: str) -> LocalDevice:
-    """Return a fake device for `hardware.runner`: the client's primitives over a simulator.
+    """Return a fake device for `hardware.runs.runner`: the client's primitives over a simulator.
 
     Tiles are simulated one by one, each under the calibration of its own qubits.
 

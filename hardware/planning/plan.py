@@ -1,6 +1,6 @@
 """A plan: which rows run on which tiles of a chip, in which PUBs and jobs. Data, nothing else.
 
-`hardware.planning.planner.plan` makes one; `hardware.runner` submits it; `JobPlan.unpack` turns the results
+`hardware.planning.planner.plan` makes one; `hardware.runs.runner` submits it; `JobPlan.unpack` turns the results
 back into rows. A tile k of a PUB has parameters named ``t{k}/NAME`` and measures into a classical
 register ``t{k}``. Columns of the workload that are the same in all rows (the trained weights, in
 inference) are bound in the circuit and not sent again with every set.
@@ -109,7 +109,7 @@ class PlannedJob:
 class JobPlan:
     """Everything that is needed to run a workload on a device and to read the results.
 
-    Satisfies `hardware.policy.Plan`.
+    Satisfies `hardware.runs.policy.Plan`.
 
     Args:
         workload_hash: `Workload.content_hash` with these options and calibration.

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hardware import runner
 from hardware.errors import RunError
 from hardware.ledger.ledger import Ledger
 from hardware.planning.plan import load_submitted
-from hardware.progress import RunStatus
+from hardware.runs import runner
+from hardware.runs.progress import RunStatus
 from qhead.classifier import TextClassifier
 from qhead.commands.collect import wait_for
 from qhead.commands.devices import existing_ledger, naming_the_run

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import typer
 
-from hardware import runner
 from hardware.devices.base import Device
 from hardware.errors import InvalidInputError, RunError
 from hardware.ledger.ledger import Ledger
 from hardware.planning.plan import JobPlan, load_submitted
-from hardware.progress import RunStatus
+from hardware.runs import runner
+from hardware.runs.progress import RunStatus
 from qhead.commands import devices
 from qhead.commands.arguments import EncoderChoice
 from qhead.commands.common import open_model, output, print_json
@@ -91,7 +91,7 @@ def bring_in(
     have ended, what the ledger holds is given all the same.
 
     Raises:
-        HardwareError: As `hardware.runner.collect`, for a run with jobs to come.
+        HardwareError: As `hardware.runs.runner.collect`, for a run with jobs to come.
     """
     ledger.settle(run_id)
     status = runner.status(run_id, ledger=ledger, plan=made)

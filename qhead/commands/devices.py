@@ -26,7 +26,7 @@ from hardware.ledger.database import default_path
 from hardware.ledger.ledger import Ledger
 from hardware.ledger.records import RunRecord
 from hardware.planning.ranking import rank
-from hardware.policy import Policy
+from hardware.runs.policy import Policy
 from hardware.workload import Workload
 from qhead.commands.guard import complain
 from qhead.commands.specs import DeviceSpec

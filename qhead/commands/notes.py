@@ -126,7 +126,7 @@ class About:
         if noted.get("format") != FORMAT:
             raise PlanError(
                 f"Expected {name} to be of a model's predictions, but it was not planned by qhead: "
-                "read it with `hardware.runner`."
+                "read it with `hardware.runs.runner`."
             )
         if noted.get("version") != FORMAT_VERSION:
             raise PlanError(

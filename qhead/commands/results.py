@@ -10,7 +10,7 @@ import numpy as np
 
 from hardware.circuits.readout import AffineReadout, recalibrate
 from hardware.errors import InvalidInputError
-from hardware.progress import RunStatus
+from hardware.runs.progress import RunStatus
 from hardware.workload import Expectations
 from qhead.classifier import TextClassifier
 from qhead.commands.notes import About, Recalibration

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from hardware.devices.base import Device, JobRequest, LocalDevice
 from hardware.errors import HardwareError, RunError
 from hardware.ledger.ledger import Ledger
-from hardware.progress import RunStatus
+from hardware.runs.progress import RunStatus
 from qhead.progress import duration, progress_lines
 
 #: States of jobs that are waited for no more and have no result.

@@ -7,12 +7,12 @@ from typing import Any
 
 from rich.table import Table
 
-from hardware import runner
 from hardware.ledger.budget import ChargeRatio
 from hardware.ledger.database import default_path
 from hardware.ledger.ledger import Ledger
 from hardware.planning.plan import load_submitted
-from hardware.progress import RunStatus, run_status
+from hardware.runs import runner
+from hardware.runs.progress import RunStatus, run_status
 from qhead.commands import devices
 from qhead.commands.common import console, print_json
 from qhead.commands.devices import device_of, existing_ledger, naming_the_run

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from hardware import runner
 from hardware.devices.base import Device
 from hardware.devices.ibm.device import PlatformDevice
 from hardware.emulation.fake import local_device
@@ -13,7 +12,8 @@ from hardware.errors import BudgetError, PlanError, RunError
 from hardware.ledger.budget import advised_budget
 from hardware.ledger.ledger import Ledger
 from hardware.planning.plan import JobPlan
-from hardware.progress import RunStatus
+from hardware.runs import runner
+from hardware.runs.progress import RunStatus
 from qhead.commands import devices
 from qhead.commands.common import print_json
 from qhead.commands.costs import cost_line, past_charges, plan_dict
@@ -112,7 +112,7 @@ def send(made: JobPlan, device: Device, budget: float | None, *, quiet: bool = F
 
     Raises:
         BudgetError: No budget for a real device, or too small a one; nothing was written.
-        HardwareError: As `hardware.runner.submit`.
+        HardwareError: As `hardware.runs.runner.submit`.
     """
     if not quiet:
         remaining, ratio = remaining_seconds(device), past_charges(device)

@@ -9,9 +9,9 @@ from loopback.bench import Bench, assert_equal, assert_paid_once, undisturbed
 from loopback.plans import TinyPlan
 from loopback.tamper import TAMPERED
 
-from hardware import runner
 from hardware.devices.base import check_arrays
 from hardware.errors import BadResultError
+from hardware.runs import runner
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 

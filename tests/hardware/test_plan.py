@@ -29,7 +29,7 @@ from hardware.planning.planner import plan
 from hardware.planning.requests import precision_of
 from hardware.planning.tiled_circuit import check_isa
 from hardware.planning.unpacking import unpack
-from hardware.policy import Plan
+from hardware.runs.policy import Plan
 from hardware.workload import Workload
 
 TWO = PlanOptions(shots=10, tiles=2)

@@ -22,7 +22,6 @@ from loopback.bench import QUICK, Bench, assert_equal, assert_paid_once, plan, u
 from loopback.plans import TinyPlan
 from loopback.server import API_KEY
 
-from hardware import runner
 from hardware.devices.ibm.device import Deadlines, PlatformDevice
 from hardware.errors import (
     AccountError,
@@ -34,7 +33,8 @@ from hardware.errors import (
     UnknownRunError,
 )
 from hardware.ledger.ledger import Ledger, Pace
-from hardware.policy import Clock
+from hardware.runs import runner
+from hardware.runs.policy import Clock
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 

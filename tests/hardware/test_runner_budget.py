@@ -10,7 +10,6 @@ from loopback import Cloud, Loopback
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
-from hardware import runner
 from hardware.devices.ibm.device import PlatformDevice
 from hardware.errors import BudgetError, RefusedError
 from hardware.ledger.budget import cap_seconds
@@ -18,7 +17,8 @@ from hardware.ledger.ledger import Ledger, Pace
 from hardware.planning.options import JobLimits, Mitigation, PlanOptions
 from hardware.planning.plan import JobPlan
 from hardware.planning.planner import plan
-from hardware.policy import Policy
+from hardware.runs import runner
+from hardware.runs.policy import Policy
 from hardware.workload import Workload
 
 QUICK = Policy(pace=Pace(), settle=0.05, busy=0.05, poll=(0.02, 0.1))

@@ -12,11 +12,11 @@ from loopback.answers import OTHER_CRN
 from loopback.bench import QUICK, Bench, assert_equal, assert_paid_once, plan
 from loopback.plans import SECONDS_A_JOB
 
-from hardware import runner
 from hardware.devices.ibm.device import Deadlines
 from hardware.errors import AccountError, BudgetError, RunStateError, ServiceError
 from hardware.ledger.ledger import Pace
-from hardware.policy import Clock
+from hardware.runs import runner
+from hardware.runs.policy import Clock
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 

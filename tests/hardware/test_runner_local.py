@@ -11,10 +11,10 @@ from qiskit.primitives import BitArray, DataBin, PrimitiveResult, PubResult
 from qiskit.quantum_info import SparsePauliOp, Statevector
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
-from hardware import runner
 from hardware.devices.base import JobRequest, LocalDevice, bit_arrays, check_arrays, result_arrays
 from hardware.errors import BadResultError, EmulationError
 from hardware.ledger.ledger import Ledger
+from hardware.runs import runner
 
 SHOTS = 2000
 

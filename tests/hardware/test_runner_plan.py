@@ -10,7 +10,6 @@ from qiskit.circuit import ParameterVector, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp, Statevector
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
-from hardware import runner
 from hardware.devices.base import LocalDevice
 from hardware.devices.ibm.device import PlatformDevice
 from hardware.emulation.fake import local_device
@@ -19,7 +18,8 @@ from hardware.ledger.ledger import Ledger, Pace
 from hardware.planning.options import JobLimits, Mitigation, PlanOptions
 from hardware.planning.plan import load_plan
 from hardware.planning.planner import plan
-from hardware.policy import Policy
+from hardware.runs import runner
+from hardware.runs.policy import Policy
 from hardware.workload import Workload
 
 SHOTS = 1500

@@ -14,7 +14,7 @@ from loopback.bench import QUICK, Bench, assert_equal, assert_paid_once, plan, u
 from hardware.devices.ibm.device import Deadlines
 from hardware.errors import ServiceError
 from hardware.ledger.ledger import Ledger, Pace
-from hardware.policy import Clock
+from hardware.runs.policy import Clock
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 

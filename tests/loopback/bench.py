@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from hardware import runner
 from hardware.devices.ibm.client import open_service
 from hardware.devices.ibm.device import PlatformDevice
 from hardware.ledger.ledger import Ledger, Pace
-from hardware.policy import Policy
+from hardware.runs import runner
+from hardware.runs.policy import Policy
 from loopback.answers import CRN
 from loopback.cloud import Cloud
 from loopback.faults import FaultPlan

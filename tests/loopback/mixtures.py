@@ -21,7 +21,7 @@ import numpy as np
 from hardware.errors import BudgetError, HardwareError, RunError, RunStateError
 from hardware.ledger.budget import cap_seconds
 from hardware.ledger.ledger import Pace
-from hardware.policy import Policy
+from hardware.runs.policy import Policy
 from loopback.answers import OTHER_CRN
 from loopback.bench import Bench
 from loopback.cloud import Cloud

@@ -198,8 +198,8 @@ def _disturb(
 
 
 def _undisturbed(jobs: int, path: Path) -> dict[int, dict[str, np.ndarray]]:
-    from hardware import runner
     from hardware.devices.ibm.device import PlatformDevice
+    from hardware.runs import runner
     from loopback.plans import load_tiny
     from loopback.worker import PATIENT
 

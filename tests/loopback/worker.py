@@ -15,12 +15,12 @@ import sys
 import time
 from contextlib import suppress
 
-from hardware import runner
 from hardware.devices.ibm.client import open_service
 from hardware.devices.ibm.device import PlatformDevice
 from hardware.errors import BudgetError, RunError, RunStateError
 from hardware.ledger.ledger import Ledger, Pace
-from hardware.policy import Policy
+from hardware.runs import runner
+from hardware.runs.policy import Policy
 from loopback.answers import OTHER_CRN
 from loopback.plans import TinyPlan, load_tiny
 from loopback.server import account

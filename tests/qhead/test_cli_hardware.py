@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from hardware.devices.backends import fake_backend
 from hardware.ledger.ledger import Ledger, Pace
 from hardware.planning.plan import load_plan
-from hardware.policy import Policy
+from hardware.runs.policy import Policy
 from qhead import TextClassifier
 from qhead.cli import app
 from qhead.commands import devices
@@ -632,7 +632,7 @@ def test_the_bar_of_a_run(model, sentences, home):
     run_id = submitted(model, sentences, "--target", FAKE, "--executions-per-job", 2 * SHOTS)
     screen = Console(file=io.StringIO(), force_terminal=True, width=120)
     with run_bar(run_id, 3, screen) as bar, Ledger(home) as ledger:
-        from hardware import runner
+        from hardware.runs import runner
 
         bar.update(runner.status(run_id, ledger=ledger))
         bar.running(1)
@@ -682,7 +682,7 @@ def test_an_interrupted_collect_says_how_to_carry_on(model, sentences, monkeypat
 
     run_id = submitted(model, sentences, "--target", FAKE)
     with monkeypatch.context() as patch:
-        patch.setattr("hardware.runner.collect", interrupted)
+        patch.setattr("hardware.runs.runner.collect", interrupted)
         result = run("collect", run_id[:12], "--wait", "inf")
     assert result.exit_code == 130
     assert result.stdout == ""

@@ -18,7 +18,7 @@ from qiskit_ibm_runtime import QiskitRuntimeService
 from typer.testing import CliRunner
 
 from hardware.ledger.ledger import Ledger, Pace
-from hardware.policy import Policy
+from hardware.runs.policy import Policy
 from qhead.cli import app
 from qhead.commands import devices
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from hardware.ledger.records import RunRecord, Spending
-from hardware.progress import RunStatus
+from hardware.runs.progress import RunStatus
 from qhead.commands.results import explain_missing
 
 

@@ -10,9 +10,9 @@ from hardware.devices.base import FINAL, RemoteJob
 from hardware.devices.ibm.translation import plain
 from hardware.errors import BudgetError, ServiceError, UnclearError, VanishedError
 from hardware.ledger.records import JobRecord
-from hardware.outcome import unusable
-from hardware.progress import OnProgress, RunStatus, run_status
-from hardware.submission import USELESS, Sender
+from hardware.runs.outcome import unusable
+from hardware.runs.progress import OnProgress, RunStatus, run_status
+from hardware.runs.submission import USELESS, Sender
 
 #: States of a job that need no explanation.
 _KNOWN = (*FINAL, "QUEUED", "RUNNING", "INITIALIZING", "UNKNOWN")

@@ -11,8 +11,8 @@ from hardware.devices.base import JobRequest, check_arrays
 from hardware.errors import BadResultError, DamagedResultError
 from hardware.ledger.ledger import Ledger
 from hardware.planning.plan import load_submitted
-from hardware.policy import Plan
-from hardware.progress import RunStatus, run_status
+from hardware.runs.policy import Plan
+from hardware.runs.progress import RunStatus, run_status
 from hardware.workload import Expectations
 
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from hardware.collection import Collector, Rounds
 from hardware.devices.base import Device, JobRequest
 from hardware.errors import (
     BudgetError,
@@ -24,12 +23,13 @@ from hardware.errors import (
 )
 from hardware.ledger.ledger import Ledger
 from hardware.ledger.records import JobRecord, RunRecord
-from hardware.outcome import expectations, finished_run, results, status, unusable
-from hardware.permission import check_allowance, check_instance, checked_budget
 from hardware.planning.plan import load_submitted
-from hardware.policy import Clock, Plan, Policy
-from hardware.progress import OnProgress, RunStatus, run_status
-from hardware.submission import Sender
+from hardware.runs.collection import Collector, Rounds
+from hardware.runs.outcome import expectations, finished_run, results, status, unusable
+from hardware.runs.permission import check_allowance, check_instance, checked_budget
+from hardware.runs.policy import Clock, Plan, Policy
+from hardware.runs.progress import OnProgress, RunStatus, run_status
+from hardware.runs.submission import Sender
 from hardware.workload import Expectations
 
 __all__ = [

@@ -29,9 +29,9 @@ from hardware.errors import (
 from hardware.ledger.budget import cap_seconds
 from hardware.ledger.ledger import Claim, Ledger
 from hardware.ledger.records import JobRecord, new_claimant
-from hardware.policy import Clock, Policy
-from hardware.progress import OnProgress
-from hardware.waits import Waits
+from hardware.runs.policy import Clock, Policy
+from hardware.runs.progress import OnProgress
+from hardware.runs.waits import Waits
 
 _PREFERENCE = {"DONE": 0, "RUNNING": 1, "QUEUED": 2, "INITIALIZING": 2, "UNKNOWN": 3}
 #: States in which a job on the platform gives nothing any more.

@@ -15,8 +15,8 @@ from datetime import datetime
 from hardware.errors import BusyError
 from hardware.ledger.ledger import Ledger
 from hardware.ledger.records import JobRecord
-from hardware.policy import Clock, Policy
-from hardware.progress import OnProgress, run_status
+from hardware.runs.policy import Clock, Policy
+from hardware.runs.progress import OnProgress, run_status
 
 #: Seconds from which on a wait is shown.
 _LONG = 1.0

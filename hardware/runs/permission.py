@@ -9,7 +9,7 @@ from hardware.devices.base import Device
 from hardware.errors import BudgetError, RunStateError, ServiceError
 from hardware.ledger.budget import advised_budget
 from hardware.ledger.records import RunRecord
-from hardware.policy import Plan
+from hardware.runs.policy import Plan
 
 _logger = logging.getLogger(__name__)
 

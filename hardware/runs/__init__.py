@@ -1,0 +1,1 @@
+"""Submit, collect, resume, cancel: the only wing that spends."""
