@@ -147,7 +147,8 @@ class Expectations:
             zero noise (ZNE), which may both leave it; NaN in rows without a result yet, and where
             the platform's estimator gave no finite value.
         std_errors: Half the width of a 95 % interval around `values` over 1.96, shape (N, M),
-            which holds near the ends of the range too (`hardware.circuits.intervals`); zero where exact.
+            which holds near the ends of the range too (`hardware.circuits.intervals`); zero where
+            exact.
         target: Specification of the target that made them, e.g. ``"shots:1024"``.
         shots: Shots per parameter set, None where exact.
         notes: Sentences on what acted and what the emulation leaves out.

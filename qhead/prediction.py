@@ -18,8 +18,8 @@ correlated in a way that standard errors alone do not tell, and the sum bounds e
 observable, M = 1, it is exact). ``independent=True`` adds in quadrature instead, right where each
 observable had its own shots. A label is *decided* where every ``m_k > z · se(m_k)``. This is
 statistical error alone: a bias from gate noise is not in it, nor the error of a read-out that was
-refitted to a device. Standard errors are those of `hardware.circuits.intervals`, which hold near ⟨Z⟩ = ±1
-and at few shots; ``scripts/interval_coverage.py`` counts how often all of this holds.
+refitted to a device. Standard errors are those of `hardware.circuits.intervals`, which hold near
+⟨Z⟩ = ±1 and at few shots; ``scripts/interval_coverage.py`` counts how often all of this holds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Circuits on their way to a target: translated, laid out, cut to the qubits they use.
 
-What takes a caller's circuit opens it first (`hardware.circuits.definitions.opened`), so that from then on names
-say what gates do.
+What takes a caller's circuit opens it first (`hardware.circuits.definitions.opened`), so that from
+then on names say what gates do.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Every instruction starts as late as it can, which is the devices' default, and all qubits are read
 at the same time. A qubit waits from the end of one of its gates to the start of the next, or to its
 read-out. Waiting costs nothing before the first gate, in the ground state, and after the last gate
-of a qubit that is not read. Prices (`hardware.planning.placement`) and emulations (`hardware.emulation.noise`) share
-this schedule, so that idle time costs the same in each.
+of a qubit that is not read. Prices (`hardware.planning.placement`) and emulations
+(`hardware.emulation.noise`) share this schedule, so that idle time costs the same in each.
 """
 
 from __future__ import annotations

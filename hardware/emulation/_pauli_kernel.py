@@ -214,10 +214,10 @@ def evolve(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Evolve groups `first` … `last` - 1 of `LANES` rows each.
 
-    See `hardware.emulation.pauli_simulator.PauliProgram` for the arrays. Writes the groups' rows of `moments`
-    (N, 2^m), the expectation values of the Z strings on the wanted entangled qubits (top digit
-    slowest), and of `single` (N, n), <Z> of every qubit that is never entangled. `scratch` (4^k,
-    `LANES`) belongs to the caller's thread.
+    See `hardware.emulation.pauli_simulator.PauliProgram` for the arrays. Writes the groups' rows of
+    `moments` (N, 2^m), the expectation values of the Z strings on the wanted entangled qubits (top
+    digit slowest), and of `single` (N, n), <Z> of every qubit that is never entangled. `scratch`
+    (4^k, `LANES`) belongs to the caller's thread.
     """
     for group in range(first, last):
         _evolve_lanes(

@@ -219,9 +219,10 @@ class CalibratedTarget(EmulatedTarget):
     """The calibration of a backend, on the best qubits for the circuit: ``aer:NAME[:N]``.
 
     The circuit is transpiled with its parameters kept for every shape of region that the chip has,
-    and placed where its expected error is least, as a plan of one tile is (`hardware.planning.tiling`): once
-    for all measurement settings. Only those qubits are simulated, under their own errors, and they
-    decay while they wait (`hardware.devices.scheduling`).
+    and placed where its expected error is least, as a plan of one tile is
+    (`hardware.planning.tiling`): once for all measurement settings. Only those qubits are
+    simulated, under their own errors, and they decay while they wait
+    (`hardware.devices.scheduling`).
 
     Args:
         backend: Short name of a fake backend, e.g. ``"fez"``, or any `BackendV2`.

@@ -5,8 +5,8 @@ Three ways, chosen by `prepare_sampler`:
 * no noise: Aer's statevector gives the exact outcome probabilities of a chunk of parameter sets in
   one call with bound parameters (1.4 ms a set at 10 qubits); NumPy draws the shots from them. Aer's
   own counts cost 25 ms a set, most of it formatting, and the statistics are the same.
-* noise on up to `channels.MAX_QUBITS` qubits: exact probabilities from `hardware.emulation.pauli_simulator`, then
-  as above.
+* noise on up to `MAX_QUBITS` qubits: exact probabilities from
+  `hardware.emulation.pauli_simulator`, then as above.
 * noise on more qubits: Aer's trajectories, one run of the circuit a shot.
 
 Every row, setting and call has a stream of its own, spawned from the target's seed: equal rows get

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from hardware.errors import BudgetError, RunStateError
-from hardware.ledger import database as storage
+from hardware.ledger import database
 from hardware.ledger.leases import SLACK, Claim, Claims, Pace, covered_overruns
 from hardware.ledger.records import (
     JOB_MOVES,
@@ -36,7 +36,7 @@ class Ledger(Claims):
     """The ledger in one SQLite file, as seen by one thread of one process.
 
     Args:
-        path: The file; `storage.default_path` by default. Made if absent.
+        path: The file; `database.default_path` by default. Made if absent.
         now: Clock, seconds since the epoch.
 
     Raises:
@@ -212,7 +212,7 @@ class Ledger(Claims):
 
         False if it was done already: the first result stays.
         """
-        blob = storage.pack_arrays(arrays)
+        blob = database.pack_arrays(arrays)
         with self.writing() as db:
             if not self.move_job(db, job, "done"):
                 return False
@@ -231,14 +231,14 @@ class Ledger(Claims):
                 job.idx,
                 job.remote_id,
                 blob,
-                storage.digest(blob),
+                database.digest(blob),
                 iso(self._now()),
             ),
         )
 
     def store_again(self, job: JobRecord, arrays: Mapping[str, np.ndarray]) -> None:
         """Replace the damaged result of a job that is ``done``."""
-        blob = storage.pack_arrays(arrays)
+        blob = database.pack_arrays(arrays)
         with self.writing() as db:
             self._store(db, job, blob)
             self._note(db, job.run_id, job.idx, "damaged result replaced")

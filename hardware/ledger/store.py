@@ -23,7 +23,7 @@ from hardware.errors import (
     UnknownRunError,
     did_you_mean,
 )
-from hardware.ledger import database as storage
+from hardware.ledger import database
 from hardware.ledger.records import (
     JOB_MOVES,
     RUN_MOVES,
@@ -51,7 +51,7 @@ class Books:
     """Runs, jobs and results in one SQLite file, as seen by one thread of one process.
 
     Args:
-        path: The file; `storage.default_path` by default. Made if absent.
+        path: The file; `database.default_path` by default. Made if absent.
         now: Clock, seconds since the epoch.
 
     Raises:
@@ -61,9 +61,9 @@ class Books:
     def __init__(
         self, path: str | Path | None = None, *, now: Callable[[], float] = time.time
     ) -> None:
-        self.path = Path(path).expanduser() if path is not None else storage.default_path()
+        self.path = Path(path).expanduser() if path is not None else database.default_path()
         self._now = now
-        self._db = storage.connect(self.path)
+        self._db = database.connect(self.path)
 
     def __enter__(self) -> Self:
         return self
@@ -83,11 +83,11 @@ class Books:
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Run statements that all hold or none."""
-        with storage.guard(self.path), storage.transaction(self._db):
+        with database.guard(self.path), database.transaction(self._db):
             yield self._db
 
     def _rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
-        with storage.guard(self.path):
+        with database.guard(self.path):
             return self._db.execute(sql, values).fetchall()
 
     # --- making and reading runs ----------------------------------------------------------------
@@ -121,7 +121,7 @@ class Books:
         at = iso(self._now())
         run_id = f"{at[:10].replace('-', '')}-{secrets.token_hex(4)}"
         tag = f"qhead-{run_id}"
-        checksum = storage.digest(plan_body)
+        checksum = database.digest(plan_body)
         with self.writing() as db:
             db.execute(
                 "INSERT INTO plans VALUES (?, ?, ?, ?) ON CONFLICT (hash) DO UPDATE "
@@ -193,7 +193,7 @@ class Books:
         row = self._rows(
             "SELECT p.* FROM plans p JOIN runs r ON r.plan_hash = p.hash WHERE r.id = ?", run_id
         )[0]
-        if storage.digest(row["body"]) != row["checksum"]:
+        if database.digest(row["body"]) != row["checksum"]:
             raise LedgerError(
                 f"Expected the plan of run {run_id} as it was submitted, got another one: the "
                 "ledger was edited or damaged; submit the workload as a new run."
@@ -218,7 +218,7 @@ class Books:
 
     def spending(self, run_id: str) -> Spending:
         """Return what a run has cost and may still cost, in QPU seconds."""
-        with storage.guard(self.path):
+        with database.guard(self.path):
             return spending(self._db, run_id)
 
     # --- results --------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ class Books:
         if not rows:
             return None
         where = f"the result of job {idx} of run {run_id}"
-        return storage.unpack_arrays(rows[0]["arrays"], rows[0]["checksum"], where)
+        return database.unpack_arrays(rows[0]["arrays"], rows[0]["checksum"], where)
 
     def damaged(self, run_id: str) -> list[JobRecord]:
         """Return the jobs of a run that are ``done`` without a result that can be read."""

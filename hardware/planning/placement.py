@@ -239,8 +239,8 @@ class Prices:
 def prices(fitted: ShapeCircuit, shape: Shape, device: Device, measured: Sequence[int]) -> Prices:
     """Return the price of every laying of a shape: gates, read-out and idle time.
 
-    Idle time is that of `hardware.devices.scheduling`. A qubit's waits are priced together, by the average
-    fidelity of relaxation for as long.
+    Idle time is that of `hardware.devices.scheduling`. A qubit's waits are priced together, by the
+    average fidelity of relaxation for as long.
     """
     lay = shape.layings
     places = len(lay)

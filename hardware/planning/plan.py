@@ -1,9 +1,9 @@
 """A plan: which rows run on which tiles of a chip, in which PUBs and jobs. Data, nothing else.
 
-`hardware.planning.planner.plan` makes one; `hardware.runs.runner` submits it; `JobPlan.unpack` turns the results
-back into rows. A tile k of a PUB has parameters named ``t{k}/NAME`` and measures into a classical
-register ``t{k}``. Columns of the workload that are the same in all rows (the trained weights, in
-inference) are bound in the circuit and not sent again with every set.
+`hardware.planning.planner.plan` makes one; `hardware.runs.runner` submits it; `JobPlan.unpack`
+turns the results back into rows. A tile k of a PUB has parameters named ``t{k}/NAME`` and measures
+into a classical register ``t{k}``. Columns of the workload that are the same in all rows (the
+trained weights, in inference) are bound in the circuit and not sent again with every set.
 """
 
 from __future__ import annotations

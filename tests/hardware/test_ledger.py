@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from hardware.errors import BudgetError, LedgerError, RunStateError, UnknownRunError
-from hardware.ledger import database as storage
+from hardware.ledger import database
 from hardware.ledger.leases import MAX_LEASE, SLACK
 from hardware.ledger.ledger import Ledger, Pace
 from hardware.ledger.records import JOB_MOVES, JOB_STATES, new_claimant
@@ -48,7 +48,7 @@ def ledger(tmp_path, clock):
 
 def new_run(ledger, jobs=3, budget=None, local=False, plan=b"plan"):
     return ledger.create_run(
-        plan_hash=storage.digest(plan),
+        plan_hash=database.digest(plan),
         plan_body=plan,
         job_seconds=[2.0] * jobs,
         target="ibm:ibm_manila",
@@ -422,7 +422,7 @@ def closed(tmp_path) -> Path:
 
 def test_a_newer_ledger_is_left_alone(closed):
     with sqlite3.connect(closed) as db:
-        db.execute(f"PRAGMA user_version = {storage.SCHEMA_VERSION + 1}")
+        db.execute(f"PRAGMA user_version = {database.SCHEMA_VERSION + 1}")
     db.close()
     refused(closed, "newer qhead")
 
@@ -443,7 +443,7 @@ def test_a_ledger_with_damaged_text_says_so(closed):
 
 
 def test_an_empty_file_is_not_made_a_ledger(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "_BIRTH_SECONDS", 0.1)
+    monkeypatch.setattr(database, "_BIRTH_SECONDS", 0.1)
     path = tmp_path / "ledger.sqlite"
     path.touch()
     refused(path, "empty file")
@@ -455,10 +455,10 @@ def test_a_folder_in_which_nothing_can_be_written_is_called_read_only(tmp_path, 
     error = sqlite3.OperationalError("unable to open database file")
     path = tmp_path / "ledger.sqlite"
     path.touch()
-    assert "cannot be opened" in storage._explain(path, error)
+    assert "cannot be opened" in database._explain(path, error)
     # as on a read-only file system, where it holds for root too
     monkeypatch.setattr("os.access", lambda *_: False)
-    assert "writable" in storage._explain(path, error)
+    assert "writable" in database._explain(path, error)
 
 
 def test_another_programs_database_is_left_alone(tmp_path):
@@ -513,20 +513,20 @@ def test_a_full_disk_leaves_the_ledger_as_it_was(ledger):
 
 
 def test_an_older_ledger_is_migrated_and_keeps_its_rows(closed, monkeypatch):
-    steps = (*storage.MIGRATIONS, "ALTER TABLE runs ADD COLUMN note TEXT; CREATE TABLE extra (a)")
-    monkeypatch.setattr(storage, "MIGRATIONS", steps)
-    monkeypatch.setattr(storage, "SCHEMA_VERSION", len(steps))
-    db = storage.connect(closed)
+    steps = (*database.MIGRATIONS, "ALTER TABLE runs ADD COLUMN note TEXT; CREATE TABLE extra (a)")
+    monkeypatch.setattr(database, "MIGRATIONS", steps)
+    monkeypatch.setattr(database, "SCHEMA_VERSION", len(steps))
+    db = database.connect(closed)
     assert db.execute("SELECT count(*), max(note) FROM runs").fetchone()[:] == (1, None)
     assert db.execute("PRAGMA user_version").fetchone()[0] == len(steps)
     db.close()
 
 
 def test_a_migration_that_fails_changes_nothing(closed, monkeypatch):
-    monkeypatch.setattr(storage, "MIGRATIONS", (*storage.MIGRATIONS, "CREATE TABLE a (b); NO"))
-    monkeypatch.setattr(storage, "SCHEMA_VERSION", storage.SCHEMA_VERSION + 1)
+    monkeypatch.setattr(database, "MIGRATIONS", (*database.MIGRATIONS, "CREATE TABLE a (b); NO"))
+    monkeypatch.setattr(database, "SCHEMA_VERSION", database.SCHEMA_VERSION + 1)
     with pytest.raises(LedgerError, match="as it was"):
-        storage.connect(closed)
+        database.connect(closed)
     with sqlite3.connect(closed) as db:
         assert db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'a'").fetchone() == (0,)
     db.close()
@@ -534,11 +534,11 @@ def test_a_migration_that_fails_changes_nothing(closed, monkeypatch):
 
 def test_the_default_path_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("QHEAD_LEDGER", str(tmp_path / "a.sqlite"))
-    assert storage.default_path() == tmp_path / "a.sqlite"
+    assert database.default_path() == tmp_path / "a.sqlite"
     monkeypatch.delenv("QHEAD_LEDGER")
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert storage.default_path() == tmp_path / ".local/share/qhead/ledger.sqlite"
+    assert database.default_path() == tmp_path / ".local/share/qhead/ledger.sqlite"
 
 
 # --- several processes --------------------------------------------------------------------------

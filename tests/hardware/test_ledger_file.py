@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from hardware.errors import LedgerError
-from hardware.ledger import database as storage
+from hardware.ledger import database
 from hardware.ledger.ledger import Ledger, Pace
 from hardware.ledger.records import JOB_MOVES, JOB_STATES, is_gone, new_claimant
 
@@ -83,7 +83,7 @@ def test_a_ledger_on_an_unknown_disk_has_a_rollback_journal(tmp_path, monkeypatc
 
 def test_the_mount_that_hides_another_counts(tmp_path, monkeypatch):
     mounted(monkeypatch, (tmp_path, "ext4", "rw"), (tmp_path, "nfs", "rw"))
-    assert not storage.is_local(tmp_path / "ledger.sqlite")
+    assert not database.is_local(tmp_path / "ledger.sqlite")
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_a_ledger_that_moves_to_a_shared_disk_loses_its_write_ahead_log(with_log
 
 
 def test_a_ledger_whose_log_is_in_use_is_not_opened_on_a_shared_disk(with_log, monkeypatch):
-    monkeypatch.setattr(storage, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
     other = sqlite3.connect(with_log)
     other.execute("BEGIN")
     other.execute("SELECT * FROM runs").fetchall()
@@ -140,10 +140,10 @@ def first_version(tmp_path) -> Path:
     """Return a ledger of version 1: one job done without metrics, one the platform lost."""
     path = tmp_path / "ledger.sqlite"
     db = sqlite3.connect(path, isolation_level=None)
-    for statement in storage.MIGRATIONS[0].split(";"):
+    for statement in database.MIGRATIONS[0].split(";"):
         db.execute(statement)
     at = "2026-01-01T00:00:00.000000Z"
-    db.execute("INSERT INTO plans VALUES ('x', x'00', ?, ?)", (storage.digest(b"\0"), at))
+    db.execute("INSERT INTO plans VALUES ('x', x'00', ?, ?)", (database.digest(b"\0"), at))
     db.execute(
         "INSERT INTO runs VALUES "
         "('r', 'failed', 'x', 't', 'd', 0, 'tag', NULL, 9, 4, '', '', ?, ?)",
@@ -161,12 +161,12 @@ def first_version(tmp_path) -> Path:
             "INSERT INTO remote_jobs VALUES (?, ?, 'adopted', 'DONE', ?, ?, ?)",
             (f"remote-{idx}", f"tag-{idx}", [0.0, 0.0, 1.5][idx], at, at),
         )
-    blob = storage.pack_arrays({"x": np.arange(3)})
+    blob = database.pack_arrays({"x": np.arange(3)})
     db.execute(
         "INSERT INTO results VALUES ('r', 0, 'remote-0', ?, ?, ?)",
-        (blob, storage.digest(blob), at),
+        (blob, database.digest(blob), at),
     )
-    db.execute(f"PRAGMA application_id = {storage.APPLICATION_ID}")
+    db.execute(f"PRAGMA application_id = {database.APPLICATION_ID}")
     db.execute("PRAGMA user_version = 1")
     db.close()
     return path
@@ -210,7 +210,7 @@ def test_the_database_makes_the_moves_of_the_table_and_no_others(tmp_path, befor
             with ledger.writing() as db:  # whatever the state was
                 db.execute("DROP TRIGGER job_moves")
                 db.execute("UPDATE jobs SET state = ?", (before,))
-                storage._enforce_moves(db)
+                database._enforce_moves(db)
             job = ledger.job(run, 0)
             if after in JOB_MOVES[before]:
                 with ledger.writing() as db:

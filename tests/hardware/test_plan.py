@@ -22,7 +22,7 @@ from qiskit.quantum_info import SparsePauliOp, Statevector
 from hardware.circuits.measurement import Measurement
 from hardware.devices.backends import fake_backend, fake_names
 from hardware.errors import PlanError
-from hardware.planning import placement as layouts
+from hardware.planning import placement
 from hardware.planning.options import CostModel, JobLimits, Mitigation, PlanOptions
 from hardware.planning.plan import JobPlan, load_plan
 from hardware.planning.planner import plan
@@ -146,7 +146,7 @@ def test_plans_are_pure_and_keys_tell_them_apart() -> None:
 
 def keys_in_order(names: Sequence[str]) -> dict[str, str]:
     """Return the keys of plans that are made one after the other by a planner without memory."""
-    layouts._fitted.clear()
+    placement._fitted.clear()
     return {name: plan(work(3), fake_backend(name), TWO).key for name in names}
 
 
@@ -183,10 +183,10 @@ def test_parameters_built_anew_and_in_other_registers_give_the_same_plan() -> No
     again = QuantumCircuit(QuantumRegister(1, "a"), QuantumRegister(1, "b"), name="other")
     again.compose(head(), inplace=True)
     values = work().values
-    layouts._fitted.clear()
+    placement._fitted.clear()
     first = plan(Workload(again, NAMES, values, work().observables), fake_backend("fez"), TWO).key
     assert first == plan(work(), fake_backend("fez"), TWO).key
-    layouts._fitted.clear()
+    placement._fitted.clear()
     assert first == plan(work(), fake_backend("fez"), TWO).key
 
 

@@ -11,7 +11,7 @@ import pytest
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
-from hardware.circuits import measurement as observables
+from hardware.circuits import measurement
 from hardware.emulation import sampling
 from hardware.emulation.emulated import NoisyTarget, ShotsTarget
 from hardware.emulation.fake import FakeTarget
@@ -87,7 +87,7 @@ def test_the_memory_of_estimates_does_not_grow_with_the_rows(
 ) -> None:
     shots, few, many = 1000, 60, 240
     monkeypatch.setattr(sampling, "CHUNK_BYTES", 1 << 20)
-    monkeypatch.setattr(observables, "CHUNK_BYTES", 1 << 20)
+    monkeypatch.setattr(measurement, "CHUNK_BYTES", 1 << 20)
 
     def run(num_rows: int) -> Callable[[], Expectations]:
         if way == "shots":
@@ -108,7 +108,7 @@ def test_the_size_of_parts_changes_no_estimate(monkeypatch: pytest.MonkeyPatch) 
     targets = (ShotsTarget(shots=50, seed=1), NoisyTarget(0.1, 0.1, 0.1, shots=50, seed=1))
     for target in (*targets, replace(targets[1], method=Method.TRAJECTORIES)):
         whole = target.run(work)
-        monkeypatch.setattr(observables, "CHUNK_BYTES", 1)
+        monkeypatch.setattr(measurement, "CHUNK_BYTES", 1)
         single = target.run(work)
         monkeypatch.undo()
         np.testing.assert_array_equal(whole.values, single.values)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hardware import threads
-from hardware.emulation import pauli_simulator as channels
+from hardware.emulation import pauli_simulator
 from hardware.emulation.emulated import NoisyTarget
 from hardware.emulation.sampling import Sampler
 from hardware.errors import InvalidInputError
@@ -18,10 +18,10 @@ from hardware.threads import num_threads, share
 FORKED = """
 import os, numpy as np
 from qiskit.circuit import Parameter, QuantumCircuit
-from hardware import channels
+from hardware.emulation import pauli_simulator
 from hardware.emulation.emulated import NoisyTarget
 from hardware.emulation.sampling import Sampler
-channels._WORTH_A_THREAD = 0
+pauli_simulator._WORTH_A_THREAD = 0
 circuit = QuantumCircuit(2); circuit.ry(Parameter("a"), 0); circuit.cx(0, 1)
 values = np.linspace(-3, 3, 64)[:, np.newaxis]
 sampler = Sampler(NoisyTarget(0.0, 0.1).prepare(circuit, [0, 1]), ["a"])
@@ -60,15 +60,15 @@ def test_threads_do_not_change_a_bit(count: str, monkeypatch: pytest.MonkeyPatch
     sampler = Sampler(NoisyTarget(0.01, 0.02, 0.03).prepare(circuit, [0, 1, 2]), names)
     whole = sampler.probabilities(values)
     used = set()
-    real = channels.kernel.evolve
+    real = pauli_simulator.kernel.evolve
 
     def watched(*arguments: object) -> None:
         used.add(threading.current_thread().name)
         real(*arguments)
 
     monkeypatch.setenv("QHEAD_NUM_THREADS", count)
-    monkeypatch.setattr(channels, "_WORTH_A_THREAD", 0)
-    monkeypatch.setattr(channels.kernel, "evolve", watched)
+    monkeypatch.setattr(pauli_simulator, "_WORTH_A_THREAD", 0)
+    monkeypatch.setattr(pauli_simulator.kernel, "evolve", watched)
     np.testing.assert_array_equal(sampler.probabilities(values), whole)
     assert (len(used) > 1) == (count != "1")
 

@@ -12,12 +12,12 @@ CODE = """
 import os, numpy as np, torch
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
-from hardware import channels
+from hardware.emulation import pauli_simulator
 from hardware.targets import parse_target
 from hardware.workload import Workload
 from qhead.simulator import engine
 from qhead.simulator.target import ExactTarget
-channels._WORTH_A_THREAD = engine._WORTH_A_THREAD = 0
+pauli_simulator._WORTH_A_THREAD = engine._WORTH_A_THREAD = 0
 circuit = QuantumCircuit(2); circuit.ry(Parameter("a"), 0); circuit.cx(0, 1)
 values = np.linspace(-3, 3, 64)[:, np.newaxis]
 work = Workload(circuit, ("a",), values, (SparsePauliOp("IZ"),))
