@@ -17,7 +17,6 @@ from typing import Self
 import numpy as np
 
 from hardware.errors import (
-    DamagedResultError,
     LedgerError,
     RunStateError,
     UnknownRunError,
@@ -234,17 +233,6 @@ class Books:
             return None
         where = f"the result of job {idx} of run {run_id}"
         return database.unpack_arrays(rows[0]["arrays"], rows[0]["checksum"], where)
-
-    def damaged(self, run_id: str) -> list[JobRecord]:
-        """Return the jobs of a run that are ``done`` without a result that can be read."""
-        found = []
-        for job in self.jobs(run_id, "done"):
-            try:
-                if self.result(run_id, job.idx) is None:
-                    found.append(job)
-            except DamagedResultError:
-                found.append(job)
-        return found
 
     # --- changes that the other parts of the ledger build on ------------------------------------
 

@@ -158,10 +158,11 @@ def test_instructions_wait_for_their_qubits_and_delays_count() -> None:
     assert circuit_seconds(circuit, timing) == 13.0
     circuit.delay(8, 2, unit="dt")
     assert circuit_seconds(circuit, timing) == 17.0
-    circuit.delay(3000, 2, unit="ms")
-    assert circuit_seconds(circuit, timing) == 20.0
+    for duration, unit in ((1, "s"), (1e3, "ms"), (5e5, "us"), (3e8, "ns"), (2e11, "ps")):
+        circuit.delay(duration, 2, unit=unit)
+    assert circuit_seconds(circuit, timing) == pytest.approx(20.0)
     circuit.measure(0, 0)
-    assert circuit_seconds(circuit, timing) == 112.0
+    assert circuit_seconds(circuit, timing) == pytest.approx(112.0)
     assert circuit_seconds(QuantumCircuit(2), timing) == 0.0
     with pytest.raises(PlanError, match="no duration of 'delay'"):
         circuit_seconds(circuit, replace(timing, dt=None))

@@ -85,8 +85,8 @@ def test_unknown_runs_are_named_with_the_nearest_known_one(ledger):
     with pytest.raises(UnknownRunError, match=f"Did you mean '{run}'"):
         ledger.run(run[:-1] + "?")
     new_run(ledger)
-    for wrong in ("", run[:8]):
-        with pytest.raises(UnknownRunError):
+    for wrong, kind in (("", "no run is called so"), (run[:8], "2 runs begin with it")):
+        with pytest.raises(UnknownRunError, match=kind):
             ledger.run(wrong)
 
 
@@ -122,7 +122,8 @@ def test_no_move_is_possible_that_is_not_in_the_table(ledger):
     for state in {"submitted", "done", "failed"} - set(JOB_MOVES["planned"]):
         with ledger.writing() as db, pytest.raises(ValueError, match="cannot go"):
             ledger.move_job(db, job, state)
-    with pytest.raises(RunStateError, match="can become"), ledger.writing() as db:
+    allowed = "can become submitted, failed, cancelled"
+    with pytest.raises(RunStateError, match=allowed), ledger.writing() as db:
         ledger.move_run(db, run, "done")
     for state in ("lost", *(set(JOB_STATES) - set(JOB_MOVES["planned"]))):
         with pytest.raises(LedgerError, match="cannot make this move"), ledger.writing() as db:
@@ -272,6 +273,14 @@ def test_a_generous_budget_is_shared_out_by_estimate(ledger):
     assert ledger.spending(run).in_flight == pytest.approx(12)
     ledger.charge(jobs[0].remote_id, 2.0, "DONE")
     assert ledger.spending(run).in_flight == pytest.approx(8)
+
+
+def test_what_is_being_sent_counts_as_under_way(ledger):
+    run = new_run(ledger, jobs=3)
+    send(ledger, run)
+    ledger.claim_next(run, ME, 60, FREE)
+    spending = ledger.spending(run)
+    assert (spending.charged, spending.in_flight, spending.to_come) == (0, 4, 2)
 
 
 def test_resubmission_takes_a_new_tag_and_leaves_cancelled_jobs_alone(ledger):
