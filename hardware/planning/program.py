@@ -19,7 +19,7 @@ from hardware.planning.cost import Program, ProgramItem
 from hardware.planning.plan import JobPlan, PlannedJob, PlannedPub, Timing
 from hardware.planning.requests import job_request
 
-_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "ps": 1e-12}
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "ps": 1e-12}
 
 
 def program_of(plan: JobPlan, job: PlannedJob) -> Program:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -64,6 +65,10 @@ def send(ledger, run, pace=FREE):
     assert job is not None
     assert ledger.accept(job, f"remote-{job.tag}")
     return ledger.job(run, job.idx)
+
+
+def test_a_run_is_called_after_its_day_and_eight_random_digits(ledger):
+    assert re.fullmatch("20270115-[0-9a-f]{8}", new_run(ledger))
 
 
 def test_a_run_is_read_back_as_it_was_written(ledger):
