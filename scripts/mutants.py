@@ -188,7 +188,6 @@ def in_a_child(tree: Path, seconds: float | None, body: Callable[[], int]) -> in
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
-        sys.dont_write_bytecode = True
         sys.path.insert(0, str(tree))
         os.chdir(tree)
         os._exit(body())
@@ -236,6 +235,10 @@ def reach(tree: Path, files: Sequence[str], tests: Sequence[str]) -> Reach:
 def examine(tree: Path, file: str, reached: Reach, equivalent: Sequence[str], limit: float) -> bool:
     """Try all mutants of one file, print the survivors and return whether there were none."""
     source = (tree / file).read_text(encoding="utf-8")
+    # The others' bytecode is there since the first run; a mutant's would be taken for the next.
+    sys.dont_write_bytecode = True
+    for cached in (tree / file).parent.glob(f"__pycache__/{Path(file).stem}.*"):
+        cached.unlink()
     tried, known, survived = 0, 0, 0
     for text, what, lines in mutants(source):
         tried += 1
@@ -250,6 +253,7 @@ def examine(tree: Path, file: str, reached: Reach, equivalent: Sequence[str], li
         unreached = "" if judges else " (no test reaches it)"
         print(f"survived, {file}:{lines.start}: {what}{unreached}", flush=True)
     (tree / file).write_text(source, encoding="utf-8")
+    sys.dont_write_bytecode = False
     print(f"{file}: {tried} mutants, {known} equivalent, {survived} survived", flush=True)
     return not survived
 

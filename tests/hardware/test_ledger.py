@@ -147,6 +147,22 @@ def test_a_stale_view_of_a_job_changes_nothing(ledger):
     assert ledger.jobs(run)[0].state == "planned"
 
 
+def test_a_history_tells_each_move_once(ledger):
+    run = new_run(ledger, jobs=1)
+    ledger.release(ledger.claim_next(run, ME, 60, FREE).job, "not taken")
+    job = send(ledger, run)
+    ledger.finish(job, {"x": np.zeros(1)})
+    history = ledger.events(run)
+    moves = [event.what for event in history if event.idx == 0 and " → " in event.what]
+    assert moves == [
+        "planned → submitting",
+        "submitting → planned: not taken",
+        "planned → submitting",
+        "submitting → submitted",
+        "submitted → done",
+    ]
+
+
 def test_claims_pass_on_when_the_lease_lapses_or_the_process_ends(ledger, clock):
     run = new_run(ledger, jobs=3)
     place, pid, _ = ME.rsplit("|", 2)
