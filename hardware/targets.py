@@ -67,24 +67,26 @@ def parse_target(spec: str, *, seed: int | None = None) -> ExecutionTarget:
             f"{did_you_mean(kind, SYNTAX)}"
         )
     fields = rest.split(":") if rest else []
-    from hardware.emulation import emulated
+    from hardware.emulation.calibrated import CalibratedTarget
+    from hardware.emulation.emulated import DEFAULT_SHOTS
+    from hardware.emulation.rates import NoisyTarget, ShotsTarget
 
     if kind == "shots":
         _expect(len(fields) == 1, kind, spec)
-        return emulated.ShotsTarget(shots=_shots(fields[0], spec), seed=seed)
+        return ShotsTarget(shots=_shots(fields[0], spec), seed=seed)
     _expect(len(fields) in (1, 2) and all(fields), kind, spec)
-    shots = _shots(fields[1], spec) if len(fields) == 2 else emulated.DEFAULT_SHOTS
+    shots = _shots(fields[1], spec) if len(fields) == 2 else DEFAULT_SHOTS
     if kind == "noisy":
         rates = [_number(text, spec) for text in fields[0].split(",")]
         _expect(len(rates) in (2, 3), kind, spec)
-        return emulated.NoisyTarget(*rates, shots=shots, seed=seed)
+        return NoisyTarget(*rates, shots=shots, seed=seed)
     if kind == "ibm":
         return DeviceTarget(fields[0], shots)
     if kind == "fake":
         from hardware.emulation.fake import FakeTarget
 
         return FakeTarget.of(fields[0], shots, seed)
-    return emulated.CalibratedTarget(fields[0], shots=shots, seed=seed)
+    return CalibratedTarget(fields[0], shots=shots, seed=seed)
 
 
 @dataclass(frozen=True)

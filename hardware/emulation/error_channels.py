@@ -9,7 +9,7 @@ thousands of times cheaper than composing them as circuits.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -97,3 +97,16 @@ def calibrated_channel(
 def _average_fidelity(process: float, num_qubits: int) -> float:
     dim = 2**num_qubits
     return (dim * process + 1) / (dim + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class InstructionErrors:
+    """Pauli transfer matrices of the errors that follow instructions, and read-out confusion.
+
+    Args:
+        gates: Matrix (4^k, 4^k) of the error after instruction `name` on `qubits`.
+        readout: Matrix (2, 2) with entry [prepared, observed] for each noisy measured qubit.
+    """
+
+    gates: Mapping[tuple[str, tuple[int, ...]], np.ndarray]
+    readout: Mapping[int, np.ndarray]

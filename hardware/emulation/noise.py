@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from qiskit.circuit import Barrier, Delay, QuantumCircuit
@@ -32,11 +32,8 @@ from hardware.devices.calibration import (
     left_out,
 )
 from hardware.devices.scheduling import operation_seconds
-from hardware.emulation.error_channels import ErrorChannel, calibrated_channel
+from hardware.emulation.error_channels import ErrorChannel, InstructionErrors, calibrated_channel
 from hardware.errors import InvalidInputError, NoiseNotAppliedError
-
-if TYPE_CHECKING:
-    from hardware.emulation.pauli_simulator import InstructionErrors
 
 #: Gates of the rate model. RZ is a change of frame and error-free, as on every superconducting
 #: device; everything else is written with RZ, SX, X and CX before errors are attached.
@@ -141,8 +138,6 @@ class CircuitNoise:
 
     def transfer_matrices(self) -> InstructionErrors:
         """Return the errors as Pauli transfer matrices."""
-        from hardware.emulation.pauli_simulator import InstructionErrors
-
         gates = {key: channel.transfer_matrix() for key, channel in self.gate_errors.items()}
         return InstructionErrors(gates, self.readout)
 

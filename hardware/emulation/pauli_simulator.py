@@ -16,7 +16,7 @@ shots.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,7 @@ from qiskit.quantum_info import PTM, Operator
 
 from hardware.circuits.definitions import opened
 from hardware.emulation import _pauli_kernel as kernel
+from hardware.emulation.error_channels import InstructionErrors
 from hardware.emulation.noise import error_key
 from hardware.errors import UnsupportedCircuitError
 from hardware.threads import num_threads, share
@@ -38,19 +39,6 @@ MAX_SCRATCH = 2 << 30
 _WORTH_A_THREAD = 2**18
 
 _ROTATIONS = {"rx": kernel.ROT_X, "ry": kernel.ROT_Y, "rz": kernel.ROT_Z}
-
-
-@dataclass(frozen=True, eq=False)
-class InstructionErrors:
-    """Pauli transfer matrices of the errors that follow instructions, and read-out confusion.
-
-    Args:
-        gates: Matrix (4^k, 4^k) of the error after instruction `name` on `qubits`.
-        readout: Matrix (2, 2) with entry [prepared, observed] for each noisy measured qubit.
-    """
-
-    gates: Mapping[tuple[str, tuple[int, ...]], np.ndarray]
-    readout: Mapping[int, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,16 +1,17 @@
 """V2 primitives over the local targets, for Qiskit Machine Learning's networks.
 
-Circuits need not be transpiled: the target prepares each once and keeps it. The n-th call of one
-primitive draws from streams of its own, so a training run is reproducible from the target's seed
-without repeating its shots.
+Circuits need not be transpiled: each is prepared once and kept. The n-th call of one primitive
+draws from streams of its own, so a training run is reproducible from the seed without repeating its
+shots.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import (
     BaseEstimatorV2,
     BaseSamplerV2,
@@ -26,22 +27,40 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub, SamplerPubLike
 from qiskit.quantum_info import SparsePauliOp
 
 from hardware.circuits.hashing import circuit_digest, observable_bytes
-from hardware.circuits.measurement import Measurement
+from hardware.circuits.measurement import Measurement, Setting
 from hardware.circuits.transforms import split_measurements
-from hardware.emulation.emulated import EmulatedTarget, SettingsEngine
-from hardware.emulation.sampling import Sampler, ShotStreams, shot_by_shot
+from hardware.emulation.sampling import (
+    Method,
+    PreparedCircuit,
+    Sampler,
+    SettingsEngine,
+    ShotStreams,
+    shot_by_shot,
+)
 from hardware.errors import InvalidInputError
 
 
 class EmulatedEstimator(BaseEstimatorV2):
     """Expectation values from the shots of a local target.
 
-    A pub's precision p asks for ceil(1/p²) shots; without one, the target's shots are used.
+    A pub's precision p asks for ceil(1/p²) shots; without one, `shots` are taken.
+
+    Args:
+        prepare: Returns a circuit as the target runs it in each of some measurement settings.
+        shots: Shots of every row and setting.
+        seed: Seed of the shots; None for fresh ones.
+        method: How noise is simulated.
     """
 
-    def __init__(self, target: EmulatedTarget) -> None:
-        self._target = target
-        self._streams = ShotStreams.of(target.seed)
+    def __init__(
+        self,
+        prepare: Callable[[QuantumCircuit, Sequence[Setting]], list[PreparedCircuit]],
+        shots: int,
+        seed: int | None = None,
+        method: Method = Method.AUTO,
+    ) -> None:
+        self._prepare, self._shots, self._method = prepare, shots, method
+        self._streams = ShotStreams.of(seed)
         self._calls = 0
         self._engines: dict[tuple[str, bytes], SettingsEngine] = {}
 
@@ -55,7 +74,7 @@ class EmulatedEstimator(BaseEstimatorV2):
         """
         coerced = [EstimatorPub.coerce(pub, precision) for pub in pubs]
         for pub in coerced:
-            _shots(self._target, pub.precision)
+            self._shots_of(pub)
         streams = self._streams.child(self._calls)
         self._calls += 1
         job = PrimitiveJob(self._run, coerced, streams)
@@ -67,7 +86,7 @@ class EmulatedEstimator(BaseEstimatorV2):
         return PrimitiveResult(results, metadata={"version": 2})
 
     def _run_pub(self, pub: EstimatorPub, streams: ShotStreams) -> PubResult:
-        shots = _shots(self._target, pub.precision)
+        shots = self._shots_of(pub)
         parameters = pub.circuit.parameters
         num_rows = math.prod(pub.parameter_values.shape)
         values = pub.parameter_values.as_array(parameters).reshape(num_rows, len(parameters))
@@ -106,16 +125,39 @@ class EmulatedEstimator(BaseEstimatorV2):
         if key not in self._engines:
             names = [parameter.name for parameter in pub.circuit.parameters]
             measurement = Measurement.of(observables)
-            self._engines[key] = SettingsEngine(self._target, pub.circuit, names, measurement)
+            prepared = self._prepare(pub.circuit, measurement.settings)
+            self._engines[key] = SettingsEngine(prepared, names, measurement, self._method)
         return self._engines[key]
+
+    def _shots_of(self, pub: EstimatorPub) -> int:
+        if pub.precision is None:
+            return self._shots
+        if not pub.precision > 0:
+            raise InvalidInputError(
+                f"Expected a precision above zero, got {pub.precision}: finite shots are not exact."
+            )
+        return math.ceil(1.0 / pub.precision**2)
 
 
 class EmulatedSampler(BaseSamplerV2):
-    """Bit strings from the shots of a local target, for circuits that end in measurements."""
+    """Bit strings from the shots of a local target, for circuits that end in measurements.
 
-    def __init__(self, target: EmulatedTarget) -> None:
-        self._target = target
-        self._streams = ShotStreams.of(target.seed)
+    Args:
+        prepare: Returns a circuit as the target runs it, with the qubits behind its outcome bits.
+        shots: Shots of a pub that names none.
+        seed: Seed of the shots; None for fresh ones.
+        method: How noise is simulated.
+    """
+
+    def __init__(
+        self,
+        prepare: Callable[[QuantumCircuit, Sequence[int]], PreparedCircuit],
+        shots: int,
+        seed: int | None = None,
+        method: Method = Method.AUTO,
+    ) -> None:
+        self._prepare, self._shots, self._method = prepare, shots, method
+        self._streams = ShotStreams.of(seed)
         self._calls = 0
         self._samplers: dict[str, tuple[Sampler, dict[int, int]]] = {}
 
@@ -123,7 +165,7 @@ class EmulatedSampler(BaseSamplerV2):
         self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None
     ) -> PrimitiveJob[PrimitiveResult[SamplerPubResult]]:
         """Sample all pubs; see `BaseSamplerV2.run`."""
-        coerced = [SamplerPub.coerce(pub, shots or self._target.shots) for pub in pubs]
+        coerced = [SamplerPub.coerce(pub, shots or self._shots) for pub in pubs]
         streams = self._streams.child(self._calls)
         self._calls += 1
         job = PrimitiveJob(self._run, coerced, streams)
@@ -162,10 +204,10 @@ class EmulatedSampler(BaseSamplerV2):
         if key not in self._samplers:
             unitary, qubit_of_clbit = split_measurements(pub.circuit)
             qubits = sorted(set(qubit_of_clbit.values()))
-            prepared = self._target.prepare(unitary, qubits)
+            prepared = self._prepare(unitary, qubits)
             names = [parameter.name for parameter in pub.circuit.parameters]
             bits = {clbit: qubits.index(qubit) for clbit, qubit in qubit_of_clbit.items()}
-            self._samplers[key] = (Sampler(prepared, names, self._target.method), bits)
+            self._samplers[key] = (Sampler(prepared, names, self._method), bits)
         return self._samplers[key]
 
 
@@ -186,13 +228,3 @@ def _split_by(items: np.ndarray, group: np.ndarray, num_groups: int) -> list[np.
     """Return the items of each group."""
     order = np.argsort(group, kind="stable")
     return np.split(items[order], np.cumsum(np.bincount(group, minlength=num_groups))[:-1])
-
-
-def _shots(target: EmulatedTarget, precision: float | None) -> int:
-    if precision is None:
-        return target.shots
-    if not precision > 0:
-        raise InvalidInputError(
-            f"Expected a precision above zero, got {precision}: finite shots are not exact."
-        )
-    return math.ceil(1.0 / precision**2)

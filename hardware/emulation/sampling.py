@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from qiskit.circuit import QuantumCircuit
 
-from hardware.circuits.measurement import Counts
+from hardware.circuits.measurement import Counts, Measurement
 from hardware.circuits.transforms import measured_circuit
 from hardware.emulation.noise import CircuitNoise, NoiseReport, without_delays
 from hardware.emulation.pauli_simulator import PauliProgram
@@ -41,6 +41,8 @@ MAX_CHUNK_ROWS = 512
 MAX_STATEVECTOR_QUBITS = 28
 #: Aer gives experiment i of a call the seed plus i times this.
 _AER_SEED_STRIDE = 2113
+
+_NOISELESS = "No noise: ideal gates and read-out."
 
 
 class Method(Enum):
@@ -209,6 +211,49 @@ class Sampler:
         return Counts(
             len(values), shots, np.array(rows), np.array(outcomes, dtype=np.int64), np.array(counts)
         )
+
+
+class SettingsEngine:
+    """One circuit in all measurement settings of some observables, ready for many rows."""
+
+    def __init__(
+        self,
+        prepared: Sequence[PreparedCircuit],
+        parameters: Sequence[str],
+        measurement: Measurement,
+        method: Method,
+    ) -> None:
+        self.measurement = measurement
+        self.prepared = prepared  # the circuit in each setting
+        self.samplers = [Sampler(each, parameters, method) for each in prepared]
+
+    def estimate(
+        self, values: np.ndarray, shots: int, streams: ShotStreams
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return values and standard errors, each (N, M), of parameter values (N, P), radians."""
+        shape = (len(values), len(self.measurement.constants))
+        means, errors = np.empty(shape), np.empty(shape)
+        for rows in self.measurement.chunks(len(values), shots):
+            counts = [
+                sampler.sample(values[rows], shots, streams.child(index), rows.start)
+                for index, sampler in enumerate(self.samplers)
+            ]
+            means[rows], errors[rows] = self.measurement.combine(counts, rows.stop - rows.start)
+        return means, errors
+
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences on what acted and what is left out."""
+        notes = []
+        if len(self.samplers) > 1:
+            notes.append(f"Measured in {len(self.samplers)} settings, each with all the shots.")
+        if self.samplers:
+            notes.append(self.samplers[0].description)
+            physical = sorted({qubit for each in self.prepared for qubit in each.physical or ()})
+            if physical:
+                notes.append(f"Placed on physical qubits {', '.join(map(str, physical))}.")
+            for each in self.prepared:
+                notes.extend(each.report.sentences() if each.report else (_NOISELESS,))
+        return tuple(dict.fromkeys(notes))  # settings share sentences
 
 
 def shot_by_shot(counts: Counts, streams: ShotStreams) -> np.ndarray:

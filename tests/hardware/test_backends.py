@@ -9,7 +9,7 @@ from qiskit.transpiler import InstructionProperties
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
 from hardware.devices.backends import calibration_id, calibration_snapshot, fake_backend
-from hardware.emulation.emulated import CalibratedTarget
+from hardware.emulation.calibrated import CalibratedTarget
 from hardware.planning.drawing import draw_plan, qubit_positions
 from hardware.planning.options import PlanOptions
 from hardware.planning.planner import plan

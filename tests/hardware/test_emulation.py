@@ -10,8 +10,10 @@ from qiskit_aer.noise import NoiseModel, depolarizing_error, pauli_error, therma
 from qiskit_ibm_runtime.fake_provider import FakeLimaV2
 
 from hardware.circuits.transforms import light_cone
-from hardware.emulation.emulated import CalibratedTarget, NoisyTarget
-from hardware.emulation.pauli_simulator import InstructionErrors, PauliProgram, transfer_matrix
+from hardware.emulation.calibrated import CalibratedTarget
+from hardware.emulation.error_channels import InstructionErrors
+from hardware.emulation.pauli_simulator import PauliProgram, transfer_matrix
+from hardware.emulation.rates import NoisyTarget
 from hardware.emulation.sampling import Method, PreparedCircuit, Sampler
 from hardware.errors import UnsupportedCircuitError
 from hardware.workload import Workload

@@ -25,10 +25,13 @@ from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 from hardware.circuits.definitions import is_library, opened
 from hardware.circuits.hashing import circuit_digest
 from hardware.circuits.transforms import light_cone, split_measurements, translate_all_but
-from hardware.emulation.emulated import CalibratedTarget, EmulatedTarget, NoisyTarget, ShotsTarget
+from hardware.emulation.calibrated import CalibratedTarget
+from hardware.emulation.emulated import EmulatedTarget
+from hardware.emulation.error_channels import InstructionErrors
 from hardware.emulation.fake import FakeTarget
 from hardware.emulation.noise import calibrated_noise, depolarizing_noise
-from hardware.emulation.pauli_simulator import InstructionErrors, PauliProgram
+from hardware.emulation.pauli_simulator import PauliProgram
+from hardware.emulation.rates import NoisyTarget, ShotsTarget
 from hardware.emulation.sampling import Sampler
 from hardware.errors import InvalidInputError, UnsupportedCircuitError
 from hardware.workload import Workload

@@ -12,7 +12,7 @@ from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 from hardware.circuits.measurement import Measurement
 from hardware.devices.backends import fake_backend
 from hardware.devices.base import JobRequest, run_locally
-from hardware.emulation.emulated import CalibratedTarget
+from hardware.emulation.calibrated import CalibratedTarget
 from hardware.emulation.fake import FakeTarget, local_device
 from hardware.emulation.noise import readout_confusions
 from hardware.emulation.sampling import Sampler

@@ -10,8 +10,9 @@ from qiskit_aer.noise import NoiseModel
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
 from hardware.devices.backends import fake_backend, fake_name, fake_names, working_target
-from hardware.emulation.emulated import CalibratedTarget, NoisyTarget, ShotsTarget
+from hardware.emulation.calibrated import CalibratedTarget
 from hardware.emulation.noise import calibrated_noise, depolarizing_noise, readout_confusions
+from hardware.emulation.rates import NoisyTarget, ShotsTarget
 from hardware.emulation.sampling import Sampler
 from hardware.errors import InvalidInputError, NoiseNotAppliedError, UnknownBackendError
 from hardware.targets import parse_target

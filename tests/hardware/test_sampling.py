@@ -13,8 +13,8 @@ from qiskit.quantum_info import SparsePauliOp
 
 from hardware.circuits import measurement
 from hardware.emulation import sampling
-from hardware.emulation.emulated import NoisyTarget, ShotsTarget
 from hardware.emulation.fake import FakeTarget
+from hardware.emulation.rates import NoisyTarget, ShotsTarget
 from hardware.emulation.sampling import CHUNK_BYTES, MAX_CHUNK_ROWS, Method, Sampler, ShotStreams
 from hardware.planning.options import PlanOptions
 from hardware.workload import Expectations, Workload

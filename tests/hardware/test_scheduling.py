@@ -20,7 +20,7 @@ from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
 from hardware.devices.calibration import LEFT_OUT
 from hardware.devices.scheduling import scheduled, waits
-from hardware.emulation.emulated import CalibratedTarget
+from hardware.emulation.calibrated import CalibratedTarget
 from hardware.emulation.noise import calibrated_noise
 from hardware.emulation.sampling import Method, PreparedCircuit, Sampler, ShotStreams
 from hardware.emulation.tiled import components

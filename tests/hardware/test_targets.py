@@ -16,7 +16,8 @@ from qiskit.quantum_info import SparsePauliOp
 
 from hardware.circuits.intervals import Z_95
 from hardware.devices.backends import fake_backend
-from hardware.emulation.emulated import CalibratedTarget, NoisyTarget, ShotsTarget
+from hardware.emulation.calibrated import CalibratedTarget
+from hardware.emulation.rates import NoisyTarget, ShotsTarget
 from hardware.emulation.sampling import Method
 from hardware.errors import (
     BudgetError,

@@ -10,7 +10,7 @@ import pytest
 
 from hardware import threads
 from hardware.emulation import pauli_simulator
-from hardware.emulation.emulated import NoisyTarget
+from hardware.emulation.rates import NoisyTarget
 from hardware.emulation.sampling import Sampler
 from hardware.errors import InvalidInputError
 from hardware.threads import num_threads, share
@@ -19,7 +19,7 @@ FORKED = """
 import os, numpy as np
 from qiskit.circuit import Parameter, QuantumCircuit
 from hardware.emulation import pauli_simulator
-from hardware.emulation.emulated import NoisyTarget
+from hardware.emulation.rates import NoisyTarget
 from hardware.emulation.sampling import Sampler
 pauli_simulator._WORTH_A_THREAD = 0
 circuit = QuantumCircuit(2); circuit.ry(Parameter("a"), 0); circuit.cx(0, 1)

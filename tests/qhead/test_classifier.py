@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
-from hardware.emulation.emulated import ShotsTarget
+from hardware.emulation.rates import ShotsTarget
 from hardware.errors import UnknownTargetError
 from qhead import (
     MLPHead,
