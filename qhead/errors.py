@@ -20,11 +20,6 @@ Every message says what was expected, what came, and what to do.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from qhead.training import TrainingResult
-
 
 class QheadError(Exception):
     """Base of all exceptions of `qhead`."""
@@ -34,27 +29,14 @@ class QheadError(Exception):
 
 
 class TrainingError(QheadError):
-    """Training diverged: a loss or a weight is not finite. The best weights so far are kept.
-
-    Attributes:
-        result: The epochs before, None where there is none.
-    """
-
-    def __init__(self, message: str, result: TrainingResult | None = None) -> None:
-        super().__init__(message)
-        self.result = result
+    """Training diverged: a loss or a weight is not finite. The best weights so far are kept."""
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a training, after at least one epoch. The best weights so far are kept.
+    """Ctrl-C during a training, after at least one epoch. The best weights so far are kept."""
 
-    Attributes:
-        result: The epochs before.
-    """
-
-    def __init__(self, result: TrainingResult) -> None:
+    def __init__(self) -> None:
         super().__init__("The training was interrupted.")
-        self.result = result
 
 
 class MissingRowsError(QheadError):

@@ -27,7 +27,7 @@ from torch.nn.functional import cross_entropy
 from hardware.errors import did_you_mean
 from qhead.checkpoints import check_same, digest, flatten, read_checkpoint, write_checkpoint
 from qhead.checks import choice, count, number
-from qhead.errors import HeadError, TrainingError, TrainingInterrupted
+from qhead.errors import HeadError
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -181,7 +181,7 @@ class TrainingResult:
     """The course of a training; the weights themselves are in the module."""
 
     history: tuple[EpochRecord, ...]
-    best_epoch: int  # from 1: the epoch after which the module's weights were copied
+    best_epoch: int  # from 1: that after which the module's weights were copied; 0 without any
     stopped: Stop
 
 
@@ -224,13 +224,15 @@ def train(
             training set in which each sample stands as often as its weight says.
         validation_weight: The same of the validation set, for its loss and its accuracy.
 
-    Best weights that are worth no more than equal probabilities are logged as a warning.
+    Returns:
+        The course of the training. A loss or weight that is not finite ends it (``stopped`` is
+        ``"diverged"``), and so does Ctrl-C after the first epoch (``"interrupted"``); the module
+        then holds the best weights before. Before the first epoch is complete there is nothing to
+        keep, and KeyboardInterrupt itself passes on. Best weights that are worth no more than equal
+        probabilities are logged as a warning.
 
     Raises:
         HeadError: Shapes or types do not fit together.
-        TrainingError: A loss or weight is not finite (the module then holds the best weights).
-        TrainingInterrupted: Ctrl-C (the module then holds the best weights). Before the first
-            epoch is complete there is nothing to keep, and KeyboardInterrupt itself passes on.
         CheckpointError: `checkpoint` is damaged, not writable or of another training.
     """
     _check_pair(features, targets, num_classes, "training")
@@ -259,16 +261,14 @@ def train(
                     write_checkpoint(checkpoint, run.tensors(), run.record(begun))
                 if progress is not None:
                     progress(run.history[-1], run.num_epochs)
-    except KeyboardInterrupt as interruption:
+    except KeyboardInterrupt:
         run.restore_best()
         if not run.history:
             raise
-        raise TrainingInterrupted(run.result("interrupted")) from interruption
-    except TrainingError as error:
+        return run.result("interrupted")
+    except _DivergedError:
         run.restore_best()
-        if run.history:
-            error.result = run.result("diverged")
-        raise
+        return run.result("diverged")
     run.restore_best()
     run.warn_of_guesses(num_classes)
     return run.result(run.finished() or "completed")
@@ -336,6 +336,10 @@ def learning_rate_at(options: TrainingOptions, epoch: int) -> float:
     return options.learning_rate * (1 + math.cos(turn)) / 2
 
 
+class _DivergedError(Exception):
+    """A loss or a weight is not finite."""
+
+
 class _Run:
     """All that changes from epoch to epoch, and nothing else: what a checkpoint holds."""
 
@@ -387,13 +391,13 @@ class _Run:
         rate = learning_rate_at(self.options, number)
         for group, factor in zip(self.optimizer.param_groups, self.factors, strict=True):
             group["lr"] = rate * factor
-        train_loss = self._pass(features, targets, weights, sample_weight, number)
+        train_loss = self._pass(features, targets, weights, sample_weight)
         loss = accuracy = None
         if validation is not None:
             loss, accuracy = evaluate(self.module, *validation, weights, validation_weight)
         finite = all(bool(torch.isfinite(p).all()) for p in self.parameters)
         if not finite or (loss is not None and not math.isfinite(loss)):
-            raise _diverged(number, self.options)
+            raise _DivergedError
         seconds = time.perf_counter() - start
         record = EpochRecord(number, train_loss, loss, accuracy, rate, seconds)
         better = (
@@ -412,7 +416,6 @@ class _Run:
         targets: Tensor,
         weights: Tensor,
         sample_weight: Tensor | None,
-        epoch: int,
     ) -> float:
         """Take one step per batch; return the weighted mean loss over all samples."""
         self.module.train()
@@ -423,7 +426,7 @@ class _Run:
             summed = _summed_loss(self.module(features[batch]), targets[batch], weights, each)
             value = summed.item()
             if not math.isfinite(value):
-                raise _diverged(epoch, self.options)
+                raise _DivergedError
             self.optimizer.zero_grad()
             # Divided by the batch's size, not by its weights: a batch that happens to hold one
             # class only keeps that class's weight.
@@ -535,13 +538,6 @@ def _one_thread() -> Iterator[None]:
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
-
-
-def _diverged(epoch: int, options: TrainingOptions) -> TrainingError:
-    return TrainingError(
-        f"Training diverged in epoch {epoch}: expected finite losses and weights, got NaN or "
-        f"infinity. Lower the learning rate ({options.learning_rate}) or scale the embeddings."
-    )
 
 
 def _begun_with(

@@ -1,7 +1,8 @@
 """Change one operator, comparison, constant or sign of a file at a time and see which tests notice.
 
 Works on a copy of the tree, so nothing here is touched. The tests run once without a change, to see
-which of them reach which line; each change then meets the tests that reach it, the quickest first.
+which of them reach which line; each change then meets the tests that reach it, the quickest first,
+as many as fit into ``--seconds``: a change that none of these notices has survived.
 Prints each change that these all pass, and how many there were; exits with 1 if one survived that
 ``scripts/mutants.toml`` does not list as equivalent, with the reason.
 
@@ -27,6 +28,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -99,7 +101,10 @@ def change(node: ast.AST) -> Callable[[], None] | None:
 
 
 def silent(tree: ast.AST) -> set[ast.AST]:
-    """Return the nodes whose change no caller can see: annotations, decorators, messages."""
+    """Return the nodes whose change no caller can see.
+
+    Annotations, decorators, messages, and ``strict`` of `zip`, which guards what holds anyway.
+    """
     found: set[ast.AST] = set()
     for node in ast.walk(tree):
         parts: list[ast.AST | None] = []
@@ -110,7 +115,7 @@ def silent(tree: ast.AST) -> set[ast.AST]:
             parts += node.decorator_list
         if isinstance(node, ast.AnnAssign):
             parts.append(node.annotation)
-        if isinstance(node, ast.Raise):
+        if isinstance(node, ast.Raise) or (isinstance(node, ast.keyword) and node.arg == "strict"):
             parts.append(node)
         for part in parts:
             found |= set(ast.walk(part)) if part is not None else set()
@@ -166,7 +171,7 @@ class Reach:
         """Add up the time of a test's three phases."""
         self.seconds[report.nodeid] += report.duration
 
-    def tests_of(self, file: str, lines: range) -> list[str]:
+    def tests_of(self, file: str, lines: range, most_seconds: float) -> list[str]:
         """Return the tests that reach any of some lines, the quickest first.
 
         Lines that run at import are of every test that reaches the file.
@@ -178,7 +183,9 @@ class Reach:
             for test, seen in reached.items()
             if test and (at_import or not seen.isdisjoint(lines))
         ]
-        return sorted(found, key=lambda test: self.seconds.get(test, 0.0))
+        found.sort(key=lambda test: self.seconds.get(test, 0.0))
+        total = accumulate(self.seconds.get(test, 0.0) for test in found)
+        return [test for test, spent in zip(found, total, strict=True) if spent < most_seconds]
 
 
 def in_a_child(tree: Path, seconds: float | None, body: Callable[[], int]) -> int | None:
@@ -232,7 +239,9 @@ def reach(tree: Path, files: Sequence[str], tests: Sequence[str]) -> Reach:
     return Reach({}, sets, seconds)
 
 
-def examine(tree: Path, file: str, reached: Reach, equivalent: Sequence[str], limit: float) -> bool:
+def examine(
+    tree: Path, file: str, reached: Reach, equivalent: Sequence[str], most_seconds: float
+) -> bool:
     """Try all mutants of one file, print the survivors and return whether there were none."""
     source = (tree / file).read_text(encoding="utf-8")
     # The others' bytecode is there since the first run; a mutant's would be taken for the next.
@@ -242,9 +251,9 @@ def examine(tree: Path, file: str, reached: Reach, equivalent: Sequence[str], li
     tried, known, survived = 0, 0, 0
     for text, what, lines in mutants(source):
         tried += 1
-        judges = reached.tests_of(file, lines)
+        judges = reached.tests_of(file, lines, most_seconds)
         (tree / file).write_text(text, encoding="utf-8")
-        if judges and in_a_child(tree, limit, partial(run_tests, judges)) != 0:
+        if judges and in_a_child(tree, 5 * most_seconds, partial(run_tests, judges)) != 0:
             continue
         if what in equivalent:
             known += 1
@@ -263,7 +272,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="*", help=f"files of {TABLE.name} to change, or all")
     parser.add_argument("--tests", nargs="+", help="tests that must notice, not the table's")
-    parser.add_argument("--timeout", type=float, default=300.0, help="seconds for each mutant")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of tests for each mutant")
     given = parser.parse_args()
     table = tomllib.loads(TABLE.read_text(encoding="utf-8"))
     equivalent = table.get("equivalent", {})
@@ -285,7 +294,7 @@ def main() -> int:
                 continue
             reached = reach(tree, files, tests)
             for file in files:
-                clean &= examine(tree, file, reached, list(equivalent.get(file, {})), given.timeout)
+                clean &= examine(tree, file, reached, list(equivalent.get(file, {})), given.seconds)
     return int(not clean)
 
 

@@ -14,6 +14,8 @@ from hardware.emulation.noise import readout_confusions, readout_remarks
 from hardware.errors import InvalidInputError
 from hardware.planning.options import PlanOptions
 from hardware.planning.plan import JobPlan
+from hardware.planning.planner import plan
+from hardware.planning.pubs import job_request, unpack
 from hardware.workload import Expectations, Workload
 
 
@@ -80,8 +82,6 @@ class FakeTarget:
 
     def plan(self, workload: Workload) -> JobPlan:
         """Return the plan of a workload on this device."""
-        from hardware.planning.planner import plan
-
         return plan(workload, fake_backend(self.backend), self.options, target=self.spec)
 
     def run(self, workload: Workload) -> Expectations:
@@ -89,9 +89,10 @@ class FakeTarget:
         made = self.plan(workload)
         device = local_device(self.backend)
         results = {
-            idx: device.fetch(f"local:{idx}", made.request(idx)) for idx in range(len(made.jobs))
+            idx: device.fetch(f"local:{idx}", job_request(made, idx))
+            for idx in range(len(made.jobs))
         }
-        found = made.unpack(results)
+        found = unpack(made, results)
         qubits = sorted({qubit for tile in made.tiles for qubit in tile.ends if qubit >= 0})
         confusions = readout_confusions(fake_backend(self.backend), qubits)
         return replace(found, notes=(*found.notes, *readout_remarks(confusions)))

@@ -1,9 +1,10 @@
 """A plan: which rows run on which tiles of a chip, in which PUBs and jobs. Data, nothing else.
 
-`hardware.planning.planner.plan` makes one; `hardware.runs.runner` submits it; `JobPlan.unpack`
-turns the results back into rows. A tile k of a PUB has parameters named ``t{k}/NAME`` and measures
-into a classical register ``t{k}``. Columns of the workload that are the same in all rows (the
-trained weights, in inference) are bound in the circuit and not sent again with every set.
+`hardware.planning.planner.plan` makes one, `hardware.runs.runner` submits it and
+`hardware.planning.pubs.unpack` turns the results back into rows. A tile k of a PUB has parameters
+named ``t{k}/NAME`` and measures into a classical register ``t{k}``. Columns of the workload that
+are the same in all rows (the trained weights, in inference) are bound in the circuit and not sent
+again with every set.
 """
 
 from __future__ import annotations
@@ -11,20 +12,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
-from hardware.errors import PlanError
+from hardware.planning.cost import CostEstimate
 from hardware.planning.options import PlanOptions
-from hardware.workload import Expectations
-
-if TYPE_CHECKING:
-    from hardware.devices.base import JobRequest
-    from hardware.planning.cost import CostEstimate
 
 PubKind = Literal["samples", "readout 0", "readout 1"]
 
@@ -109,8 +104,6 @@ class PlannedJob:
 class JobPlan:
     """Everything that is needed to run a workload on a device and to read the results.
 
-    Satisfies `hardware.runs.policy.Plan`.
-
     Args:
         workload_hash: `Workload.content_hash` with these options and calibration.
         target: Target specification, e.g. ``"ibm:ibm_fez:4096"``.
@@ -126,6 +119,8 @@ class JobPlan:
         jobs: The jobs.
         notes: Sentences on what was decided and why.
         about: What the caller wants to find again with the plan, JSON-able; part of its key.
+        key: Content hash as hexadecimal text, equal for equal plans only; empty until
+            `hardware.planning.plan_file.finished` gives it.
     """
 
     workload_hash: str
@@ -142,6 +137,7 @@ class JobPlan:
     jobs: tuple[PlannedJob, ...]
     notes: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
+    key: str = ""
 
     @property
     def shots(self) -> int:
@@ -163,8 +159,6 @@ class JobPlan:
     @property
     def cost(self) -> CostEstimate:
         """What the plan costs before anything is sent."""
-        from hardware.planning.cost import CostEstimate
-
         return CostEstimate(
             tiles=len(self.tiles),
             jobs=len(self.jobs),
@@ -174,49 +168,6 @@ class JobPlan:
             payload_bytes=sum(job.payload_bytes for job in self.jobs),
             qpu_seconds=float(sum(self.job_seconds)),
         )
-
-    @cached_property
-    def key(self) -> str:
-        """Content hash of the plan, as hexadecimal text: equal for equal plans only."""
-        from hardware.planning.plan_file import plan_key
-
-        return plan_key(self)
-
-    def to_bytes(self) -> bytes:
-        """Return the plan, serialised; `load_plan` reads it."""
-        from hardware.planning.plan_file import dump_plan
-
-        return dump_plan(self)
-
-    def request(self, idx: int) -> JobRequest:
-        """Return what job `idx` asks of the device.
-
-        Raises:
-            PlanError: There is no such job.
-        """
-        from hardware.planning.requests import job_request
-
-        if not 0 <= idx < len(self.jobs):
-            raise PlanError(f"Expected a job from 0 to {len(self.jobs) - 1}, got {idx}.")
-        return job_request(self, idx)
-
-    def unpack(self, results: Mapping[int, Mapping[str, np.ndarray]]) -> Expectations:
-        """Return the rows' expectation values from the stored arrays of each job.
-
-        Args:
-            results: `hardware.devices.base.result_arrays` by job; jobs may be missing.
-
-        Returns:
-            Values and standard errors, NaN in the rows of jobs that are missing or whose arrays do
-            not fit their requests (`Expectations.missing`), and single values NaN where the client
-            gave no finite one; the notes say which and why.
-
-        Raises:
-            PlanError: There are results of jobs that the plan does not have.
-        """
-        from hardware.planning.unpacking import unpack
-
-        return unpack(self, results)
 
     def summary(self) -> dict[str, Any]:
         """Return the plan in numbers, for `--json`."""
@@ -231,32 +182,3 @@ class JobPlan:
             "tile_errors": [round(tile.expected_error, 4) for tile in self.tiles],
             "key": self.key,
         }
-
-
-def load_plan(data: bytes) -> JobPlan:
-    """Return the plan that `JobPlan.to_bytes` wrote, its cost computed anew and compared.
-
-    Raises:
-        PlanError: The bytes are no plan, one that was changed since it was made, or one whose
-            circuits cost something else than it says.
-    """
-    from hardware.planning.plan_check import check_cost
-    from hardware.planning.plan_file import parse_plan
-
-    plan = parse_plan(data)
-    check_cost(plan)
-    return plan
-
-
-def load_submitted(data: bytes) -> JobPlan:
-    """Return the plan of a run from the ledger, whose cost was checked when it was submitted.
-
-    It is not computed anew: another version of the client may count otherwise, and results that
-    are paid for must stay readable.
-
-    Raises:
-        PlanError: As `load_plan`, but for the cost.
-    """
-    from hardware.planning.plan_file import parse_plan
-
-    return parse_plan(data)

@@ -8,6 +8,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from hardware.circuits.hashing import QPY_VERSION, digest
 from hardware.errors import InvalidInputError, PlanError
 from hardware.planning.options import PlanOptions
 from hardware.planning.plan import JobPlan, PlannedJob, PlannedPub, Tile, Timing
-from hardware.planning.plan_check import check_plan
+from hardware.planning.plan_check import check_cost, check_plan
 
 FORMAT = 2
 _DOCUMENT, _KEY = "plan.json", "key"
@@ -44,13 +45,13 @@ _UNREADABLE = (
 _MALFORMED = (*_UNREADABLE, AttributeError, IndexError, OverflowError, QiskitError)
 
 
-def plan_key(plan: JobPlan) -> str:
-    """Return the content hash of a plan."""
-    return _key_of(_entries(plan))
+def finished(plan: JobPlan) -> JobPlan:
+    """Return a plan with the content hash of what it holds."""
+    return replace(plan, key=_key_of(_entries(plan)))
 
 
 def dump_plan(plan: JobPlan) -> bytes:
-    """Return a plan as bytes; `parse_plan` reads them."""
+    """Return a finished plan as bytes; `load_plan` reads them."""
     entries = _entries(plan)
     entries[_KEY] = plan.key.encode()
     buffer = io.BytesIO()
@@ -62,12 +63,26 @@ def dump_plan(plan: JobPlan) -> bytes:
     return buffer.getvalue()
 
 
-def parse_plan(data: bytes) -> JobPlan:
-    """Return the plan that `dump_plan` wrote.
+def load_plan(data: bytes) -> JobPlan:
+    """Return the plan that `dump_plan` wrote, its cost computed anew and compared.
 
     Raises:
-        PlanError: The bytes are no plan, one from a newer version, one that was changed, or one
-            whose parts do not belong together.
+        PlanError: The bytes are no plan, one from a newer version, one that was changed, one whose
+            parts do not belong together, or one whose circuits cost something else than it says.
+    """
+    plan = load_submitted(data)
+    check_cost(plan)
+    return plan
+
+
+def load_submitted(data: bytes) -> JobPlan:
+    """Return the plan of a run from the ledger, whose cost was checked when it was submitted.
+
+    It is not computed anew: another version of the client may count otherwise, and results that
+    are paid for must stay readable.
+
+    Raises:
+        PlanError: As `load_plan`, but for the cost.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -92,8 +107,7 @@ def parse_plan(data: bytes) -> JobPlan:
     except (*_MALFORMED, InvalidInputError) as error:
         raise PlanError(f"Expected a readable plan, got one with {error!r}; plan again.") from error
     check_plan(plan)
-    plan.__dict__["key"] = key  # as written: another version of Qiskit may write other QPY
-    return plan
+    return replace(plan, key=key)  # as written: another version of Qiskit may write other QPY
 
 
 def _entries(plan: JobPlan) -> dict[str, bytes]:

@@ -23,6 +23,7 @@ from hardware.planning.cost import Program, circuit_payload, values_payload
 from hardware.planning.options import PlanOptions
 from hardware.planning.plan import JobPlan, PlannedJob, PlannedPub, PubKind, Timing
 from hardware.planning.plan_check import READOUT
+from hardware.planning.plan_file import finished
 from hardware.planning.program import program_of
 from hardware.planning.tiled_circuit import compose, readout_circuit, tile_parameter
 from hardware.planning.tiling import Tiling, place
@@ -89,7 +90,7 @@ def plan(
     )
     program = program_of(empty, builder.smallest_job())
     limits.check_shots(program.shots)
-    return replace(empty, jobs=tuple(builder.jobs(program)))
+    return finished(replace(empty, jobs=tuple(builder.jobs(program))))
 
 
 def _rep_delay_notes(limits: ExecutionLimits, options: PlanOptions, used: float) -> Iterator[str]:

@@ -17,7 +17,7 @@ from hardware.devices.base import JobRequest
 from hardware.errors import PlanError
 from hardware.planning.cost import Program, ProgramItem
 from hardware.planning.plan import JobPlan, PlannedJob, PlannedPub, Timing
-from hardware.planning.requests import job_request
+from hardware.planning.pubs import job_request
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "ps": 1e-12}
 

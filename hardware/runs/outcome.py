@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from hardware.devices.base import JobRequest, check_arrays
 from hardware.errors import BadResultError, DamagedResultError
 from hardware.ledger.ledger import Ledger
-from hardware.planning.plan import load_submitted
-from hardware.runs.policy import Plan
+from hardware.planning.plan import JobPlan
+from hardware.planning.plan_file import load_submitted
+from hardware.planning.pubs import job_request, unpack
 from hardware.runs.progress import RunStatus, run_status
 from hardware.workload import Expectations
 
 
-def status(run_id: str, *, ledger: Ledger, plan: Plan | None = None) -> RunStatus:
+def status(run_id: str, *, ledger: Ledger, plan: JobPlan | None = None) -> RunStatus:
     """Return where a run stands as far as the ledger knows; asks nobody.
 
     Args:
@@ -25,11 +27,11 @@ def status(run_id: str, *, ledger: Ledger, plan: Plan | None = None) -> RunStatu
         plan: The run's plan: with it the problems name stored results that cannot be used.
     """
     run = ledger.run(run_id)
-    problems = {} if plan is None else unusable(run.id, plan.request, ledger=ledger)
+    problems = {} if plan is None else unusable(run.id, partial(job_request, plan), ledger=ledger)
     return run_status(ledger, run.id, problems)
 
 
-def finished_run(plan: Plan, *, ledger: Ledger) -> str | None:
+def finished_run(plan: JobPlan, *, ledger: Ledger) -> str | None:
     """Return the latest run of exactly this plan that has all its results, if there is one.
 
     Its results can be read again with `results` instead of paying for them again. Plans are equal
@@ -37,7 +39,7 @@ def finished_run(plan: Plan, *, ledger: Ledger) -> str | None:
     """
     for run in ledger.runs():
         done = run.plan_hash == plan.key and run.state == "done"
-        if done and not unusable(run.id, plan.request, ledger=ledger):
+        if done and not unusable(run.id, partial(job_request, plan), ledger=ledger):
             return run.id
     return None
 
@@ -95,9 +97,9 @@ def expectations(run_id: str, *, ledger: Ledger) -> Expectations:
     """
     run = ledger.run(run_id)
     plan = load_submitted(ledger.plan_body(run.id))
-    found = plan.unpack(results(run.id, ledger=ledger))
+    found = unpack(plan, results(run.id, ledger=ledger))
     damaged = tuple(
         f"Job {idx}: {why} Collect run {run.id} to fetch it again."
-        for idx, why in unusable(run.id, plan.request, ledger=ledger).items()
+        for idx, why in unusable(run.id, partial(job_request, plan), ledger=ledger).items()
     )
     return replace(found, notes=(*found.notes, *damaged)) if damaged else found

@@ -9,12 +9,12 @@ from hardware.devices.base import Device
 from hardware.errors import BudgetError, RunStateError, ServiceError
 from hardware.ledger.budget import advised_budget
 from hardware.ledger.records import RunRecord
-from hardware.runs.policy import Plan
+from hardware.planning.plan import JobPlan
 
 _logger = logging.getLogger(__name__)
 
 
-def checked_budget(plan: Plan, budget: float | None) -> float:
+def checked_budget(plan: JobPlan, budget: float | None) -> float:
     """Return the budget of a plan, QPU seconds.
 
     Raises:
@@ -37,7 +37,7 @@ def checked_budget(plan: Plan, budget: float | None) -> float:
     return float(budget)
 
 
-def check_allowance(plan: Plan, device: Device) -> None:
+def check_allowance(plan: JobPlan, device: Device) -> None:
     """Refuse a plan beyond what the account has left.
 
     Raises:

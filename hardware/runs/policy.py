@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from hardware.devices.base import JobRequest
 from hardware.ledger.ledger import Pace
 
 
@@ -47,33 +45,3 @@ class Policy:
     tries: int = 3
     poll: tuple[float, float] = (2.0, 30.0)
     cap_execution: bool = True
-
-
-class Plan(Protocol):
-    """What the runner needs to know of a plan."""
-
-    @property
-    def key(self) -> str:
-        """Content hash: equal for equal plans only."""
-
-    @property
-    def target(self) -> str:
-        """Target specification, e.g. ``"ibm:ibm_fez"``."""
-
-    @property
-    def backend(self) -> str:
-        """Name of the device."""
-
-    @property
-    def calibration(self) -> Mapping[str, object]:
-        """Snapshot of the calibration that it was made for, JSON-able."""
-
-    @property
-    def job_seconds(self) -> Sequence[float]:
-        """Estimated QPU seconds of each job."""
-
-    def request(self, idx: int) -> JobRequest:
-        """Return what a job asks of the device."""
-
-    def to_bytes(self) -> bytes:
-        """Return the plan, serialised."""

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 
 from hardware.devices.base import Device, JobRequest
 from hardware.errors import (
@@ -23,11 +24,13 @@ from hardware.errors import (
 )
 from hardware.ledger.ledger import Ledger
 from hardware.ledger.records import JobRecord, RunRecord
-from hardware.planning.plan import load_submitted
+from hardware.planning.plan import JobPlan
+from hardware.planning.plan_file import dump_plan, load_submitted
+from hardware.planning.pubs import job_request
 from hardware.runs.collection import Collector, Rounds
 from hardware.runs.outcome import expectations, finished_run, results, status, unusable
 from hardware.runs.permission import check_allowance, check_instance, checked_budget
-from hardware.runs.policy import Clock, Plan, Policy
+from hardware.runs.policy import Clock, Policy
 from hardware.runs.progress import OnProgress, RunStatus, run_status
 from hardware.runs.submission import Sender
 from hardware.workload import Expectations
@@ -45,12 +48,9 @@ __all__ = [
     "unusable",
 ]
 
-#: Makes a plan from what `Plan.to_bytes` gave.
-LoadPlan = Callable[[bytes], Plan]
-
 
 def submit(
-    plan: Plan,
+    plan: JobPlan,
     *,
     ledger: Ledger,
     device: Device,
@@ -89,7 +89,7 @@ def submit(
         check_allowance(plan, device)
     run = ledger.create_run(
         plan_hash=plan.key,
-        plan_body=plan.to_bytes(),
+        plan_body=dump_plan(plan),
         job_seconds=plan.job_seconds,
         target=plan.target,
         device=device.name,
@@ -98,7 +98,9 @@ def submit(
         calibration=plan.calibration,
         instance=device.instance,
     )
-    with _sender(ledger, device, run.id, plan.request, policy, clock, on_progress) as sender:
+    with _sender(
+        ledger, device, run.id, partial(job_request, plan), policy, clock, on_progress
+    ) as sender:
         sender.advance(sender.policy.patience)
         ledger.settle(run.id)
     return run.id
@@ -128,7 +130,7 @@ def _sender(
 
 
 def _open(
-    run_id: str, ledger: Ledger, device: Device, load: LoadPlan
+    run_id: str, ledger: Ledger, device: Device
 ) -> tuple[RunRecord, Callable[[int], JobRequest]]:
     """Return a run and what gives its requests, made from the stored plan when first needed."""
     run = ledger.run(run_id)
@@ -137,12 +139,12 @@ def _open(
             f"Expected the device of run {run.id}, {run.device}, got {device.name}: open that one."
         )
     check_instance(run, device)
-    plans: list[Plan] = []
+    plans: list[JobPlan] = []
 
     def request(idx: int) -> JobRequest:
         if not plans:
-            plans.append(load(ledger.plan_body(run.id)))
-        return plans[0].request(idx)
+            plans.append(load_submitted(ledger.plan_body(run.id)))
+        return job_request(plans[0], idx)
 
     return run, request
 
@@ -152,7 +154,6 @@ def collect(
     *,
     ledger: Ledger,
     device: Device,
-    load: LoadPlan = load_submitted,
     timeout: float | None = None,
     policy: Policy | None = None,
     clock: Clock | None = None,
@@ -178,7 +179,7 @@ def collect(
         AccountError, ServiceError: The platform failed; what came is stored, collect again later.
         BudgetError: The budget does not cover what is left to send; what was sent is stored.
     """
-    run, request = _open(run_id, ledger, device, load)
+    run, request = _open(run_id, ledger, device)
     with _sender(ledger, device, run.id, request, policy, clock, on_progress) as sender:
         collector = Collector(sender)
         with suppress(ServiceError):  # the rounds meet the same trouble
@@ -208,7 +209,6 @@ def resume(
     *,
     ledger: Ledger,
     device: Device,
-    load: LoadPlan = load_submitted,
     budget_seconds: float | None = None,
     resubmit_cancelled: bool = False,
     resubmit_unknown: bool = False,
@@ -236,7 +236,7 @@ def resume(
     """
     if budget_seconds is not None and (not math.isfinite(budget_seconds) or budget_seconds < 0):
         raise BudgetError(f"Expected a budget of zero or more QPU seconds, got {budget_seconds}.")
-    run, request = _open(run_id, ledger, device, load)
+    run, request = _open(run_id, ledger, device)
     with _sender(ledger, device, run.id, request, policy, clock, on_progress) as sender:
         ledger.check_resumable(run.id, resubmit_cancelled)
         sender.recover()
@@ -268,7 +268,6 @@ def cancel(
     *,
     ledger: Ledger,
     device: Device,
-    load: LoadPlan = load_submitted,
     policy: Policy | None = None,
     clock: Clock | None = None,
     on_progress: OnProgress | None = None,
@@ -282,7 +281,7 @@ def cancel(
         AccountError, ServiceError: The platform failed for some job: nothing more will be sent,
             cancel again to reach the rest.
     """
-    run, request = _open(run_id, ledger, device, load)
+    run, request = _open(run_id, ledger, device)
     ledger.cancel(run.id)
     with _sender(ledger, device, run.id, request, policy, clock, on_progress) as sender:
         sender.recover()
@@ -304,7 +303,7 @@ def _try(sender: Sender, job: JobRecord) -> ServiceError | None:
 
 
 def execute(
-    plan: Plan,
+    plan: JobPlan,
     *,
     ledger: Ledger,
     device: Device,

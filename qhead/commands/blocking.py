@@ -9,7 +9,8 @@ from typing import Any
 
 from hardware.errors import RunError
 from hardware.ledger.ledger import Ledger
-from hardware.planning.plan import load_submitted
+from hardware.planning.plan_file import load_submitted
+from hardware.planning.pubs import unpack
 from hardware.runs import runner
 from hardware.runs.progress import RunStatus
 from qhead.classifier import TextClassifier
@@ -82,7 +83,7 @@ def run_now(
     try:
         with Ledger() as ledger, naming_the_run():
             status = wait_for(ledger, run_id, made, device, wait=None)
-            found = made.unpack(runner.results(run_id, ledger=ledger))
+            found = unpack(made, runner.results(run_id, ledger=ledger))
     except KeyboardInterrupt:
         complain("Note", f"run {run_id} goes on: qhead collect {run_id}, or qhead cancel {run_id}.")
         raise
@@ -102,7 +103,7 @@ def from_ledger(
     with existing_ledger(run_id) as ledger:
         made = load_submitted(ledger.plan_body(ledger.run(run_id).id))
         status = runner.status(run_id, ledger=ledger, plan=made)
-        found = made.unpack(runner.results(status.run.id, ledger=ledger))
+        found = unpack(made, runner.results(status.run.id, ledger=ledger))
     about = About.of(made, f"run {status.run.id}")
     about.model.check(folder)
     if fingerprint(texts) != about.data.fingerprint:

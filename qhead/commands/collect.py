@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -9,7 +10,9 @@ import typer
 from hardware.devices.base import Device
 from hardware.errors import InvalidInputError, RunError
 from hardware.ledger.ledger import Ledger
-from hardware.planning.plan import JobPlan, load_submitted
+from hardware.planning.plan import JobPlan
+from hardware.planning.plan_file import load_submitted
+from hardware.planning.pubs import job_request, unpack
 from hardware.runs import runner
 from hardware.runs.progress import RunStatus
 from qhead.commands import devices
@@ -56,7 +59,7 @@ def run(
         texts = texts_of(about, data)
         status = bring_in(ledger, record.id, made, wait=None if wait == float("inf") else wait,
                           offline=offline)  # fmt: skip
-        found = made.unpack(runner.results(record.id, ledger=ledger))
+        found = unpack(made, runner.results(record.id, ledger=ledger))
     rows = predict_rows(model, about, found, refit=refit)
     records = rows.records(texts, numbered=True, whole=False)
     fields = ("row", *(("text",) if texts is not None else ()), *FIELDS)
@@ -95,7 +98,7 @@ def bring_in(
     """
     ledger.settle(run_id)
     status = runner.status(run_id, ledger=ledger, plan=made)
-    stored = not runner.unusable(run_id, made.request, ledger=ledger)
+    stored = not runner.unusable(run_id, partial(job_request, made), ledger=ledger)
     charged = status.run.local or not ledger.uncharged(run_id)
     # Looked for again, as a second job is that a request may have left.
     lost = status.jobs.get("unknown", 0) > 0 or bool(ledger.unverified(run_id))

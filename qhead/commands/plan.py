@@ -14,6 +14,7 @@ from hardware.errors import PlanError
 from hardware.ledger.budget import advised_budget
 from hardware.planning.options import Mitigation
 from hardware.planning.plan import JobPlan
+from hardware.planning.plan_file import dump_plan
 from qhead.commands.arguments import EncoderChoice
 from qhead.commands.common import console, print_json
 from qhead.commands.costs import cost_table, past_charges, plan_dict, tile_table
@@ -189,7 +190,7 @@ def run(
     made, device, _ = make_plan(request_of(folder, source, asked))
     about = About.of(made, "the plan")
     if out is not None:
-        write_bytes(out, made.to_bytes())
+        write_bytes(out, dump_plan(made))
     if picture is not None and kind is not None:
         write_bytes(picture, drawn(made, device, kind))
     remaining, ratio, local = remaining_seconds(device), past_charges(device), device.local

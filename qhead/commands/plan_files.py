@@ -7,7 +7,8 @@ from pathlib import Path
 from hardware.devices.backends import ExecutionLimits, calibration_id, working_target
 from hardware.devices.ibm.device import PlatformDevice
 from hardware.errors import PlanError
-from hardware.planning.plan import JobPlan, load_plan
+from hardware.planning.plan import JobPlan
+from hardware.planning.plan_file import load_plan
 from hardware.planning.tiled_circuit import check_isa
 from qhead.commands.guard import complain
 from qhead.errors import InputError

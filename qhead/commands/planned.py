@@ -12,6 +12,7 @@ from hardware.devices.ibm.device import PlatformDevice
 from hardware.errors import InvalidInputError
 from hardware.planning.options import PlanOptions, check_shots
 from hardware.planning.plan import JobPlan
+from hardware.planning.plan_file import finished
 from hardware.planning.planner import plan
 from hardware.workload import Workload
 from qhead.classifier import TextClassifier
@@ -132,7 +133,7 @@ def make_plan(
             target=request.spec.canonical(name, request.options.shots),
         )
     about = About(note, request.sentences.note, recalibration)
-    return replace(made, about=about.as_dict()), device, model
+    return finished(replace(made, about=about.as_dict())), device, model
 
 
 def _workload(model: TextClassifier, request: PlanRequest) -> tuple[Workload, Recalibration | None]:

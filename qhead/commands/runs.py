@@ -10,7 +10,8 @@ from rich.table import Table
 from hardware.ledger.budget import ChargeRatio
 from hardware.ledger.database import default_path
 from hardware.ledger.ledger import Ledger
-from hardware.planning.plan import load_submitted
+from hardware.planning.plan_file import load_submitted
+from hardware.planning.pubs import unpack
 from hardware.runs import runner
 from hardware.runs.progress import RunStatus, run_status
 from qhead.commands import devices
@@ -68,7 +69,7 @@ def run_status_of(run_id: str, *, json: bool) -> None:
         made = load_submitted(ledger.plan_body(ledger.run(run_id).id))
         status = runner.status(run_id, ledger=ledger, plan=made)
         run = status.run
-        missing = len(made.unpack(runner.results(run.id, ledger=ledger)).missing)
+        missing = len(unpack(made, runner.results(run.id, ledger=ledger)).missing)
         events = ledger.events(run.id)
     told = status_dict(status) | {"rows": made.num_rows, "rows_missing": missing}
     if json:

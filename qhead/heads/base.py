@@ -218,11 +218,23 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
         self.validate_options()
         before = self.__dict__.copy()
         try:
-            self._train(X, y, sample_weight, validation, progress, checkpoint)
-        except BaseException as error:
-            if getattr(error, "result", None) is None:
-                self.__dict__ = before  # as if `fit` had not been called
+            module, result = self._train(X, y, sample_weight, validation, progress, checkpoint)
+        except BaseException:
+            self.__dict__ = before  # as if `fit` had not been called
             raise
+        if result.history:
+            self._adopt(module, result)
+        else:
+            self.__dict__ = before
+        if result.stopped == "diverged":
+            options = self.training if self.training is not None else TrainingOptions()
+            raise TrainingError(
+                f"Training diverged in epoch {len(result.history) + 1}: a loss or a weight is NaN "
+                f"or infinite. Lower the learning rate ({options.learning_rate}) or scale the "
+                "embeddings."
+            )
+        if result.stopped == "interrupted":
+            raise TrainingInterrupted
         return self
 
     def _train(
@@ -233,8 +245,8 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
         validation: tuple[ArrayLike, ...] | None,
         progress: ProgressCallback | None,
         checkpoint: str | Path | None,
-    ) -> None:
-        """Set all fitted attributes; after an exception without a result some may be set."""
+    ) -> tuple[nn.Module, TrainingResult]:
+        """Return the trained module; sets some fitted attributes, even where it fails."""
         options = self.training if self.training is not None else TrainingOptions()
         if validation is not None:
             checks.data_set("validation", validation, ("X", "y"), ("sample_weight",))
@@ -265,26 +277,21 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
             pair = torch.tensor(validation[0]), self._targets(known, "validation")
             given = validation[2] if len(validation) > 2 else None
             validation_weight = checks.sample_weights(given, len(pair[1]))
-        try:
-            result = train(
-                module,
-                torch.tensor(features),
-                self._targets(labels, "training"),
-                pair,
-                options,
-                seed=self._stream(_BATCHES),
-                num_classes=len(self.classes_),
-                progress=progress,
-                checkpoint=None if checkpoint is None else Path(checkpoint),
-                identity=self.identity(module),
-                sample_weight=_tensor(train_weight),
-                validation_weight=_tensor(validation_weight),
-            )
-        except (TrainingError, TrainingInterrupted) as error:
-            if error.result is not None:
-                self._adopt(module, error.result)
-            raise
-        self._adopt(module, result)
+        result = train(
+            module,
+            torch.tensor(features),
+            self._targets(labels, "training"),
+            pair,
+            options,
+            seed=self._stream(_BATCHES),
+            num_classes=len(self.classes_),
+            progress=progress,
+            checkpoint=None if checkpoint is None else Path(checkpoint),
+            identity=self.identity(module),
+            sample_weight=_tensor(train_weight),
+            validation_weight=_tensor(validation_weight),
+        )
+        return module, result
 
     @classmethod
     def completed(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -29,9 +29,11 @@ from hardware.planning.cost import (
     values_payload,
 )
 from hardware.planning.options import CostModel, JobLimits, Mitigation, PlanOptions
-from hardware.planning.plan import JobPlan, Timing, load_plan
+from hardware.planning.plan import JobPlan, Timing
+from hardware.planning.plan_file import dump_plan, load_plan
 from hardware.planning.planner import plan
 from hardware.planning.program import circuit_seconds
+from hardware.planning.pubs import job_request
 from hardware.workload import Workload
 
 PAULIS = ("IZ", "ZI", "XX")
@@ -47,7 +49,7 @@ def workload(rows: int, paulis: tuple[str, ...] = PAULIS) -> Workload:
 
 def executed(made: JobPlan, idx: int, backend: object) -> tuple[int, int]:
     """Return items and executions of the program that the client's own `run` sends for a job."""
-    request = made.request(idx)
+    request = job_request(made, idx)
     if request.primitive == "sampler":
         sampler = Sampler(mode=backend, options=dict(request.options))
         program, _ = prepare_sampler(
@@ -92,7 +94,7 @@ def test_items_and_executions_are_those_of_the_clients_program(
     for idx, job in enumerate(made.jobs):
         assert (job.items, job.executions) == executed(made, idx, backend)
         assert job.executions <= limits.executions
-    assert load_plan(made.to_bytes()).cost == made.cost
+    assert load_plan(dump_plan(made)).cost == made.cost
 
 
 def test_a_job_costs_its_items_and_its_executions() -> None:
@@ -232,7 +234,7 @@ def test_the_devices_own_repetition_delay_is_in_the_estimate() -> None:
     assert (slow.timing.rep_delay, quick.timing.rep_delay) == (0.004, 0.00025)
     assert 2 + 1000 * 0.004 < slow.cost.qpu_seconds < 2 + 1000 * 0.00401
     assert 2 + 1000 * 0.00025 < quick.cost.qpu_seconds < 2 + 1000 * 0.00026
-    assert "execution" not in quick.request(0).options
+    assert "execution" not in job_request(quick, 0).options
     assert not any("repetition delay" in note for note in quick.notes)
 
 
@@ -241,10 +243,10 @@ def test_a_chosen_repetition_delay_is_sent_and_in_the_estimate(mitigation: Mitig
     options = PlanOptions(shots=1000, rep_delay=4e-4, mitigation=mitigation)
     made = plan(workload(4), fake_backend("fez"), options)
     usual = plan(workload(4), fake_backend("fez"), replace(options, rep_delay=None))
-    assert made.request(0).options["execution"] == {"rep_delay": 4e-4}
+    assert job_request(made, 0).options["execution"] == {"rep_delay": 4e-4}
     more = made.cost.executions * 1.5e-4
     assert made.cost.qpu_seconds == pytest.approx(usual.cost.qpu_seconds + more)
-    assert load_plan(made.to_bytes()).options.rep_delay == 4e-4
+    assert load_plan(dump_plan(made)).options.rep_delay == 4e-4
     assert made.key != usual.key
 
 

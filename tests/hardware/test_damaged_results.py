@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from loopback import Change, Cut, FaultPlan, Garble, Reply
 from loopback.bench import Bench, assert_equal, assert_paid_once, undisturbed
-from loopback.plans import TinyPlan
+from loopback.plans import tiny_plan
 from loopback.tamper import TAMPERED
 
 from hardware.devices.base import check_arrays
 from hardware.errors import BadResultError
+from hardware.planning.pubs import job_request
 from hardware.runs import runner
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
@@ -21,7 +24,7 @@ ESTIMATOR = ("fewer shots", "zero shots", "no registers", "a renamed register", 
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
-    return undisturbed(TinyPlan(), tmp_path_factory)
+    return undisturbed(tiny_plan(), tmp_path_factory)
 
 
 @pytest.mark.parametrize("damage", TAMPERED)
@@ -29,7 +32,7 @@ def test_a_damaged_answer_is_fetched_again_and_keeps_no_other_back(tmp_path, exp
     faults = FaultPlan(always={"result": Change(TAMPERED[damage])})
     faults.at[("result", 1)] = Reply(404)
     with Bench(tmp_path, faults=faults) as bench:
-        run = bench.submit(TinyPlan())
+        run = bench.submit(tiny_plan())
         bench.cloud.wait_idle()
         status = bench.collect(run, timeout=0)
         assert status.jobs == {"submitted": 2}
@@ -46,14 +49,14 @@ def test_a_damaged_answer_is_fetched_again_and_keeps_no_other_back(tmp_path, exp
 
 @pytest.mark.parametrize("damage", ESTIMATOR)
 def test_an_estimators_damaged_answer_is_fetched_again(tmp_path, damage):
-    plan = TinyPlan(jobs=1, primitive="estimator")
+    plan = tiny_plan(jobs=1, estimator=True)
     with Bench(tmp_path) as bench:
         run = bench.submit(plan)
         bench.cloud.wait_idle()
         bench.faults.soon("result", Change(TAMPERED[damage]))
         assert bench.collect(run, timeout=0).jobs == {"submitted": 1}
         assert bench.collect(run).state == "done"
-        check_arrays(bench.results(run)[0], plan.request(0))
+        check_arrays(bench.results(run)[0], job_request(plan, 0))
         assert_paid_once(bench, jobs=1)
 
 
@@ -62,7 +65,7 @@ def test_an_estimators_damaged_answer_is_fetched_again(tmp_path, damage):
 )
 def test_a_download_that_breaks_off_is_repeated(tmp_path, expected, fault):
     with Bench(tmp_path) as bench:
-        run = bench.submit(TinyPlan())
+        run = bench.submit(tiny_plan())
         bench.cloud.wait_idle()
         bench.faults.soon("result", fault)
         assert bench.collect(run).state == "done"
@@ -86,19 +89,19 @@ def spoil(ledger, run, how):
 
 @pytest.mark.parametrize("how", ["deleted", "damaged", "ill-shaped"])
 def test_a_stored_result_that_is_damaged_is_fetched_again(tmp_path, expected, how):
-    plan = TinyPlan()
+    plan = tiny_plan()
     with Bench(tmp_path) as bench:
         run = bench.submit(plan)
         assert bench.collect(run).state == "done"
         spoil(bench.ledger, run, how)
-        assert list(runner.unusable(run, plan.request, ledger=bench.ledger)) == [0]
+        assert list(runner.unusable(run, partial(job_request, plan), ledger=bench.ledger)) == [0]
         assert 0 in runner.status(run, ledger=bench.ledger, plan=plan).problems
         assert runner.finished_run(plan, ledger=bench.ledger) is None
         bench.faults.always["result"] = Reply(404)
         status = bench.collect(run)
         assert "It cannot be fetched again" in status.problems[0]
         assert status.state == "done"
-        np.testing.assert_array_equal(bench.results(run)[1]["0/meas"], expected[1]["0/meas"])
+        np.testing.assert_array_equal(bench.results(run)[1]["0/t0"], expected[1]["0/t0"])
         bench.faults.always.clear()
         assert bench.collect(run).problems == {}
         assert_equal(bench.results(run), expected)
@@ -107,7 +110,7 @@ def test_a_stored_result_that_is_damaged_is_fetched_again(tmp_path, expected, ho
 
 
 def test_checked_arrays_are_those_of_the_request(expected):
-    request = TinyPlan().request(0)
+    request = job_request(tiny_plan(), 0)
     check_arrays(expected[0], request)
     with pytest.raises(BadResultError, match="collect the run again"):
         check_arrays({}, request)

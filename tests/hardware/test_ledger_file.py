@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections import namedtuple
 from pathlib import Path
 
@@ -79,6 +80,37 @@ def test_a_ledger_on_an_unknown_disk_has_a_rollback_journal(tmp_path, monkeypatc
     mounted(monkeypatch)
     Ledger(tmp_path / "ledger.sqlite").close()
     assert journal(tmp_path / "ledger.sqlite") == "delete"
+
+
+def test_mounts_of_memory_count_too(monkeypatch):
+    asked = []
+    monkeypatch.setattr(psutil, "disk_partitions", lambda all: asked.append(all) or [])
+    assert not database.is_local(Path("/"))
+    assert asked == [True]
+
+
+def test_another_process_may_be_about_to_write_a_new_ledger(tmp_path):
+    Ledger(tmp_path / "whole.sqlite").close()
+    born = tmp_path / "ledger.sqlite"
+    born.touch()
+    threading.Timer(0.3, lambda: (tmp_path / "whole.sqlite").replace(born)).start()
+    with Ledger(born) as ledger:
+        assert ledger.runs() == []
+
+
+def test_the_folders_of_a_new_ledger_are_made(tmp_path):
+    Ledger(tmp_path / "new" / "folder" / "ledger.sqlite").close()
+    assert (tmp_path / "new" / "folder" / "ledger.sqlite").is_file()
+
+
+def test_only_damage_is_called_damage(tmp_path):
+    def message(text: str) -> str:
+        with pytest.raises(LedgerError) as caught, database.guard(tmp_path / "ledger.sqlite"):
+            raise sqlite3.OperationalError(text)
+        return str(caught.value)
+
+    assert "got a damaged file" in message("database disk image is malformed")
+    assert "could not be used: interrupted" in message("interrupted")
 
 
 def test_the_mount_that_hides_another_counts(tmp_path, monkeypatch):
@@ -166,7 +198,7 @@ def first_version(tmp_path) -> Path:
         "INSERT INTO results VALUES ('r', 0, 'remote-0', ?, ?, ?)",
         (blob, database.digest(blob), at),
     )
-    db.execute(f"PRAGMA application_id = {database.APPLICATION_ID}")
+    db.execute(f"PRAGMA application_id = {int.from_bytes(b'qhld', 'big')}")
     db.execute("PRAGMA user_version = 1")
     db.close()
     return path

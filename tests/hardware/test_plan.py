@@ -24,12 +24,11 @@ from hardware.devices.backends import fake_backend, fake_names
 from hardware.errors import PlanError
 from hardware.planning import placement
 from hardware.planning.options import CostModel, JobLimits, Mitigation, PlanOptions
-from hardware.planning.plan import JobPlan, load_plan
+from hardware.planning.plan import JobPlan
+from hardware.planning.plan_file import dump_plan, load_plan
 from hardware.planning.planner import plan
-from hardware.planning.requests import precision_of
+from hardware.planning.pubs import job_request, precision_of, unpack
 from hardware.planning.tiled_circuit import check_isa
-from hardware.planning.unpacking import unpack
-from hardware.runs.policy import Plan
 from hardware.workload import Workload
 
 TWO = PlanOptions(shots=10, tiles=2)
@@ -59,10 +58,10 @@ def made(num_rows: int = 7, options: PlanOptions = TWO, backend: str = "guadalup
 
 
 def test_a_plan_is_what_the_runner_asks_for() -> None:
-    found: Plan = made()
+    found = made()
     assert len(found.key) == 64
     assert found.job_seconds[0] > 0
-    assert found.request(0).primitive == "sampler"
+    assert job_request(found, 0).primitive == "sampler"
 
 
 @settings(max_examples=25, deadline=None)
@@ -110,7 +109,7 @@ def test_each_tile_of_the_composed_circuit_computes_its_row(backend: str) -> Non
     # Sherbrooke has its two-qubit gates in one direction only.
     found = plan(work(6), fake_backend(backend), replace(TWO, tiles=3))
     pub, circuit = found.jobs[0].pubs[0], found.circuits[0].remove_final_measurements(inplace=False)
-    values = found.request(0).pubs[0][1][1]
+    values = job_request(found, 0).pubs[0][1][1]
     bound = circuit.assign_parameters(dict(zip(circuit.parameters, values, strict=True)))
     for tile in range(3):
         ends = found.tiles[tile].ends
@@ -130,7 +129,7 @@ def test_each_tile_of_the_composed_circuit_computes_its_row(backend: str) -> Non
 def test_plans_are_pure_and_keys_tell_them_apart() -> None:
     first = made()
     assert first.key == made().key
-    assert first.to_bytes() == made().to_bytes()
+    assert dump_plan(first) == dump_plan(made())
     others = [
         made(8),
         made(7, replace(TWO, shots=11)),
@@ -208,15 +207,19 @@ def test_another_process_makes_the_same_plan(seed: str) -> None:
 def test_plans_survive_being_bytes() -> None:
     options = replace(TWO, mitigation=Mitigation(readout_inversion=True, twirl_gates=True), seed=3)
     first = made(7, options)
-    again = load_plan(first.to_bytes())
+    again = load_plan(dump_plan(first))
     assert again.key == first.key
-    assert again.to_bytes() == first.to_bytes()
+    assert dump_plan(again) == dump_plan(first)
     assert again.options == first.options
     assert again.tiles == first.tiles
     assert again.cost == first.cost
     assert again.summary() == first.summary()
+    errors = [round(tile.expected_error, 4) for tile in first.tiles]
+    assert first.summary()["tile_errors"] == errors
     assert again.calibration == first.calibration
-    np.testing.assert_array_equal(again.request(0).pubs[0][1], first.request(0).pubs[0][1])
+    np.testing.assert_array_equal(
+        job_request(again, 0).pubs[0][1], job_request(first, 0).pubs[0][1]
+    )
     assert again.circuits[0] == first.circuits[0]
 
 
@@ -230,7 +233,7 @@ def edited(data: bytes, name: str, change: object) -> bytes:
 
 
 def test_a_plan_edited_by_hand_is_refused() -> None:
-    data = made().to_bytes()
+    data = dump_plan(made())
 
     def fewer_shots(content: bytes) -> bytes:
         document = json.loads(content)
@@ -269,7 +272,7 @@ def test_a_flipped_byte_never_gives_another_plan(position: int) -> None:
 
 
 _PLAN = made()
-_BYTES, _KEY = _PLAN.to_bytes(), _PLAN.key
+_BYTES, _KEY = dump_plan(_PLAN), _PLAN.key
 
 
 def packed(outcomes: np.ndarray, bits: int) -> np.ndarray:
@@ -297,14 +300,14 @@ def test_results_come_back_to_their_rows() -> None:
     outcomes = np.array([0, 1, 2, 3, 3, 1, 0])  # bit 0 is qubit 0, bit 1 qubit 1
     results = {idx: answer(found, idx, outcomes) for idx in range(len(found.jobs))}
     assert len(results) == 2
-    values = found.unpack(results).values
+    values = unpack(found, results).values
     signs = 1 - 2 * np.array([[b >> 1, (b & 1) ^ (b >> 1)] for b in outcomes])
     np.testing.assert_array_equal(values, signs + np.array([0.0, 0.5]))
-    partial = found.unpack({1: results[1]})
+    partial = unpack(found, {1: results[1]})
     assert partial.missing == (0, 1, 2, 3)
     np.testing.assert_array_equal(partial.values[4:], values[4:])
     assert any("4 of 7 rows" in note for note in partial.notes)
-    assert found.unpack({}).missing == tuple(range(7))
+    assert unpack(found, {}).missing == tuple(range(7))
 
 
 def test_results_that_do_not_fit_keep_no_other_jobs_rows_back() -> None:
@@ -342,7 +345,7 @@ def test_one_pair_of_preparations_calibrates_the_read_out_of_all_settings() -> N
     assert [pub.kind for pub in job.pubs] == ["samples"] * 3 + ["readout 0", "readout 1"]
     assert len(found.circuits) == 5
     assert job.executions == plain.jobs[0].executions + 2 * 10
-    assert load_plan(found.to_bytes()).key == found.key
+    assert load_plan(dump_plan(found)).key == found.key
     ends = [found.tiles[tile].ends for tile in range(2)]
     for bit, circuit in enumerate(found.circuits[3:]):
         assert circuit.count_ops().get("x", 0) == 4 * bit
@@ -370,7 +373,7 @@ def test_one_pair_of_preparations_calibrates_the_read_out_of_all_settings() -> N
             array = packed(np.tile(outcomes, (sets, 1)), bits)
             arrays[f"{index}/t{tile}"] = array if pub.kind == "samples" else array[0]
             arrays[f"{index}/t{tile}/bits"] = np.array(bits)
-    values = found.unpack({0: arrays}).values
+    values = unpack(found, {0: arrays}).values
     first, second = (1 + 0.2) / 0.8, (1 - 0.3) / 0.7  # (z - c)/a of a 0 on either qubit
     np.testing.assert_allclose(values, [[first * second, second, second]] * 4)
 
@@ -389,7 +392,7 @@ def test_the_overhead_of_mitigation_shows_in_the_cost() -> None:
     assert twirled.executions == 4 * 63 * 16  # 16 circuits of 63 shots each
     folded = made(8, PlanOptions(shots=1000, tiles=2, mitigation=Mitigation(zne_factors=(1, 3, 5))))
     assert folded.cost.executions == 3 * plain.executions
-    request = folded.request(0)
+    request = job_request(folded, 0)
     assert request.primitive == "estimator"
     assert request.options["resilience"]["zne"] == {
         "noise_factors": [1, 3, 5],
@@ -400,7 +403,7 @@ def test_the_overhead_of_mitigation_shows_in_the_cost() -> None:
     assert len(observables) == 2 * 2  # tiles × observables
     assert values.shape == (4, 4)
     evs = np.arange(16.0).reshape(4, 4)
-    values = folded.unpack({0: {"0/evs": evs, "0/stds": evs + 1}})
+    values = unpack(folded, {0: {"0/evs": evs, "0/stds": evs + 1}})
     np.testing.assert_array_equal(values.values[0::2], evs[:2].T)  # even rows ran on tile 0
     np.testing.assert_array_equal(values.std_errors[1::2], evs[2:].T + 1)
 
@@ -411,7 +414,7 @@ def test_the_estimator_takes_the_shots_that_were_planned() -> None:
         assert math.ceil(1.0 / precision_of(shots) ** 2) == shots  # as the client counts them
         assert math.ceil((1.0 / precision_of(shots)) ** 2) == shots
     options = PlanOptions(shots=1000, tiles=2, mitigation=Mitigation(resilience=True))
-    assert math.ceil(1.0 / made(8, options).request(0).precision ** 2) == 1000
+    assert math.ceil(1.0 / job_request(made(8, options), 0).precision ** 2) == 1000
 
 
 def test_time_and_payload_limit_jobs_too() -> None:
@@ -451,7 +454,7 @@ def test_what_cannot_be_planned_is_refused() -> None:
     with pytest.raises(PlanError, match="5 qubits"):
         plan(too_wide, backend)
     with pytest.raises(PlanError, match="from 0 to 0"):
-        made().request(1)
+        job_request(made(), 1)
     for bad in (
         lambda: PlanOptions(shots=0),
         lambda: PlanOptions(tiles=0),
@@ -475,10 +478,10 @@ NAN, INF = math.nan, math.inf
 def test_a_value_that_is_not_finite_is_unknown_and_no_other(bad: float) -> None:
     planned = made(8, PlanOptions(shots=99, tiles=2, mitigation=Mitigation(zne_factors=(1, 3))))
     evs = np.linspace(-1.2, 1.2, 16).reshape(4, 4)  # (tiles × observables, sets)
-    good = planned.unpack({0: {"0/evs": evs, "0/stds": np.full((4, 4), INF)}})
+    good = unpack(planned, {0: {"0/evs": evs, "0/stds": np.full((4, 4), INF)}})
     spoilt = evs.copy()
     spoilt[1, 2] = bad  # tile 0, observable 1, set 2: row 4
-    found = planned.unpack({0: {"0/evs": spoilt, "0/stds": np.full((4, 4), INF)}})
+    found = unpack(planned, {0: {"0/evs": spoilt, "0/stds": np.full((4, 4), INF)}})
     kept = np.ones((8, 2), dtype=bool)
     kept[4, 1] = False
     assert np.isnan([found.values[4, 1], found.std_errors[4, 1]]).all()

@@ -17,8 +17,14 @@ from qiskit.quantum_info import SparsePauliOp
 from hardware.devices.backends import fake_backend
 from hardware.errors import PlanError
 from hardware.planning.options import JobLimits, Mitigation, PlanOptions
-from hardware.planning.plan import JobPlan, load_plan, load_submitted
-from hardware.planning.plan_file import _key_of
+from hardware.planning.plan import JobPlan
+from hardware.planning.plan_file import (
+    _key_of,
+    dump_plan,
+    finished,
+    load_plan,
+    load_submitted,
+)
 from hardware.planning.planner import plan
 from hardware.workload import Workload
 
@@ -41,7 +47,7 @@ def made(options: PlanOptions = OPTIONS, observables: tuple[SparsePauliOp, ...] 
 
 
 PLAN = made()
-BYTES = PLAN.to_bytes()
+BYTES = dump_plan(PLAN)
 
 
 def forged(change: Callable[[dict[str, bytes]], object]) -> bytes:
@@ -96,7 +102,7 @@ def test_what_the_planner_makes_is_accepted() -> None:
     ):
         for observables in (Z, bases):
             first = made(options, observables)
-            assert load_plan(first.to_bytes()).cost == first.cost
+            assert load_plan(dump_plan(first)).cost == first.cost
 
 
 JOB, TILE, PUB = ("jobs", 0), ("tiles", 0), ("jobs", 0, "pubs", 0)
@@ -189,18 +195,18 @@ def test_more_gates_at_the_same_price_are_refused(mitigation: Mitigation) -> Non
     for _ in range(5000):
         longer.cx(*edge)
     longer.compose(circuit, inplace=True)
-    assert load_plan(first.to_bytes()).cost == first.cost
-    heavier = replace(first, circuits=(longer, *first.circuits[1:]))
+    assert load_plan(dump_plan(first)).cost == first.cost
+    heavier = finished(replace(first, circuits=(longer, *first.circuits[1:])))
     with pytest.raises(PlanError, match="QPU seconds in job 0"):
-        load_plan(heavier.to_bytes())
+        load_plan(dump_plan(heavier))
 
 
 def test_a_plan_from_the_ledger_is_read_whatever_the_client_counts_by_now() -> None:
     # Its cost was checked before it was submitted, and its results are paid for.
-    other = replace(PLAN, jobs=tuple(replace(job, items=9) for job in PLAN.jobs))
-    assert load_submitted(other.to_bytes()).jobs[0].items == 9
+    other = finished(replace(PLAN, jobs=tuple(replace(job, items=9) for job in PLAN.jobs)))
+    assert load_submitted(dump_plan(other)).jobs[0].items == 9
     with pytest.raises(PlanError, match="3 items in job 0, got 9"):
-        load_plan(other.to_bytes())
+        load_plan(dump_plan(other))
 
 
 def test_cut_and_spoilt_circuits_never_give_a_traceback() -> None:

@@ -19,7 +19,7 @@ from loopback import (
 )
 from loopback.answers import CRN
 from loopback.bench import QUICK, Bench, assert_equal, assert_paid_once, plan, undisturbed
-from loopback.plans import TinyPlan
+from loopback.plans import tiny_plan
 from loopback.server import API_KEY
 
 from hardware.devices.ibm.device import Deadlines, PlatformDevice
@@ -51,7 +51,7 @@ def expected(tmp_path_factory):
 @pytest.mark.parametrize("primitive", ["sampler", "estimator"])
 def test_a_run_goes_from_plan_to_results(tmp_path, primitive):
     with Bench(tmp_path) as bench:
-        run = bench.submit(TinyPlan(jobs=3, primitive=primitive))
+        run = bench.submit(tiny_plan(jobs=3, estimator=primitive == "estimator"))
         assert bench.ledger.run(run).state == "submitted"
         seen = []
         status = bench.collect(run, on_progress=seen.append)
@@ -59,7 +59,7 @@ def test_a_run_goes_from_plan_to_results(tmp_path, primitive):
         assert status.spending.charged == pytest.approx(bench.cloud.consumed)
         assert status.spending.in_flight == 0
         assert seen[-1].finished
-        names = {"0/meas", "0/meas/bits"} if primitive == "sampler" else {"0/evs", "0/stds"}
+        names = {"0/t0", "0/t0/bits"} if primitive == "sampler" else {"0/evs", "0/stds"}
         assert all(set(arrays) == names for arrays in bench.results(run).values())
         assert_paid_once(bench, 3)
         assert len({job.session_id for job in bench.cloud.jobs.values()}) == 1
@@ -584,13 +584,8 @@ def test_the_budget_holds_over_resumes(tmp_path):
 
 
 def test_the_platform_stops_a_job_that_takes_more_than_its_cap(tmp_path):
-    class Optimist(TinyPlan):
-        @property
-        def job_seconds(self):
-            return [0.7] * self.jobs
-
     with Bench(tmp_path) as bench:
-        run = bench.submit(Optimist(jobs=1), budget=1.0)
+        run = bench.submit(tiny_plan(jobs=1, job_seconds=0.7), budget=1.0)
         status = bench.collect(run)
         assert status.state == "failed"
         assert "longer than maximum" in status.problems[0]
@@ -750,7 +745,7 @@ def test_another_run_that_nobody_collected_holds_nothing_back(tmp_path):
     policy = dataclasses.replace(QUICK, pace=Pace(max_pending=3))
     with Bench(tmp_path, policy=policy) as bench:
         first = bench.submit(plan(3))
-        second = bench.submit(TinyPlan(jobs=1, rows=3))
+        second = bench.submit(tiny_plan(jobs=1, rows=3))
         bench.cloud.wait_idle()
         assert bench.states(first) == ["submitted"] * 3
         assert bench.collect(second).state == "done"
@@ -763,7 +758,7 @@ def test_another_run_that_does_hold_a_run_back_is_named(tmp_path):
     with Bench(tmp_path, policy=policy) as bench:
         bench.cloud.hold()
         first = bench.submit(plan(3))
-        second = bench.submit(TinyPlan(jobs=1, rows=3))
+        second = bench.submit(tiny_plan(jobs=1, rows=3))
         for status in (bench.collect(second, timeout=0.2), bench.resume(second)):
             assert f"run {first} has 3 jobs not collected" in status.problems[-1]
             assert f"qhead collect {first}" in status.problems[-1]
@@ -781,7 +776,7 @@ def test_jobs_whose_sender_died_hold_no_other_run_back(tmp_path):
             bench.submit(plan(1))
         assert bench.states(caught.value.run_id) == ["submitting"]
         bench.faults.always.clear()
-        assert bench.collect(bench.submit(TinyPlan(jobs=1, rows=3))).state == "done"
+        assert bench.collect(bench.submit(tiny_plan(jobs=1, rows=3))).state == "done"
 
 
 def test_a_resume_that_its_budget_refuses_changes_nothing(tmp_path):

@@ -17,6 +17,7 @@ from hardware.ledger.ledger import Ledger, Pace
 from hardware.planning.options import JobLimits, Mitigation, PlanOptions
 from hardware.planning.plan import JobPlan
 from hardware.planning.planner import plan
+from hardware.planning.pubs import job_request
 from hardware.runs import runner
 from hardware.runs.policy import Policy
 from hardware.workload import Workload
@@ -160,6 +161,6 @@ def test_a_chosen_repetition_delay_reaches_the_device_and_is_what_it_charges(tmp
 def test_the_platform_refuses_what_planning_refuses(tmp_path):
     # What the double does where a request comes past the planner.
     with Bench(tmp_path) as bench:
-        request = replace(bench.plan().request(0), shots=100_001)
+        request = replace(job_request(bench.plan(), 0), shots=100_001)
         with pytest.raises(RefusedError, match="shots exceeds"):
             bench.device.send(request, ("a-tag",), None, None)

@@ -15,6 +15,7 @@ from loopback.plans import SECONDS_A_JOB
 from hardware.devices.ibm.device import Deadlines
 from hardware.errors import AccountError, BudgetError, RunStateError, ServiceError
 from hardware.ledger.ledger import Pace
+from hardware.planning.pubs import job_request
 from hardware.runs import runner
 from hardware.runs.policy import Clock
 
@@ -293,7 +294,7 @@ def test_a_sender_whose_claim_was_taken_over_sends_nothing(tmp_path, expected):
                 time.sleep(0.4)  # a laptop that slept, say
                 with_other = bench.ledger.take_over(run_of(bench), "other-host|1:1|x", 60.0)
                 assert len(with_other) == 1
-                return made.request(idx)
+                return job_request(made, idx)
 
         bench.submit(Slow(jobs=1))
         assert not bench.cloud.jobs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from contracts.sampling_bounds import assert_means
-from loopback.plans import TinyPlan, load_tiny
+from loopback.plans import tiny_plan, values_of
 from qiskit.circuit import ClassicalRegister, Parameter, QuantumCircuit, QuantumRegister
 from qiskit.primitives import BitArray, DataBin, PrimitiveResult, PubResult
 from qiskit.quantum_info import SparsePauliOp, Statevector
@@ -14,6 +14,7 @@ from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 from hardware.devices.base import JobRequest, LocalDevice, bit_arrays, check_arrays, result_arrays
 from hardware.errors import BadResultError, EmulationError
 from hardware.ledger.ledger import Ledger
+from hardware.planning.plan import JobPlan
 from hardware.runs import runner
 
 SHOTS = 2000
@@ -25,21 +26,21 @@ def ledger(tmp_path):
         yield opened
 
 
-def local_plan(primitive="sampler", jobs=2):
-    return TinyPlan(
-        jobs=jobs, shots=SHOTS, primitive=primitive, target="fake:manila", backend="fake_manila"
+def local_plan(jobs=2, estimator=False):
+    return tiny_plan(
+        jobs=jobs, shots=SHOTS, estimator=estimator, target="fake:manila", backend="fake_manila"
     )
 
 
 def run_through(plan, ledger, device):
     run = runner.submit(plan, ledger=ledger, device=device)
-    status = runner.collect(run, ledger=ledger, device=device, load=load_tiny)
+    status = runner.collect(run, ledger=ledger, device=device)
     assert (status.state, status.spending.charged) == ("done", 0.0)
     return run, runner.results(run, ledger=ledger)
 
 
-def exact(plan: TinyPlan, idx: int, pauli: str) -> np.ndarray:
-    values = np.random.default_rng([idx, plan.rows]).uniform(0, 3, (plan.rows, 2))
+def exact(plan: JobPlan, idx: int, pauli: str) -> np.ndarray:
+    values = values_of(idx, plan.num_rows // len(plan.jobs))
     found = []
     for a, b in values:
         circuit = QuantumCircuit(2)
@@ -55,7 +56,7 @@ def test_a_fake_device_needs_no_budget_and_costs_nothing(ledger):
     run, results = run_through(plan, ledger, LocalDevice(FakeManilaV2()))
     assert ledger.run(run).budget_seconds is None
     for idx, arrays in results.items():
-        bits = bit_arrays(arrays, 0)["meas"]
+        bits = bit_arrays(arrays, 0)["t0"]
         assert bits.array.shape == (2, SHOTS, 1)
         # the device's own errors: a few percent a gate and read-out
         assert_means(bits.expectation_values("IZ"), exact(plan, idx, "IZ"), SHOTS, bias=0.15)
@@ -67,11 +68,11 @@ def test_equal_plans_give_equal_results_on_a_fake_device(ledger):
     first = run_through(local_plan(), ledger, LocalDevice(FakeManilaV2()))[1]
     second = run_through(local_plan(), ledger, LocalDevice(FakeManilaV2()))[1]
     for idx in first:
-        np.testing.assert_array_equal(first[idx]["0/meas"], second[idx]["0/meas"])
+        np.testing.assert_array_equal(first[idx]["0/t0"], second[idx]["0/t0"])
 
 
 def test_the_estimator_path_on_a_fake_device(ledger):
-    plan = local_plan("estimator", jobs=1)
+    plan = local_plan(1, estimator=True)
     results = run_through(plan, ledger, LocalDevice(FakeManilaV2()))[1]
     evs = results[0]["0/evs"]  # (2 observables, 2 rows)
     expected = [exact(plan, 0, pauli) for pauli in ("IZ", "XX")]
@@ -90,17 +91,17 @@ def test_a_job_sent_by_one_process_is_executed_by_the_one_that_collects(ledger):
     run = runner.submit(local_plan(), ledger=ledger, device=broken)
     assert not calls
     with pytest.raises(EmulationError):
-        runner.collect(run, ledger=ledger, device=broken, load=load_tiny)
+        runner.collect(run, ledger=ledger, device=broken)
     assert runner.status(run, ledger=ledger).jobs == {"submitted": 2}
     device = LocalDevice(FakeManilaV2())
-    status = runner.collect(run, ledger=ledger, device=device, load=load_tiny)
+    status = runner.collect(run, ledger=ledger, device=device)
     assert status.state == "done"
 
 
 def test_a_local_run_is_cancelled_without_being_executed(ledger):
     device = LocalDevice(FakeManilaV2(), lambda request: pytest.fail("executed"))
     run = runner.submit(local_plan(), ledger=ledger, device=device)
-    status = runner.cancel(run, ledger=ledger, device=device, load=load_tiny)
+    status = runner.cancel(run, ledger=ledger, device=device)
     assert (status.state, status.jobs) == ("cancelled", {"cancelled": 2})
 
 

@@ -16,8 +16,9 @@ from hardware.emulation.fake import local_device
 from hardware.errors import PlanError
 from hardware.ledger.ledger import Ledger, Pace
 from hardware.planning.options import JobLimits, Mitigation, PlanOptions
-from hardware.planning.plan import load_plan
+from hardware.planning.plan_file import load_plan
 from hardware.planning.planner import plan
+from hardware.planning.pubs import unpack
 from hardware.runs import runner
 from hardware.runs.policy import Policy
 from hardware.workload import Workload
@@ -73,7 +74,7 @@ def test_tiled_jobs_over_the_platform_give_each_row_its_own_values(ledger):
         assert status.state == "done"
         # the double charges by the same rule as the plan, but for the circuits' own duration
         assert status.spending.charged == pytest.approx(made.cost.qpu_seconds, rel=0.2)
-    found = load_plan(ledger.plan_body(run)).unpack(runner.results(run, ledger=ledger))
+    found = unpack(load_plan(ledger.plan_body(run)), runner.results(run, ledger=ledger))
     assert found.missing == ()
     assert_means(found.values, exact(work), SHOTS)
 

@@ -17,6 +17,7 @@ from hardware.emulation.fake import FakeTarget
 from hardware.emulation.rates import NoisyTarget, ShotsTarget
 from hardware.emulation.sampling import CHUNK_BYTES, MAX_CHUNK_ROWS, Method, Sampler, ShotStreams
 from hardware.planning.options import PlanOptions
+from hardware.planning.pubs import unpack
 from hardware.workload import Expectations, Workload
 
 
@@ -97,7 +98,7 @@ def test_the_memory_of_estimates_does_not_grow_with_the_rows(
         shape = (num_rows, shots, 1)
         bits = np.random.default_rng(1).integers(0, 32, shape, dtype=np.uint8)
         result = {"0/t0": bits, "0/t0/bits": np.array(5)}
-        return lambda: made.unpack({0: result})
+        return lambda: unpack(made, {0: result})
 
     run(2)()  # imports
     assert peak_bytes(run(many)) < 1.3 * peak_bytes(run(few))

@@ -12,7 +12,7 @@ from hardware.runs.policy import Policy
 from loopback.answers import CRN
 from loopback.cloud import Cloud
 from loopback.faults import FaultPlan
-from loopback.plans import TinyPlan, load_tiny
+from loopback.plans import tiny_plan
 from loopback.server import Loopback
 
 QUICK = Policy(pace=Pace(), settle=0.05, busy=0.05, patience=5.0, poll=(0.02, 0.1))
@@ -59,7 +59,7 @@ class Bench:
         return {"ledger": self.ledger, "device": self.device}
 
     def verb(self, name, run, **options):
-        means = {**self.means, "load": load_tiny, "policy": self.policy}
+        means = {**self.means, "policy": self.policy}
         return getattr(runner, name)(run, **means, **options)
 
     def collect(self, run, **options):
@@ -79,7 +79,7 @@ class Bench:
 
 
 def plan(jobs=2):
-    return TinyPlan(jobs=jobs)
+    return tiny_plan(jobs=jobs)
 
 
 def undisturbed(plan, tmp_path_factory):

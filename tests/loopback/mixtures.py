@@ -21,12 +21,13 @@ import numpy as np
 from hardware.errors import BudgetError, HardwareError, RunError, RunStateError
 from hardware.ledger.budget import cap_seconds
 from hardware.ledger.ledger import Pace
+from hardware.planning.plan import JobPlan
 from hardware.runs.policy import Policy
 from loopback.answers import OTHER_CRN
 from loopback.bench import Bench
 from loopback.cloud import Cloud
 from loopback.faults import CLOSED_BATCH, Drop, EndJob, Fault, FaultPlan, Garble, Reply
-from loopback.plans import TinyPlan
+from loopback.plans import tiny_plan
 
 JOBS = 2
 #: Rounds of collecting and resuming within which a run must end once nothing goes wrong any more.
@@ -201,7 +202,7 @@ def _faults(troubles: tuple[Trouble, ...], random: Random) -> FaultPlan:
 
 
 def _carry(bench: Bench, troubles: tuple[Trouble, ...], random: Random) -> list[str]:
-    plan = TinyPlan(jobs=JOBS, rows=random.randint(1, 3))
+    plan = tiny_plan(jobs=JOBS, rows=random.randint(1, 3))
     budget = sum(plan.job_seconds)
     for one in troubles:
         if one.begin is not None:
@@ -247,7 +248,7 @@ def _release(bench: Bench, run: str, number: int) -> None:
         bench.cloud.release()
 
 
-def _submit(bench: Bench, plan: TinyPlan, budget: float) -> str:
+def _submit(bench: Bench, plan: JobPlan, budget: float) -> str:
     for _ in range(ROUNDS):
         try:
             return bench.submit(plan, budget=budget)
@@ -260,11 +261,11 @@ def _submit(bench: Bench, plan: TinyPlan, budget: float) -> str:
     raise AssertionError("The run could not begin.")
 
 
-def _check(bench: Bench, run: str, plan: TinyPlan) -> list[str]:
+def _check(bench: Bench, run: str, plan: JobPlan) -> list[str]:
     wrong = []
     charges = bench.cloud.charges()
-    if len(charges) != plan.jobs or set(charges.values()) != {1}:
-        wrong.append(f"paid {sorted(charges.values())} times for {plan.jobs} jobs")
+    if len(charges) != len(plan.jobs) or set(charges.values()) != {1}:
+        wrong.append(f"paid {sorted(charges.values())} times for {len(plan.jobs)} jobs")
     spent = bench.ledger.spending(run).charged
     if not np.isclose(spent, bench.cloud.consumed):
         wrong.append(f"ledger {spent} s, platform {bench.cloud.consumed} s")
@@ -273,7 +274,7 @@ def _check(bench: Bench, run: str, plan: TinyPlan) -> list[str]:
         wrong.append(f"{bench.cloud.consumed} s over the budget")
     results, expected = bench.results(run), _expected(plan)
     if results.keys() != expected.keys() or any(
-        not np.array_equal(results[idx]["0/meas"], expected[idx]) for idx in expected
+        not np.array_equal(results[idx]["0/t0"], expected[idx]) for idx in expected
     ):
         wrong.append("results differ from an undisturbed run's")
     return wrong
@@ -282,12 +283,12 @@ def _check(bench: Bench, run: str, plan: TinyPlan) -> list[str]:
 _calm: dict[int, dict[int, np.ndarray]] = {}
 
 
-def _expected(plan: TinyPlan) -> dict[int, np.ndarray]:
+def _expected(plan: JobPlan) -> dict[int, np.ndarray]:
     """Return the bits of an undisturbed run."""
-    if plan.rows not in _calm:
+    if plan.num_rows not in _calm:
         with tempfile.TemporaryDirectory() as folder, Bench(Path(folder)) as bench:
             run = bench.submit(plan)
             bench.collect(run)
             results = bench.results(run)
-        _calm[plan.rows] = {idx: arrays["0/meas"] for idx, arrays in results.items()}
-    return _calm[plan.rows]
+        _calm[plan.num_rows] = {idx: arrays["0/t0"] for idx, arrays in results.items()}
+    return _calm[plan.num_rows]

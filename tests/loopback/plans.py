@@ -2,70 +2,73 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 import numpy as np
 from qiskit import QuantumCircuit, transpile
-from qiskit.circuit import ParameterVector
+from qiskit.circuit import ClassicalRegister, Parameter
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
-from hardware.devices.base import JobRequest
+from hardware.planning.options import Mitigation, PlanOptions
+from hardware.planning.plan import JobPlan, PlannedJob, PlannedPub, Tile, Timing
+from hardware.planning.plan_file import finished
 
 SECONDS_A_JOB = 2.0
+QUBITS = (1, 2)
 
 
 @lru_cache
 def _isa(measured: bool) -> QuantumCircuit:
-    x = ParameterVector("x", 2)
+    first, second = Parameter("t0/a"), Parameter("t0/b")
     circuit = QuantumCircuit(2)
-    circuit.ry(x[0], 0)
+    circuit.ry(first, 0)
     circuit.cx(0, 1)
-    circuit.ry(x[1], 1)
+    circuit.ry(second, 1)
     if measured:
-        circuit.measure_all()
-    return transpile(circuit, FakeManilaV2(), initial_layout=[1, 2], optimization_level=1)
+        register = ClassicalRegister(2, "t0")
+        circuit.add_register(register)
+        circuit.measure([0, 1], register)
+    return transpile(circuit, FakeManilaV2(), initial_layout=QUBITS, optimization_level=1)
 
 
-@dataclass(frozen=True)
-class TinyPlan:
-    """A plan of equal jobs with other values each."""
-
-    jobs: int = 2
-    rows: int = 2
-    shots: int = 40
-    primitive: str = "sampler"
-    target: str = "ibm:ibm_manila"
-    backend: str = "ibm_manila"
-
-    @property
-    def key(self) -> str:
-        return self.to_bytes().hex()
-
-    @property
-    def calibration(self) -> dict[str, object]:
-        return {"device": "ibm_manila"}
-
-    @property
-    def job_seconds(self) -> list[float]:
-        return [SECONDS_A_JOB + self.rows * self.shots * 250e-6] * self.jobs
-
-    def to_bytes(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
-
-    def request(self, idx: int) -> JobRequest:
-        values = np.random.default_rng([idx, self.rows]).uniform(0, 3, (self.rows, 2))
-        if self.primitive == "sampler":
-            pub = (_isa(True), values)
-            return JobRequest("sampler", (pub,), shots=self.shots, seed=idx)
-        circuit = _isa(False)
-        paulis = [[SparsePauliOp(p).apply_layout(circuit.layout)] for p in ("IZ", "XX")]
-        pub = (circuit, paulis, values)
-        return JobRequest("estimator", (pub,), precision=self.shots**-0.5, seed=idx)
+def values_of(job: int, rows: int) -> np.ndarray:
+    """Return the two angles of a job's rows, shape (rows, 2), radians."""
+    return np.random.default_rng([job, rows]).uniform(0, 3, (rows, 2))
 
 
-def load_tiny(body: bytes) -> TinyPlan:
-    """Return the plan of `TinyPlan.to_bytes`."""
-    return TinyPlan(**json.loads(body))
+@lru_cache
+def tiny_plan(
+    jobs: int = 2,
+    rows: int = 2,
+    shots: int = 40,
+    estimator: bool = False,
+    target: str = "ibm:ibm_manila",
+    backend: str = "ibm_manila",
+    job_seconds: float | None = None,
+) -> JobPlan:
+    """Return a plan of equal jobs with other values each; `rows` are those of a job."""
+    paulis = ("IZ", "XX") if estimator else ("IZ", "ZI")
+    made = []
+    for job in range(jobs):
+        numbers = np.arange(job * rows, (job + 1) * rows)[:, np.newaxis]
+        padded = np.zeros((rows, 1), dtype=bool)
+        names = ("t0/a", "t0/b")
+        pub = PlannedPub("samples", 0, 0, names, values_of(job, rows), numbers, padded)
+        seconds = job_seconds or SECONDS_A_JOB + rows * shots * 250e-6
+        made.append(PlannedJob((pub,), rows * shots, 100, seconds, 1))
+    plan = JobPlan(
+        workload_hash="",
+        target=target,
+        backend=backend,
+        calibration_id="",
+        calibration={"device": "ibm_manila"},
+        num_rows=jobs * rows,
+        observables=tuple(SparsePauliOp(pauli) for pauli in paulis),
+        options=PlanOptions(shots=shots, seed=1, mitigation=Mitigation(resilience=estimator)),
+        tiles=(Tile(QUBITS, 0.0, 0, QUBITS),),
+        circuits=(_isa(not estimator),),
+        timing=Timing(250e-6, {}),
+        jobs=tuple(made),
+    )
+    return finished(plan)

@@ -21,7 +21,7 @@ from hardware.ledger.ledger import Ledger
 from hardware.ledger.store import spending
 from loopback.cloud import Cloud
 from loopback.faults import FaultPlan
-from loopback.plans import TinyPlan
+from loopback.plans import tiny_plan
 from loopback.server import Loopback
 from loopback.worker import SETTLE
 
@@ -200,17 +200,16 @@ def _disturb(
 def _undisturbed(jobs: int, path: Path) -> dict[int, dict[str, np.ndarray]]:
     from hardware.devices.ibm.device import PlatformDevice
     from hardware.runs import runner
-    from loopback.plans import load_tiny
     from loopback.worker import PATIENT
 
     with Loopback(Cloud()) as double, Ledger(path) as ledger:
         device = PlatformDevice(double.service(), "ibm_manila")
-        plan = TinyPlan(jobs=jobs)
+        plan = tiny_plan(jobs=jobs)
         budget = sum(plan.job_seconds)
         run = runner.submit(
             plan, ledger=ledger, device=device, budget_seconds=budget, policy=PATIENT
         )
-        runner.collect(run, ledger=ledger, device=device, load=load_tiny, policy=PATIENT)
+        runner.collect(run, ledger=ledger, device=device, policy=PATIENT)
         return runner.results(run, ledger=ledger)
 
 

@@ -22,7 +22,7 @@ from hardware.ledger.ledger import Ledger, Pace
 from hardware.runs import runner
 from hardware.runs.policy import Policy
 from loopback.answers import OTHER_CRN
-from loopback.plans import TinyPlan, load_tiny
+from loopback.plans import tiny_plan
 from loopback.server import account
 
 MAX_PENDING = 20
@@ -42,7 +42,7 @@ def _begin(ledger: Ledger, device: PlatformDevice, jobs: int) -> str:
     runs = ledger.runs()
     if runs:
         return runs[0].id
-    plan = TinyPlan(jobs=jobs)
+    plan = tiny_plan(jobs=jobs)
     return runner.submit(
         plan, ledger=ledger, device=device, budget_seconds=sum(plan.job_seconds), policy=PATIENT
     )
@@ -52,7 +52,7 @@ def _try_the_wrong_account(ledger: Ledger, url: str) -> None:
     for run in ledger.runs():
         device = PlatformDevice(open_service(**account(url, OTHER_CRN)), "ibm_manila")
         try:
-            runner.resume(run.id, ledger=ledger, device=device, load=load_tiny, policy=PATIENT)
+            runner.resume(run.id, ledger=ledger, device=device, policy=PATIENT)
         except RunStateError:
             continue
         raise AssertionError("The wrong account was taken.")
@@ -60,13 +60,13 @@ def _try_the_wrong_account(ledger: Ledger, url: str) -> None:
 
 def _raise_budget(ledger: Ledger, device: PlatformDevice) -> None:
     """Give the run one job more, unless charges that are not known yet hold its budget."""
-    means = {"ledger": ledger, "device": device, "load": load_tiny, "policy": PATIENT}
+    means = {"ledger": ledger, "device": device, "policy": PATIENT}
     for run in ledger.runs():
         with suppress(BudgetError):
             runner.collect(run.id, timeout=5.0, **means)
         if ledger.spending(run.id).in_flight == 0:
             assert run.budget_seconds is not None
-            more = run.budget_seconds + TinyPlan().job_seconds[0]
+            more = run.budget_seconds + tiny_plan().job_seconds[0]
             runner.resume(run.id, budget_seconds=more, **means)
 
 
@@ -83,7 +83,7 @@ def work(path: str, jobs: int) -> None:
                 print("ready", flush=True)
                 run = _begin(ledger, device, jobs)
                 while True:
-                    means = {"ledger": ledger, "device": device, "load": load_tiny}
+                    means = {"ledger": ledger, "device": device}
                     runner.resume(run, policy=PATIENT, **means)
                     status = runner.collect(run, policy=PATIENT, timeout=5.0, **means)
                     if status.state == "done" and status.spending.in_flight == 0:

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from hardware.devices.backends import fake_backend
 from hardware.ledger.ledger import Ledger, Pace
-from hardware.planning.plan import load_plan
+from hardware.planning.plan_file import dump_plan, finished, load_plan
 from hardware.runs.policy import Policy
 from qhead import TextClassifier
 from qhead.cli import app
@@ -522,11 +522,9 @@ def test_a_run_that_was_not_planned_here(model, sentences, home):
     with Ledger(home) as ledger:
         from dataclasses import replace
 
-        from hardware.planning.plan import load_plan
-
-        bare = replace(load_plan(ledger.plan_body(run_id)), about={})
+        bare = finished(replace(load_plan(ledger.plan_body(run_id)), about={}))
         other = ledger.create_run(
-            plan_hash=bare.key, plan_body=bare.to_bytes(), job_seconds=bare.job_seconds,
+            plan_hash=bare.key, plan_body=dump_plan(bare), job_seconds=bare.job_seconds,
             target=bare.target, device=bare.backend, local=True, budget_seconds=None,
         )  # fmt: skip
     assert "was not planned by qhead" in refused(home, "collect", other.id)

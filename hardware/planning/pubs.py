@@ -1,8 +1,10 @@
-"""From the stored arrays of jobs back to the rows of the workload."""
+"""What a plan's jobs ask of a device, and what their results say about the workload's rows."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from qiskit.quantum_info import SparsePauliOp
@@ -10,7 +12,7 @@ from qiskit.quantum_info import SparsePauliOp
 from hardware.circuits.intervals import known, std_error_of_estimate
 from hardware.circuits.measurement import Counts, Measurement
 from hardware.circuits.readout import ReadoutFlips
-from hardware.devices.base import check_arrays
+from hardware.devices.base import JobRequest, check_arrays
 from hardware.errors import BadResultError, PlanError
 from hardware.planning.options import ENOUGH_RANDOMIZATIONS
 from hardware.planning.plan import JobPlan, PlannedJob, PlannedPub
@@ -24,8 +26,92 @@ Arrays = Mapping[str, np.ndarray]
 _SHOT_BYTES = 40
 
 
+def job_request(plan: JobPlan, idx: int) -> JobRequest:
+    """Return the request of a job; arrays are ordered by each circuit's own parameters.
+
+    Raises:
+        PlanError: There is no such job.
+    """
+    if not 0 <= idx < len(plan.jobs):
+        raise PlanError(f"Expected a job from 0 to {len(plan.jobs) - 1}, got {idx}.")
+    job, options = plan.jobs[idx], plan.options
+    estimator = options.mitigation.estimator
+    pubs = tuple(
+        _estimator_pub(plan, pub) if estimator else _sampler_pub(plan, pub) for pub in job.pubs
+    )
+    seed = None
+    if options.seed is not None:
+        # A stream for each job: equal rows in two jobs get independent shots.
+        sequence = np.random.SeedSequence(options.seed, spawn_key=(idx,))
+        seed = int(sequence.generate_state(1, np.uint32)[0]) >> 1
+    return JobRequest(
+        primitive="estimator" if estimator else "sampler",
+        pubs=pubs,
+        shots=None if estimator else plan.shots,
+        precision=precision_of(plan.shots) if estimator else None,
+        options=options.primitive_options(),
+        seed=seed,
+    )
+
+
+def precision_of(shots: int) -> float:
+    """Return the precision for which the client takes so many shots, ceil(1/precision²).
+
+    The bare square root is rounded, and for three in ten numbers of shots to one shot more.
+    """
+    return (1 + 1e-12) / math.sqrt(shots)
+
+
+def _sampler_pub(plan: JobPlan, pub: PlannedPub) -> tuple[Any, ...]:
+    circuit = plan.circuits[pub.circuit]
+    if not circuit.parameters:
+        return (circuit,)
+    return (circuit, _ordered(plan, pub))
+
+
+def _estimator_pub(plan: JobPlan, pub: PlannedPub) -> tuple[Any, ...]:
+    circuit = plan.circuits[pub.circuit]
+    observables = [
+        [tile_observable(plan, tile, observable)]
+        for tile in range(len(plan.tiles))
+        for observable in plan.observables
+    ]
+    if not circuit.parameters:
+        return (circuit, observables)
+    return (circuit, observables, _ordered(plan, pub))
+
+
+def _ordered(plan: JobPlan, pub: PlannedPub) -> np.ndarray:
+    column = {name: i for i, name in enumerate(pub.parameters)}
+    order = [column[p.name] for p in plan.circuits[pub.circuit].parameters]
+    return pub.values[:, order]
+
+
+def tile_observable(plan: JobPlan, tile: int, observable: SparsePauliOp) -> SparsePauliOp:
+    """Return an observable of the workload on a tile's physical qubits."""
+    ends = plan.tiles[tile].ends
+    terms = [
+        (letters, [ends[qubit] for qubit in qubits], value)
+        for letters, qubits, value in observable.to_sparse_list()
+    ]
+    return SparsePauliOp.from_sparse_list(terms, num_qubits=plan.circuits[0].num_qubits)
+
+
 def unpack(plan: JobPlan, results: Mapping[int, Arrays]) -> Expectations:
-    """Return the rows' expectation values; see `JobPlan.unpack`."""
+    """Return the rows' expectation values from the stored arrays of each job.
+
+    Args:
+        plan: The plan.
+        results: `hardware.devices.base.result_arrays` by job; jobs may be missing.
+
+    Returns:
+        Values and standard errors, NaN in the rows of jobs that are missing or whose arrays do
+        not fit their requests (`Expectations.missing`), and single values NaN where the client
+        gave no finite one; the notes say which and why.
+
+    Raises:
+        PlanError: There are results of jobs that the plan does not have.
+    """
     shape = (plan.num_rows, len(plan.observables))
     values, squares = np.full(shape, np.nan), np.full(shape, np.nan)
     shots = plan.shots
@@ -36,7 +122,7 @@ def unpack(plan: JobPlan, results: Mapping[int, Arrays]) -> Expectations:
             raise PlanError(f"Expected results of {len(plan.jobs)} jobs, got one of job {idx}.")
         job = plan.jobs[idx]
         try:
-            check_arrays(arrays, plan.request(idx))
+            check_arrays(arrays, job_request(plan, idx))
         except BadResultError as error:
             unfit.append(f"The result of job {idx} cannot be used: {error}")
             continue
