@@ -8,7 +8,9 @@ import pytest
 import requests
 import urllib3
 from ibm_cloud_sdk_core import ApiException
+from qiskit_ibm_runtime.accounts import InvalidAccountError
 from qiskit_ibm_runtime.api.exceptions import RequestsApiError
+from qiskit_ibm_runtime.exceptions import IBMRuntimeError
 
 from hardware.devices.ibm.answers import seconds
 from hardware.devices.ibm.translation import RAW_KEY, plain, translate
@@ -16,9 +18,11 @@ from hardware.errors import (
     AccountError,
     BatchClosedError,
     BudgetError,
+    BusyError,
     LoginServiceError,
     RefusedError,
     UnclearError,
+    VanishedError,
 )
 
 NUMBERED = '{"errors": [{"code": 1000, "message": "no"}]}'
@@ -161,3 +165,44 @@ def test_the_platforms_words_are_found_in_each_form(body):
 def test_a_status_of_zero_or_less_is_none():
     error = RequestsApiError("x", -1)
     assert "HTTP" not in str(translate(error))
+
+
+@pytest.mark.parametrize("value", ["-3", "0"])
+def test_no_platform_wants_to_be_asked_before_now(value):
+    error = answered(429)
+    error.response.headers["Retry-After"] = value
+    assert translate(error).retry_after == 0.0
+    error.response.headers["Retry-After"] = "Wed, 21 Oct 2015 07:28:00 GMT"
+    assert translate(error).retry_after == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("404 Client Error: not found", VanishedError),
+        ("413 Client Error: too large", RefusedError),
+        ("Max retries exceeded: too many 429 error responses", BusyError),
+        ("too many 503 error responses", UnclearError),
+    ],
+)
+def test_a_status_is_read_from_the_clients_words_where_it_kept_nothing_else(text, meaning):
+    assert type(translate(IBMRuntimeError(text))) is meaning
+
+
+@pytest.mark.parametrize(
+    ("status", "meaning"), [(1, UnclearError), (0, UnclearError), (404, VanishedError)]
+)
+def test_the_clients_own_status_counts(status, meaning):
+    assert type(translate(RequestsApiError("x", status))) is meaning
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_an_account_that_the_platform_refuses_is_the_users_to_mend(status):
+    error = InvalidAccountError("x")
+    error.__cause__ = RequestsApiError("x", status)
+    assert type(translate(error)) is AccountError
+
+
+def test_of_a_traceback_the_last_line_is_kept():
+    text = "Traceback (most recent call last):\n  File 'x', line 3\nValueError: why"
+    assert plain(text) == "ValueError: why"
