@@ -284,19 +284,18 @@ def test_a_job_in_doubt_is_looked_for_again_right_before_it_is_sent_again(tmp_pa
         assert_equal(bench.results(run), {0: expected[0]})
 
 
-def test_a_sender_whose_claim_was_taken_over_sends_nothing(tmp_path, expected):
+def test_a_sender_whose_claim_was_taken_over_sends_nothing(tmp_path, expected, monkeypatch):
     policy = dataclasses.replace(QUICK, lease=0.2)
     with Bench(tmp_path, policy=policy) as bench:
-        made = plan(1)
 
-        class Slow(type(made)):
-            def request(self, idx):
-                time.sleep(0.4)  # a laptop that slept, say
-                with_other = bench.ledger.take_over(run_of(bench), "other-host|1:1|x", 60.0)
-                assert len(with_other) == 1
-                return job_request(made, idx)
+        def slow(made, idx):
+            time.sleep(0.4)  # a laptop that slept, say
+            with_other = bench.ledger.take_over(run_of(bench), "other-host|1:1|x", 60.0)
+            assert len(with_other) == 1
+            return job_request(made, idx)
 
-        bench.submit(Slow(jobs=1))
+        monkeypatch.setattr(runner, "job_request", slow)
+        bench.submit(plan(1))
         assert not bench.cloud.jobs
 
 
