@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from qiskit import qasm3
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
@@ -35,7 +36,6 @@ from qhead.heads import HEADS, TorchHead
 from qhead.model_encoder import check_encoder, encoder_record, open_encoder
 from qhead.model_folder import StoredModel, read_model, write_model
 from qhead.model_records import check_data, check_versions, read_history, read_metrics
-from qhead.openqasm import says_the_same, to_openqasm
 from qhead.prediction import Prediction, predict_head
 from qhead.targets import resolve_target
 from qhead.training import ProgressCallback
@@ -277,6 +277,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
                 "values": self.classes_.tolist(),
             },
             "num_features": int(self.head_.n_features_in_),
+            "circuits_sha256": self.head_.circuits_sha256(),
         }
         history = {
             "epochs": [asdict(record) for record in self.head_.history_],
@@ -288,7 +289,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
         stored = StoredModel(
             config=config,
             tensors=self.head_.state(),
-            circuit=None if circuit is None else to_openqasm(circuit),
+            circuit=None if circuit is None else qasm3.dumps(circuit),
             history=history,
             metrics=self.metrics_,
             data=self.data_,
@@ -341,6 +342,12 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
             raise ModelError(
                 f"{where}: expected a model of this version of qhead, got: {reason}"
             ) from error
+        if stored.config.get("circuits_sha256") not in (None, head.circuits_sha256()):
+            raise ModelError(
+                f"{where}: this version of qhead builds other circuits from these options than the "
+                "one that trained the model. Load it with that version (versions.json), or train "
+                "again."
+            )
         encoder = open_encoder(
             Path(folder),
             stored.config.get("encoder"),
@@ -348,7 +355,6 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
             revision=revision,
             cache=cache,
         )
-        _check_circuit(folder, head, stored.circuit)
         model = cls(encoder=encoder, head=head)
         model.encoder_, model.head_, model.classes_ = encoder, head, head.classes_
         model.data_, model.metrics_ = stored.data, stored.metrics
@@ -468,17 +474,3 @@ def _classes(labels: Any) -> np.ndarray:
     if not all(type(value) is python_type for value in labels["values"]):
         raise ValueError(f"labels that are not all of type {labels['type']}")
     return np.array(labels["values"], dtype=dtype)
-
-
-def _check_circuit(folder: str | Path, head: TorchHead, stored: str | None) -> None:
-    """Raise where circuit.qasm does not say what the head's options say."""
-    circuit = getattr(head, "circuit", None)
-    if circuit is None and stored is None:
-        return
-    if circuit is not None and stored is not None and says_the_same(stored, circuit):
-        return
-    raise ModelError(
-        f"{folder}/circuit.qasm: expected the circuit that config.json describes, got "
-        f"{'none' if stored is None else 'another'}. The files are not of one model: "
-        "train and save again."
-    )

@@ -3,7 +3,7 @@
     manifest.json       format, format version, name → size and SHA-256 of every other file
     config.json         encoder and its identity, head and its options, labels, number of features
     head.safetensors    the head's tensors
-    circuit.qasm        the head's circuit, OpenQASM 3, parameters by name (quantum heads only)
+    circuit.qasm        the head's circuit, OpenQASM 3, for other programs: never parsed here
     history.json        one record an epoch, and which of them was best
     metrics.json        scores at training time
     data.json           fingerprint and class counts of the training data
@@ -11,7 +11,8 @@
 
 Nothing in it is executed. A file is read once, into memory, after its size was checked; its hash
 is checked on those bytes and the same bytes are parsed. The hashes find damage; they are no
-signature, so `qhead.classifier` checks the contents again: options, tensor shapes, circuit.
+signature, so `qhead.classifier` checks the contents again: options, tensors, and a hash of the
+gates, by which a version that builds another circuit from the same options is noticed.
 """
 
 from __future__ import annotations

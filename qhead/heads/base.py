@@ -310,6 +310,10 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
             "versions": {"qhead": version("qhead"), **versions},
         }
 
+    def circuits_sha256(self) -> str | None:
+        """Return a hash over the gates of all circuits of the fitted head; None without any."""
+        return None
+
     def _adopt(self, module: nn.Module, result: TrainingResult) -> None:
         self.module_ = module
         self.history_ = result.history

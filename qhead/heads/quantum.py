@@ -445,11 +445,11 @@ class QuantumHead(TorchHead):
 
     def identity(self, module: nn.Module) -> dict[str, Any]:
         """Return what `module` computes beyond its weights: also the gates of its circuits."""
-        assert isinstance(module, QuantumModule)
-        encoders = [encoder.circuit for encoder in module.encoders]
-        gates = [gate_list(circuit) for circuit in (module.circuit, *encoders)]
-        digest = hashlib.sha256(json.dumps(gates).encode()).hexdigest()
-        return {**super().identity(module), "circuits_sha256": digest}
+        return {**super().identity(module), "circuits_sha256": _circuits_sha256(module)}
+
+    def circuits_sha256(self) -> str:
+        """Return a hash over the gates of all circuits of the fitted head."""
+        return _circuits_sha256(self._quantum_module())
 
     @property
     def num_qubits_(self) -> int:
@@ -619,3 +619,9 @@ class QuantumModule(nn.Module):
         """Return logits (n, K) of embeddings (n, d)."""
         logits: Tensor = self.readout(self.step(self.angles(embeddings)))
         return logits
+
+
+def _circuits_sha256(module: Any) -> str:
+    encoders = [encoder.circuit for encoder in module.encoders]
+    gates = [gate_list(circuit) for circuit in (module.circuit, *encoders)]
+    return hashlib.sha256(json.dumps(gates).encode()).hexdigest()

@@ -18,7 +18,7 @@ ROOTS = {package.__name__: Path(package.__file__).parent for package in (hardwar
 ROOMS = (
     "errors", "checks", "files", "checkpoints", "training", "progress",
     "demo", "hub", "data", "sentence_models", "transformer", "cache_file", "embedding_cache",
-    "embeddings", "circuits", "simulator", "targets", "heads", "openqasm", "prediction",
+    "embeddings", "circuits", "simulator", "targets", "heads", "prediction",
     "evaluation", "model_folder", "model_records", "model_encoder", "classifier", "report",
     "demonstration", "commands", "cli", "__main__",
 )  # fmt: skip
