@@ -17,6 +17,7 @@ from rich.table import Table
 from hardware.errors import did_you_mean
 from hardware.words import counted
 from qhead.commands.arguments import EncoderChoice
+from qhead.commands.tables import show_table
 from qhead.commands.terminal import is_unicode
 from qhead.data import LabelledTexts, load_splits
 from qhead.data.labels import canonical
@@ -28,6 +29,26 @@ from qhead.files import atomic_file
 if TYPE_CHECKING:
     from qhead.classifier import TextClassifier
     from qhead.evaluation import Evaluation
+
+
+def show(record: Mapping[str, Any], *parts: Table | str, json: bool) -> None:
+    """Print the result of a verb.
+
+    Args:
+        record: The result for machines, JSON-able.
+        parts: The result for people, in order: lines, and tables, which become lists on a screen
+            that is too narrow for them.
+        json: Print `record` as one JSON object in place of `parts`.
+    """
+    if json:
+        print_json(record)
+        return
+    screen = console()
+    for part in parts:
+        if isinstance(part, Table):
+            show_table(screen, part)
+        else:
+            screen.print(part, soft_wrap=True)
 
 
 def print_json(value: Mapping[str, Any], file: IO[str] | None = None) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 import matplotlib
 from rich.table import Table
 
-from qhead.commands.common import console, interval, percent, print_json
-from qhead.commands.tables import show_table
+from qhead.commands.common import interval, percent, show
 from qhead.demonstration import DATA, Demonstration, demonstrate, demonstration_page
 from qhead.errors import InputError
 from qhead.model_folder import check_destination
@@ -34,16 +33,12 @@ def run(out: Path, *, seed: int, json: bool, cache: bool) -> None:
     check_destination(folder, overwrite=True)
     result = demonstrate(seed=seed, cache=cache, say=_say)
     # The numbers first: what goes wrong with a file must not cost them.
-    screen = console()
-    if json:
-        print_json(_as_dict(result, page, folder))
-    else:
-        show_table(screen, _table(result))
+    show(_as_dict(result, page, folder), _table(result), json=json)
     sys.stdout.flush()
     result.model.save(folder, overwrite=True)
     write(demonstration_page(result), page)
     if not json:
-        screen.print(f"report: {page}\nmodel:  {folder}")
+        print(f"report: {page}\nmodel:  {folder}")
 
 
 def _table(result: Demonstration) -> Table:

@@ -11,16 +11,14 @@ from qhead.commands.arguments import EncoderChoice
 from qhead.commands.common import (
     align_labels,
     confusion_table,
-    console,
     evaluation_table,
     load_split,
     open_model,
-    print_json,
+    show,
 )
 from qhead.commands.guard import complain
 from qhead.commands.short_form import ShortForm
 from qhead.commands.specs import is_device
-from qhead.commands.tables import show_table
 from qhead.data import LabelledTexts, contradictions, imbalance
 from qhead.evaluation import Evaluation, evaluate_prediction
 from qhead.prediction import predict_head
@@ -63,24 +61,20 @@ def run(
         told = {}
     for remark in (remarks := (*contradictions(data), *imbalance(data))):
         complain("Note", remark)
-    if json:
-        result = dataclasses.replace(result, notes=(*result.notes, *remarks))
-        print_json(
-            {
-                "model": str(folder),
-                "data": data.source,
-                "data_fingerprint": data.fingerprint,
-                "seed": seed,
-                **result.as_dict(),
-                **told,
-            }
-        )
-        return
-    screen = console()
-    show_table(screen, evaluation_table([result], title=f"{folder} on {data.source}"))
-    show_table(screen, confusion_table(result))
-    for note in result.notes:
-        screen.print(f"· {note}")
+    record = dataclasses.replace(result, notes=(*result.notes, *remarks)).as_dict()
+    named = {
+        "model": str(folder),
+        "data": data.source,
+        "data_fingerprint": data.fingerprint,
+        "seed": seed,
+    }
+    show(
+        {**named, **record, **told},
+        evaluation_table([result], title=f"{folder} on {data.source}"),
+        confusion_table(result),
+        *(f"· {note}" for note in result.notes),
+        json=json,
+    )
 
 
 def _on_device(

@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib
 
 from qhead.commands.arguments import EncoderChoice
-from qhead.commands.common import console, open_model, print_json
+from qhead.commands.common import open_model, show
 from qhead.files import check_new
 from qhead.progress import waiting
 from qhead.report.model_page import model_page
@@ -21,7 +21,4 @@ def run(folder: Path, out: Path | None, *, force: bool, json: bool, encoder: Enc
     check_new(page, force=force)
     with waiting("drawing the report"):
         write(model_page(open_model(folder, encoder), folder.absolute().name), page)
-    if json:
-        print_json({"report": str(page)})
-    else:
-        console().print(f"report: {page}")
+    show({"report": str(page)}, f"report: {page}", json=json)

@@ -15,7 +15,7 @@ import typer
 
 from hardware.words import counted
 from qhead.classifier import TextClassifier
-from qhead.commands.common import console, interval, percent, print_json
+from qhead.commands.common import interval, percent, show
 from qhead.commands.guard import INTERRUPTED, complain
 from qhead.data import (
     LabelledTexts,
@@ -33,7 +33,7 @@ from qhead.embeddings import DEFAULT_MODEL, SentenceEncoder
 from qhead.errors import DataError, ModelError, TrainingInterrupted
 from qhead.evaluation import Evaluation, evaluate_prediction
 from qhead.files import free_name, is_occupied
-from qhead.heads import make_head
+from qhead.heads import HeadSummary, make_head
 from qhead.model_folder import check_destination
 from qhead.prediction import predict_head
 from qhead.progress import counting_bar, training_bar, waiting
@@ -279,44 +279,46 @@ def _tell(
     *,
     json: bool,
 ) -> None:
-    """Print what was trained and how it scores, as a table or as one JSON object."""
+    """Print what was trained and how it scores, as lines or as one JSON object."""
     head = model.head_
-    summary = asdict(head.summary())
-    if json:
-        print_json(
-            {
-                "model": str(place),
-                "head": summary,
-                "encoder": model.encoder_.config()["model"],
-                "data": model.data_,
-                "best_epoch": head.best_epoch_,
-                "epochs": len(head.history_),
-                "stopped": head.stopped_,
-                "training_seconds": head.training_seconds_,
-                "seconds": seconds,
-                "notes": notes,
-                **{name: result.as_dict() for name, result in evaluations.items()},
-            }
-        )
-        return
-    screen = console()
-    size = counted(summary["num_parameters"], "parameter")
-    if idle := summary["num_parameters"] - summary["num_effective_parameters"]:
-        size += f" ({idle} of them without influence)"
-    if summary["num_qubits"] is not None:
-        size += (
-            f", {counted(summary['num_qubits'], 'qubit')}, depth {summary['depth']}, "
-            f"{head.summary().two_qubit_gates}"
-        )
-    screen.print(
-        f"{head.kind}: {size}\n"
-        f"trained on {counted(model.data_['n'], 'sentence')}, "
-        f"{counted(len(head.history_), 'epoch')} in "
-        f"{head.training_seconds_:.1f} s; kept the weights after epoch {head.best_epoch_}"
+    record = {
+        "model": str(place),
+        "head": asdict(head.summary()),
+        "encoder": model.encoder_.config()["model"],
+        "data": model.data_,
+        "best_epoch": head.best_epoch_,
+        "epochs": len(head.history_),
+        "stopped": head.stopped_,
+        "training_seconds": head.training_seconds_,
+        "seconds": seconds,
+        "notes": notes,
+        **{name: result.as_dict() for name, result in evaluations.items()},
+    }
+    scores = (
+        f"{name}: {percent(result.accuracy)} ({interval(result.accuracy_interval)}), "
+        f"n = {result.n}, F1 {result.f1:.3f}"
+        for name, result in evaluations.items()
     )
-    for name, result in evaluations.items():
-        screen.print(
-            f"{name}: {percent(result.accuracy)} ({interval(result.accuracy_interval)}), "
-            f"n = {result.n}, F1 {result.f1:.3f}"
+    show(
+        record,
+        f"{head.kind}: {_size(head.summary())}",
+        f"trained on {counted(model.data_['n'], 'sentence')}, "
+        f"{counted(len(head.history_), 'epoch')} in {head.training_seconds_:.1f} s; kept the "
+        f"weights after epoch {head.best_epoch_}",
+        *scores,
+        f"model: {place}",
+        json=json,
+    )
+
+
+def _size(summary: HeadSummary) -> str:
+    """Return the size of a head in words."""
+    words = counted(summary.num_parameters, "parameter")
+    if idle := summary.num_parameters - summary.num_effective_parameters:
+        words += f" ({idle} of them cannot influence the output)"
+    if summary.num_qubits is not None:
+        words += (
+            f", {counted(summary.num_qubits, 'qubit')}, depth {summary.depth}, "
+            f"{summary.two_qubit_gates}"
         )
-    screen.print(f"model: {place}")
+    return words
