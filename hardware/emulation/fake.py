@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 
 from hardware.devices.backends import fake_backend, fake_name
-from hardware.devices.base import LocalDevice, run_locally
+from hardware.devices.local import LocalDevice, run_locally
 from hardware.emulation.calibrated import CalibratedTarget
 from hardware.emulation.emulated import DEFAULT_SHOTS
 from hardware.emulation.noise import readout_confusions, readout_remarks

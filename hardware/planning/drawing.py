@@ -10,7 +10,7 @@ import rustworkx as rx
 from qiskit.providers import BackendV2
 
 from hardware.devices.backends import working_target
-from hardware.planning.placement import Device
+from hardware.devices.error_map import ErrorMap
 from hardware.planning.plan import JobPlan
 from hardware.words import counted
 
@@ -150,7 +150,9 @@ def draw_plan(plan: JobPlan, backend: BackendV2) -> Figure:
     half = np.array([width, chip[1] + 2 * _SIDE]) / (2 * _UNIT)
     axes.set_xlim(centre[0] - half[0], centre[0] + half[0])
     axes.set_ylim(centre[1] - half[1], centre[1] + half[1])
-    _draw_chip(axes, plan, every, set(Device.of(working_target(backend)).edges), positions, shades)
+    _draw_chip(
+        axes, plan, every, set(ErrorMap.of(working_target(backend)).edges), positions, shades
+    )
     many, size = len(plan.tiles), len(plan.tiles[0].qubits)
     figure.text(
         0.5, 1 - 0.25 / height, f"{counted(many, 'tile')} of {counted(size, 'qubit')} on "

@@ -17,116 +17,14 @@ from qiskit.transpiler import InstructionProperties, Target
 
 from hardware.circuits.hashing import canonical_circuit, circuit_digest
 from hardware.circuits.transforms import TRANSPILER_SEED
-from hardware.devices.calibration import (
-    gate_names,
-    known_error,
-    known_relaxation,
-    known_seconds,
-    working,
-    working_qubits,
-)
+from hardware.devices.error_map import ErrorMap, GateSet
 from hardware.devices.scheduling import Step, waits
-from hardware.errors import PlanError
 from hardware.planning.regions import Edge, Shape
 
 #: Shapes that are transpiled; on heavy-hex chips all of them.
 MAX_SHAPES = 40
 #: Transpilations of each shape, of which the one with the fewest two-qubit gates is kept.
 TRIALS = 3
-
-
-@dataclass(frozen=True)
-class GateSet:
-    """What the transpiler needs to know of a device, beside its edges.
-
-    Args:
-        one: Names of the one-qubit gates.
-        two: Name of the two-qubit gate.
-    """
-
-    one: tuple[str, ...]
-    two: str
-
-
-@dataclass(frozen=True, eq=False)
-class Device:
-    """What pricing needs of a calibration, as arrays.
-
-    Losses are -log(1 - error), times are seconds. Infinite, or NaN for times, where the device has
-    no such instruction that is known and works.
-
-    Args:
-        gates: Names of the gates.
-        edges: Working edges, smaller qubit first.
-        qubits: Working qubits.
-        losses: Loss of each one-qubit gate and of "measure", by qubit, shape (n,).
-        times: Time of each one-qubit gate and of "measure", by qubit, shape (n,).
-        edge_loss: Loss of the two-qubit gate, first qubit first, shape (n, n).
-        edge_time: Time of the two-qubit gate, first qubit first, shape (n, n).
-        relaxation: 1/T₁ and 1/T₂ by qubit, per second, shape (2, n).
-    """
-
-    num_qubits: int
-    gates: GateSet
-    edges: tuple[Edge, ...]
-    qubits: tuple[int, ...]
-    losses: dict[str, np.ndarray]
-    times: dict[str, np.ndarray]
-    edge_loss: np.ndarray
-    edge_time: np.ndarray
-    relaxation: np.ndarray
-
-    @classmethod
-    def of(cls, target: Target) -> Device:
-        """Read a target; what `hardware.devices.calibration.working` would leave out is.
-
-        Raises:
-            PlanError: It has no two-qubit gate, or no SX, that is known and works.
-        """
-        target = working(target)
-        one, pairs = gate_names(target, 1), gate_names(target, 2)
-        if not pairs or "sx" not in one:
-            raise PlanError("The device has no calibrated two-qubit gate or no calibrated SX.")
-        two = max(pairs, key=lambda name: len(target[name]))
-        num_qubits = target.num_qubits
-        edge_loss = np.full((num_qubits, num_qubits), np.inf)
-        edge_time = np.full((num_qubits, num_qubits), np.nan)
-        for a, b in target[two]:
-            edge_loss[a, b] = _loss(known_error(target, two, (a, b)))
-            edge_time[a, b] = known_seconds(target, two, (a, b))
-        # Where the device has one direction only, a gate is turned round when it is placed.
-        alone = ~np.isfinite(edge_loss)
-        edge_loss[alone], edge_time[alone] = edge_loss.T[alone], edge_time.T[alone]
-        edges = np.argwhere(np.triu(np.isfinite(edge_loss))).tolist()
-        names, every = (*one, "measure"), range(num_qubits)
-        relaxation = np.full((2, num_qubits), np.nan)
-        for qubit in every:
-            if (times := known_relaxation(target, qubit)) is not None:
-                relaxation[:, qubit] = 1 / np.array(times)
-        return cls(
-            num_qubits=num_qubits,
-            gates=GateSet(one, two),
-            edges=tuple((a, b) for a, b in edges),
-            qubits=tuple(sorted(working_qubits(target))),
-            losses={
-                name: np.array([_loss(known_error(target, name, (q,))) for q in every])
-                for name in names
-            },
-            times={
-                name: np.array([known_seconds(target, name, (q,)) for q in every], dtype=float)
-                for name in names
-            },
-            edge_loss=edge_loss,
-            edge_time=edge_time,
-            relaxation=relaxation,
-        )
-
-    @property
-    def durations(self) -> dict[str, float]:
-        """Median time of each gate and of "measure", seconds, of those that are known."""
-        times = {**self.times, self.gates.two: self.edge_time}
-        known = {name: found[np.isfinite(found)] for name, found in times.items()}
-        return {name: float(np.median(found)) for name, found in known.items() if found.size}
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,7 +134,7 @@ class Prices:
     seconds: np.ndarray
 
 
-def prices(fitted: ShapeCircuit, shape: Shape, device: Device, measured: Sequence[int]) -> Prices:
+def prices(fitted: ShapeCircuit, shape: Shape, device: ErrorMap, measured: Sequence[int]) -> Prices:
     """Return the price of every laying of a shape: gates, read-out and idle time.
 
     Idle time is that of `hardware.devices.scheduling`. A qubit's waits are priced together, by the
@@ -267,7 +165,3 @@ def prices(fitted: ShapeCircuit, shape: Shape, device: Device, measured: Sequenc
     slow, fast = np.exp(-device.relaxation[:, lay.T] * idle)  # exp(-t/T₁), exp(-t/T₂)
     loss -= np.log((3.0 + slow + 2.0 * fast) / 6.0).sum(axis=0)
     return Prices(loss, seconds)
-
-
-def _loss(error: float | None) -> float:
-    return float("inf") if error is None else -float(np.log1p(-error))

@@ -13,9 +13,9 @@ from hardware.circuits.measurement import Measurement
 from hardware.circuits.transforms import light_cone, restrict_to_active
 from hardware.devices.backends import calibration_id, fake_backend, fake_names, working_target
 from hardware.devices.calibration import left_out
+from hardware.devices.error_map import ErrorMap
 from hardware.errors import PlanError
 from hardware.planning.options import PlanOptions
-from hardware.planning.placement import Device
 from hardware.planning.tiling import candidates
 from hardware.workload import Workload
 
@@ -73,7 +73,7 @@ def rank(
         if backend.num_qubits < cone.num_qubits:
             continue
         try:
-            device = Device.of(working_target(backend))
+            device = ErrorMap.of(working_target(backend))
             regions = candidates(cone, inside, device, PlanOptions(), MAX_SHAPES)
         except PlanError:
             continue  # no calibrated gates, or no working region of this size
@@ -99,7 +99,7 @@ def _backends(
 
 
 def _ranked(
-    backend: BackendV2, device: Device, price: float, gates: int, notes: Sequence[str]
+    backend: BackendV2, device: ErrorMap, price: float, gates: int, notes: Sequence[str]
 ) -> RankedBackend:
     losses = np.array([device.edge_loss[edge] for edge in device.edges])
     readout = device.losses["measure"][list(device.qubits)]

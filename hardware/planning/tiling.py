@@ -15,10 +15,11 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.transpiler import Target
 
 from hardware.circuits.transforms import light_cone, restrict_to_active
+from hardware.devices.error_map import ErrorMap
 from hardware.errors import PlanError
 from hardware.planning.options import PlanOptions
 from hardware.planning.packing import pack
-from hardware.planning.placement import MAX_SHAPES, Device, ShapeCircuit, fit, prices, promising
+from hardware.planning.placement import MAX_SHAPES, ShapeCircuit, fit, prices, promising
 from hardware.planning.plan import Tile
 from hardware.planning.regions import connected_regions, sort_into_shapes
 from hardware.words import counted
@@ -39,7 +40,7 @@ class Tiling:
     tiles: tuple[Tile, ...]
     fitted: tuple[ShapeCircuit, ...]
     seconds: tuple[float, ...]
-    device: Device
+    device: ErrorMap
     notes: tuple[str, ...]
 
 
@@ -65,7 +66,7 @@ class Candidates:
 def candidates(
     circuit: QuantumCircuit,
     measured: Sequence[int],
-    device: Device,
+    device: ErrorMap,
     options: PlanOptions,
     max_shapes: int = MAX_SHAPES,
 ) -> Candidates:
@@ -152,7 +153,7 @@ def tile(
     Raises:
         PlanError: The circuit does not fit on the device, or fewer tiles than asked for do.
     """
-    device = Device.of(target)
+    device = ErrorMap.of(target)
     found = candidates(circuit, measured, device, options)
     notes = []
     usable = np.isfinite(found.prices)

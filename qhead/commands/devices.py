@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hardware.devices.base import Device, LocalDevice
+from hardware.devices.base import Device
 from hardware.devices.ibm.answers import seconds_left
 from hardware.devices.ibm.client import ask, guarded, open_service
 from hardware.devices.ibm.device import PlatformDevice, check_device_list, load_calibration
+from hardware.devices.local import LocalDevice
 from hardware.emulation.fake import local_device
 from hardware.errors import (
     AccountError,

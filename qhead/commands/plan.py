@@ -8,8 +8,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from hardware.devices.base import LocalDevice
 from hardware.devices.ibm.device import PlatformDevice
+from hardware.devices.local import LocalDevice
 from hardware.errors import PlanError
 from hardware.ledger.budget import advised_budget
 from hardware.planning.options import Mitigation

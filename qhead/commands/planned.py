@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hardware.devices.base import LocalDevice
 from hardware.devices.ibm.device import PlatformDevice
+from hardware.devices.local import LocalDevice
 from hardware.errors import InvalidInputError
 from hardware.planning.options import PlanOptions, check_shots
 from hardware.planning.plan import JobPlan

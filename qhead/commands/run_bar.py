@@ -11,7 +11,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from hardware.devices.base import Device, JobRequest, LocalDevice
+from hardware.devices.base import Device, JobRequest
+from hardware.devices.local import LocalDevice
 from hardware.errors import HardwareError, RunError
 from hardware.ledger.ledger import Ledger
 from hardware.runs.progress import RunStatus

@@ -16,12 +16,12 @@ from qiskit_ibm_runtime.fake_provider import FakeGuadalupeV2
 
 from hardware.devices.backends import working_target
 from hardware.devices.calibration import left_out
+from hardware.devices.error_map import ErrorMap
 from hardware.emulation.noise import calibrated_noise, readout_confusions
 from hardware.emulation.tiled import components
 from hardware.errors import InvalidInputError, PlanError
 from hardware.planning.drawing import draw_plan
 from hardware.planning.options import PlanOptions
-from hardware.planning.placement import Device
 from hardware.planning.plan import JobPlan
 from hardware.planning.planner import plan
 from hardware.planning.ranking import rank
@@ -81,7 +81,7 @@ def test_an_edge_that_nobody_knows_is_left_out(error: float | None) -> None:
     assert note.endswith(f": edge {best[0]}-{best[1]}.")
     (ranked,) = rank(chain_work(2), [backend])
     assert (ranked.dead_edges, note in ranked.notes) == (1, True)
-    device = Device.of(backend.target)  # prices nothing that the working target does not have
+    device = ErrorMap.of(backend.target)  # prices nothing that the working target does not have
     assert best not in device.edges
     assert not np.isfinite(device.edge_loss[best])
     (line,) = [
@@ -99,7 +99,7 @@ def test_an_edge_that_is_known_in_one_direction_is_used_in_that_one() -> None:
     backend = FakeGuadalupeV2()
     a, b = next(iter(used(planned(backend))[1]))
     change(backend, "cx", (a, b), both=False, error=None)
-    device = Device.of(backend.target)
+    device = ErrorMap.of(backend.target)
     assert (a, b) in device.edges
     assert device.edge_loss[a, b] == device.edge_loss[b, a]
     error = backend.target["cx"][b, a].error
@@ -149,7 +149,7 @@ def test_a_qubit_that_nobody_knows_is_left_out(
     (note,) = [note for note in made.notes if note.startswith("Left out, since")]
     assert note.endswith(f": qubit {best}.")
     assert note in rank(chain_work(num_qubits), [backend])[0].notes
-    assert best not in Device.of(backend.target).qubits
+    assert best not in ErrorMap.of(backend.target).qubits
     circuit = QuantumCircuit(16, 1)
     circuit.sx(best)
     circuit.x(best)
@@ -181,18 +181,18 @@ def test_gates_that_are_broken_nearly_everywhere_are_done_without() -> None:
     backend = FakeGuadalupeV2()
     for qubit in range(9):
         change(backend, "x", (qubit,), error=None)
-    assert Device.of(backend.target).gates.one == ("rz", "sx")
-    assert len(Device.of(backend.target).qubits) == 16
+    assert ErrorMap.of(backend.target).gates.one == ("rz", "sx")
+    assert len(ErrorMap.of(backend.target).qubits) == 16
     change(backend, "x", (8,), error=1e-4)
-    assert Device.of(backend.target).gates.one == ("rz", "sx", "x")
-    assert Device.of(backend.target).qubits == tuple(range(8, 16))
+    assert ErrorMap.of(backend.target).gates.one == ("rz", "sx", "x")
+    assert ErrorMap.of(backend.target).qubits == tuple(range(8, 16))
 
 
 def test_frames_are_virtual_without_a_number() -> None:
     backend = FakeGuadalupeV2()
     for qubit in range(16):
         change(backend, "rz", (qubit,), error=None, duration=None)
-    device = Device.of(backend.target)
+    device = ErrorMap.of(backend.target)
     assert device.qubits == tuple(range(16))
     assert not device.losses["rz"].any()
     assert not device.times["rz"].any()
@@ -258,4 +258,4 @@ def test_targets_without_properties_are_unknown() -> None:
     target = Target(num_qubits=2)
     assert left_out(target) == ()
     with pytest.raises(PlanError):
-        Device.of(target)
+        ErrorMap.of(target)

@@ -11,7 +11,8 @@ from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
 from hardware.circuits.measurement import Measurement
 from hardware.devices.backends import fake_backend
-from hardware.devices.base import JobRequest, run_locally
+from hardware.devices.base import JobRequest
+from hardware.devices.local import run_locally
 from hardware.emulation.calibrated import CalibratedTarget
 from hardware.emulation.fake import FakeTarget, local_device
 from hardware.emulation.noise import readout_confusions

@@ -11,7 +11,8 @@ from qiskit.primitives import BitArray, DataBin, PrimitiveResult, PubResult
 from qiskit.quantum_info import SparsePauliOp, Statevector
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
-from hardware.devices.base import JobRequest, LocalDevice, bit_arrays, check_arrays, result_arrays
+from hardware.devices.base import JobRequest, bit_arrays, check_arrays, result_arrays
+from hardware.devices.local import LocalDevice
 from hardware.errors import BadResultError, EmulationError
 from hardware.ledger.ledger import Ledger
 from hardware.planning.plan import JobPlan

@@ -10,8 +10,8 @@ from qiskit.circuit import ParameterVector, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp, Statevector
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
-from hardware.devices.base import LocalDevice
 from hardware.devices.ibm.device import PlatformDevice
+from hardware.devices.local import LocalDevice
 from hardware.emulation.fake import local_device
 from hardware.errors import PlanError
 from hardware.ledger.ledger import Ledger, Pace

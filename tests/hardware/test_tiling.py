@@ -12,10 +12,11 @@ from qiskit.transpiler import PassManager
 from qiskit.transpiler.passes import ALAPScheduleAnalysis, PadDelay
 
 from hardware.devices.backends import fake_backend, working_target
+from hardware.devices.error_map import ErrorMap
 from hardware.errors import PlanError
 from hardware.planning.options import PlanOptions
 from hardware.planning.packing import pack
-from hardware.planning.placement import Device, fit, prices
+from hardware.planning.placement import fit, prices
 from hardware.planning.plan import Tile
 from hardware.planning.regions import connected_regions, sort_into_shapes
 from hardware.planning.tiled_circuit import on_tile
@@ -79,7 +80,7 @@ def test_shapes_are_classes_of_isomorphic_regions() -> None:
 def test_the_price_is_that_of_the_placed_circuit() -> None:
     backend = fake_backend("guadalupe")
     target = working_target(backend)
-    device, circuit = Device.of(target), ring(5)
+    device, circuit = ErrorMap.of(target), ring(5)
     shapes = sort_into_shapes(connected_regions(16, device.edges, 5), device.edges)
     shape = shapes[0]
     fitted = fit(circuit, shape, device.gates, 3)
@@ -144,7 +145,7 @@ def idle_by_qiskit(circuit: QuantumCircuit, backend: BackendV2) -> tuple[dict[in
 
 
 def test_the_transpiled_circuit_does_what_the_original_does() -> None:
-    device, circuit = Device.of(working_target(fake_backend("guadalupe"))), ring(4)
+    device, circuit = ErrorMap.of(working_target(fake_backend("guadalupe"))), ring(4)
     values = {f"x[{i}]": 0.3 * i + 0.1 for i in range(4)}
     for shape in sort_into_shapes(connected_regions(16, device.edges, 4), device.edges):
         fitted = fit(circuit, shape, device.gates, 3)
@@ -217,7 +218,7 @@ def test_fifteen_tiles_of_ten_qubits_fit(buffer: bool, expected: int) -> None:
 
 
 def test_a_packing_out_of_time_falls_back_to_a_valid_one() -> None:
-    device = Device.of(working_target(fake_backend("fez")))
+    device = ErrorMap.of(working_target(fake_backend("fez")))
     found = candidates(chain(8), [7], device, PlanOptions())
     packing = pack(
         found.layings, found.prices, device.edges, count=None, buffer=False, seconds=1e-6

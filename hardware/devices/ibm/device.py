@@ -11,7 +11,7 @@ import numpy as np
 from qiskit_ibm_runtime import Batch, IBMBackend, QiskitRuntimeService
 from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 
-from hardware.devices.base import JobRequest, RemoteJob, make_primitive, result_arrays
+from hardware.devices.base import JobRequest, RemoteJob, result_arrays
 from hardware.devices.ibm.answers import (
     all_pages,
     final_charge,
@@ -22,6 +22,7 @@ from hardware.devices.ibm.answers import (
 )
 from hardware.devices.ibm.client import ask, going_on, guarded
 from hardware.devices.ibm.decoding import decoded
+from hardware.devices.ibm.primitives import make_primitive
 from hardware.devices.ibm.translation import LATER, plain
 from hardware.errors import (
     BatchClosedError,
