@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from pydantic import NonNegativeInt
 from sklearn.metrics import confusion_matrix, f1_score
 
 from hardware.circuits.intervals import Z_95
@@ -29,14 +30,14 @@ class Evaluation:
 
     accuracy: float
     accuracy_interval: tuple[float, float]
-    n: int
+    n: NonNegativeInt
     target: str
     f1: float
-    classes: tuple[Any, ...]  # K
-    confusion: tuple[tuple[int, ...], ...]  # (K, K)
+    classes: tuple[int | str, ...]  # K
+    confusion: tuple[tuple[NonNegativeInt, ...], ...]  # (K, K)
     calibration_error: float
     brier: float
-    undecided: int = 0
+    undecided: NonNegativeInt = 0
     seconds: float | None = None
     notes: tuple[str, ...] = ()
 
