@@ -165,6 +165,21 @@ class Ledger(Claims):
             if job.remote_id is not None and not job.verified
         ]
 
+    def listed_before(self, run_id: str) -> list[tuple[str, str]]:
+        """Return id and tag of the newest jobs that a run's platform has listed, three at most.
+
+        They are of any run through the same account and instance, and not known to have vanished.
+        """
+        rows = self._rows(
+            "SELECT j.remote_id, t.tag FROM jobs j JOIN runs u ON u.id = j.run_id "
+            "JOIN remote_jobs r ON r.remote_id = j.remote_id JOIN tags t ON t.tag = r.tag "
+            "WHERE NOT u.local AND j.verified AND j.state IN ('submitted', 'done') "
+            "AND u.instance IS (SELECT instance FROM runs WHERE id = ?) "
+            "ORDER BY t.sent_at DESC LIMIT 3",
+            run_id,
+        )
+        return [(row["remote_id"], row["tag"]) for row in rows]
+
     def mark_verified(self, job: JobRecord, verified: bool = True) -> None:
         """Note whether a job was looked for under its tag and stands alone there."""
         with self.writing() as db:

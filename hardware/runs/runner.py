@@ -223,9 +223,9 @@ def resume(
     Args:
         budget_seconds: A new budget for the whole run, what was charged so far included.
         resubmit_cancelled: Send cancelled jobs again as well.
-        resubmit_unknown: Send jobs again that the platform took and does not know any more. If it
-            ran them after all, they are paid for twice; the budget counts them with what they may
-            have used.
+        resubmit_unknown: Send jobs again that the platform took, or may have taken, and does not
+            know any more. If it ran them after all, they are paid for twice; the budget counts
+            those that it took with what they may have used.
         on_progress: Called before each wait of seconds.
 
     Raises:
@@ -239,6 +239,7 @@ def resume(
     run, request = _open(run_id, ledger, device)
     with _sender(ledger, device, run.id, request, policy, clock, on_progress) as sender:
         ledger.check_resumable(run.id, resubmit_cancelled)
+        sender.trusts_lists = resubmit_unknown
         sender.recover()
         collector = Collector(sender)
         collector.reconsider()

@@ -72,6 +72,7 @@ class Sender:
         self.clock = clock
         self.claimant = new_claimant()
         self.waits = Waits(ledger, run_id, policy, clock, on_progress)
+        self.trusts_lists = False  # whether what is not listed is not there, on the user's word
         self._failures: Counter[int] = Counter()
         self._answered = clock.monotonic()  # when the platform last failed a submission
 
@@ -305,7 +306,26 @@ class Sender:
             nap = min(rest, max(self.policy.settle / _LOOKS, _SHORTEST))
             self.waits.wait(nap, f"job {job.idx} may have been taken and not be listed yet")
             found = self.device.find(job.tag)
+        if wait and not found and not self.trusts_lists:
+            self._check_lists(job)
         return found
+
+    def _check_lists(self, job: JobRecord) -> None:
+        """Refuse to take a job for absent by lists that lack every job that was in them before.
+
+        Raises:
+            UnclearError: They do, as in an outage. Sent again, the job might be paid for twice.
+        """
+        known = self.ledger.listed_before(self.run_id)
+        if known and not any(
+            one.id == remote_id for remote_id, tag in known for one in self.device.find(tag)
+        ):
+            raise UnclearError(
+                f"The platform lists neither job {job.idx}, which may have been sent, nor job "
+                f"{known[0][0]}, which it has had. Job {job.idx} is not sent again, since it might "
+                "be paid for twice. Resume the run later, or, if the platform's jobs were deleted, "
+                "with --resubmit-unknown (in Python resubmit_unknown=True)."
+            )
 
     def _adopt(self, job: JobRecord, found: list[RemoteJob]) -> None:
         if len(found) > 1:

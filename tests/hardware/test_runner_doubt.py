@@ -13,7 +13,7 @@ from loopback.bench import QUICK, Bench, assert_equal, assert_paid_once, plan
 from loopback.plans import SECONDS_A_JOB
 
 from hardware.devices.ibm.device import Deadlines
-from hardware.errors import AccountError, BudgetError, RunStateError, ServiceError
+from hardware.errors import AccountError, BudgetError, RunStateError, ServiceError, UnclearError
 from hardware.ledger.ledger import Pace
 from hardware.planning.pubs import job_request
 from hardware.runs import runner
@@ -282,6 +282,44 @@ def test_a_job_in_doubt_is_looked_for_again_right_before_it_is_sent_again(tmp_pa
         assert bench.collect(run).state == "done"
         assert len(bench.cloud.jobs) == 1
         assert_equal(bench.results(run), {0: expected[0]})
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_lists_that_lack_known_jobs_too_prove_no_absence(tmp_path, expected, deleted):
+    with Bench(tmp_path) as bench:
+        send, sent = bench.device.send, []
+
+        def send_and_die(*request):
+            sent.append(send(*request))
+            if len(sent) == 2:
+                raise DiedError
+            return sent[-1]
+
+        bench.device.send = send_and_die
+        with pytest.raises(DiedError):
+            bench.submit(plan(2))
+        bench.login()
+        bench.cloud.wait_idle()
+        with bench.cloud.changed:  # an outage, or somebody deleted them
+            jobs = dict(bench.cloud.jobs)
+            bench.cloud.jobs.clear()
+        run = run_of(bench)
+        for _ in range(2):
+            with pytest.raises(UnclearError, match="not sent again, since it might be paid for"):
+                bench.resume(run)
+        assert not bench.cloud.jobs
+        if deleted:
+            bench.resume(run, resubmit_unknown=True)
+            bench.collect(run)
+            assert len(bench.cloud.jobs) >= 1
+            return
+        with bench.cloud.changed:
+            bench.cloud.jobs |= jobs
+        bench.resume(run)
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), {idx: expected[idx] for idx in (0, 1)})
+        assert_paid_once(bench)
+        assert_books_agree(bench, run)
 
 
 def test_a_sender_whose_claim_was_taken_over_sends_nothing(tmp_path, expected, monkeypatch):

@@ -104,7 +104,12 @@ def _wrong_account(bench: Bench, run: str) -> None:
 
 
 def _forget(bench: Bench, run: str) -> None:
-    """Let the platform know none of its jobs for one collect, as in an outage."""
+    """Let the platform know none of its jobs for one collect, as in an outage.
+
+    Not before it has listed one: then nobody can tell it from a platform that never took any.
+    """
+    if not any(job.verified for job in bench.ledger.jobs(run)):
+        return
     with bench.cloud.changed:
         jobs = dict(bench.cloud.jobs)
         bench.cloud.jobs.clear()
