@@ -161,10 +161,11 @@ def test_an_entry_that_cannot_be_read_leaves_the_others_readable(tmp_path, entry
         assert_paid_once(bench)
 
 
-def test_an_entry_under_our_tag_without_an_id_is_not_lost_silently(tmp_path):
+@pytest.mark.parametrize("job_id", [None, "", 5])
+def test_an_entry_under_our_tag_without_an_id_is_not_lost_silently(tmp_path, job_id):
     def edit(body):
         for job in body["jobs"]:
-            job["id"] = None
+            job["id"] = job_id
         return body
 
     with Bench(tmp_path) as bench:

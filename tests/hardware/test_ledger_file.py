@@ -17,7 +17,7 @@ import pytest
 from hardware.errors import LedgerError
 from hardware.ledger import database
 from hardware.ledger.ledger import Ledger, Pace
-from hardware.ledger.records import JOB_MOVES, JOB_STATES, is_gone, new_claimant
+from hardware.ledger.records import JOB_MOVES, JOB_STATES, given_up_by, is_gone, new_claimant
 
 Mount = namedtuple("Mount", "device mountpoint fstype opts")
 
@@ -297,3 +297,13 @@ def test_a_process_that_ended_is_gone_even_before_its_parent_looks():
         assert psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE
         assert is_gone(claimant_of(child.pid, ""))
     assert is_gone(claimant_of(child.pid, ""))
+
+
+def test_a_process_that_cannot_be_looked_at_is_not_known_to_be_gone(monkeypatch):
+    def denied(pid):
+        raise psutil.AccessDenied(pid)
+
+    me = new_claimant()
+    assert given_up_by(me) == me.rpartition("|")[0] + "|"
+    monkeypatch.setattr(psutil, "Process", denied)
+    assert not is_gone(me)

@@ -1,0 +1,62 @@
+"""What is asked before a run may spend, exactly at its limits."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+from loopback.plans import tiny_plan
+
+from hardware.errors import BudgetError, RunStateError, ServiceError
+from hardware.runs.permission import check_allowance, check_instance, checked_budget
+
+PLAN = tiny_plan(jobs=2, job_seconds=2.5)
+
+
+def test_a_budget_of_all_that_the_plan_needs_is_enough():
+    assert checked_budget(PLAN, 5.0) == 5.0
+    for budget, message in (
+        (4.99, "within the budget of 4.99 s"),
+        (0.0, "within the budget of 0 s"),
+        (-1.0, "zero or more"),
+        (float("nan"), "zero or more"),
+        (float("inf"), "zero or more"),
+        (None, "give a budget of 5 s or more"),
+    ):
+        with pytest.raises(BudgetError, match=message):
+            checked_budget(PLAN, budget)
+
+
+def account(left: float | None):
+    return SimpleNamespace(remaining=lambda: left)
+
+
+def test_a_plan_may_take_all_that_the_account_has_left():
+    check_allowance(PLAN, account(5.0))
+    check_allowance(PLAN, account(None))  # not known
+    with pytest.raises(BudgetError, match=r"4\.9 s of QPU time left"):
+        check_allowance(PLAN, account(4.9))
+
+
+def test_an_account_that_cannot_be_asked_refuses_nothing():
+    def fails():
+        raise ServiceError("down")
+
+    check_allowance(PLAN, SimpleNamespace(remaining=fails))
+
+
+@pytest.mark.parametrize(
+    ("local", "of_run", "warned"), [(False, "a", 0), (False, None, 1), (True, None, 0)]
+)
+def test_a_run_of_an_unknown_account_is_warned_of(caplog, local, of_run, warned):
+    run = SimpleNamespace(id="r", local=local, instance=of_run)
+    with caplog.at_level(logging.WARNING, logger="hardware"):
+        check_instance(run, SimpleNamespace(instance="a"))
+    assert len(caplog.records) == warned
+
+
+def test_a_run_of_another_account_is_refused():
+    run = SimpleNamespace(id="r", local=False, instance="a")
+    with pytest.raises(RunStateError, match="another account"):
+        check_instance(run, SimpleNamespace(instance="b"))
