@@ -137,6 +137,20 @@ def test_jobs_of_others_are_left_alone_where_the_filter_is_overlooked(tmp_path):
         assert second != first
 
 
+def test_pending_are_jobs_of_the_tag_and_those_that_tell_none(tmp_path):
+    def edit(body):
+        first, second, third = (dict(body["jobs"][0]) for _ in range(3))
+        second |= {"id": "untold", "tags": []}
+        third |= {"id": "foreign", "tags": ["another"]}
+        return {"jobs": [first, second, third], "count": 3}
+
+    with Bench(tmp_path, Cloud(queue_seconds=30.0)) as bench:
+        run = bench.submit(plan(1))
+        bench.faults.always["jobs"] = Change(edit)
+        (job,) = bench.ledger.jobs(run)
+        assert bench.device.pending(job.tag) == {job.remote_id, "untold"}
+
+
 STRANGE = [
     None,
     "junk",

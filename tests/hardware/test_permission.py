@@ -18,6 +18,7 @@ def test_a_budget_of_all_that_the_plan_needs_is_enough():
     assert checked_budget(PLAN, 5.0) == 5.0
     for budget, message in (
         (4.99, "within the budget of 4.99 s"),
+        (0.5, "within the budget of 0.5 s"),
         (0.0, "within the budget of 0 s"),
         (-1.0, "zero or more"),
         (float("nan"), "zero or more"),
