@@ -1,1 +1,66 @@
-"""Many parameter sets of one circuit, through simulators, emulators and IBM Quantum devices."""
+"""Many parameter sets of one circuit, through simulators, emulators and devices.
+
+Describe the rows as a `Workload`; `parse_target("aer:fez").run(workload)` emulates them at once.
+A device has three steps: `plan` (pure: tiles, jobs and cost), `submit` (the one call that spends,
+within a budget) and `Run.collect`, from any process and on any day.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hardware.errors import HardwareError
+    from hardware.planning.options import Mitigation, PlanOptions
+    from hardware.planning.plan import JobPlan
+    from hardware.planning.plan_file import dump_plan, load_plan
+    from hardware.runs.progress import RunStatus
+    from hardware.runs.run import Run, plan, submit
+    from hardware.targets import parse_target
+    from hardware.workload import Expectations, Workload
+
+# Name → module. Nothing is imported before it is used: Qiskit takes seconds.
+_EXPORTS = {
+    "Expectations": "hardware.workload",
+    "HardwareError": "hardware.errors",
+    "JobPlan": "hardware.planning.plan",
+    "Mitigation": "hardware.planning.options",
+    "PlanOptions": "hardware.planning.options",
+    "Run": "hardware.runs.run",
+    "RunStatus": "hardware.runs.progress",
+    "Workload": "hardware.workload",
+    "dump_plan": "hardware.planning.plan_file",
+    "load_plan": "hardware.planning.plan_file",
+    "parse_target": "hardware.targets",
+    "plan": "hardware.runs.run",
+    "submit": "hardware.runs.run",
+}
+
+__all__ = [
+    "Expectations",
+    "HardwareError",
+    "JobPlan",
+    "Mitigation",
+    "PlanOptions",
+    "Run",
+    "RunStatus",
+    "Workload",
+    "dump_plan",
+    "load_plan",
+    "parse_target",
+    "plan",
+    "submit",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_EXPORTS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

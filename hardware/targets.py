@@ -7,8 +7,9 @@ from typing import Protocol, runtime_checkable
 
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 
+from hardware.checks import check_shots, parse_shots
+from hardware.devices.named import DEVICES, parse_device
 from hardware.errors import BudgetError, UnknownTargetError, did_you_mean
-from hardware.planning.options import check_shots
 from hardware.workload import Expectations, Workload
 
 
@@ -35,8 +36,7 @@ SYNTAX = {
     "shots": "shots:N",
     "noisy": "noisy:P1,P2[,READOUT][:N]",
     "aer": "aer:NAME[:N]",
-    "fake": "fake:NAME[:N]",
-    "ibm": "ibm:NAME[:N]",
+    **DEVICES,
 }
 
 
@@ -73,19 +73,21 @@ def parse_target(spec: str, *, seed: int | None = None) -> ExecutionTarget:
 
     if kind == "shots":
         _expect(len(fields) == 1, kind, spec)
-        return ShotsTarget(shots=_shots(fields[0], spec), seed=seed)
+        return ShotsTarget(shots=parse_shots(fields[0], spec), seed=seed)
+    if kind in DEVICES:
+        named = parse_device(spec)
+        shots = DEFAULT_SHOTS if named.shots is None else named.shots
+        if not named.local:
+            return DeviceTarget(named.name, shots)
+        from hardware.emulation.fake import FakeTarget
+
+        return FakeTarget.of(named.name, shots, seed)
     _expect(len(fields) in (1, 2) and all(fields), kind, spec)
-    shots = _shots(fields[1], spec) if len(fields) == 2 else DEFAULT_SHOTS
+    shots = parse_shots(fields[1], spec) if len(fields) == 2 else DEFAULT_SHOTS
     if kind == "noisy":
         rates = [_number(text, spec) for text in fields[0].split(",")]
         _expect(len(rates) in (2, 3), kind, spec)
         return NoisyTarget(*rates, shots=shots, seed=seed)
-    if kind == "ibm":
-        return DeviceTarget(fields[0], shots)
-    if kind == "fake":
-        from hardware.emulation.fake import FakeTarget
-
-        return FakeTarget.of(fields[0], shots, seed)
     return CalibratedTarget(fields[0], shots=shots, seed=seed)
 
 
@@ -133,16 +135,6 @@ class DeviceTarget:
 def _expect(good: bool, kind: str, spec: str) -> None:
     if not good:
         raise UnknownTargetError(f"Expected {SYNTAX[kind]}, got {spec!r}.")
-
-
-def _shots(text: str, spec: str) -> int:
-    try:
-        shots = int(text)
-    except ValueError:
-        raise UnknownTargetError(
-            f"Expected a whole number of shots, got {text!r} in {spec!r}."
-        ) from None
-    return check_shots(shots, where=f" in {spec!r}")
 
 
 def _number(text: str, spec: str) -> float:

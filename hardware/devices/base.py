@@ -10,6 +10,7 @@ import numpy as np
 from qiskit.primitives import BitArray, PrimitiveResult
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
+from qiskit.providers import BackendV2
 
 from hardware.errors import BadResultError
 
@@ -73,6 +74,10 @@ class Device(Protocol):
 
         The same device through another account knows none of these jobs.
         """
+
+    @property
+    def backend(self) -> BackendV2:
+        """The backend whose calibration plans are made from."""
 
     def send(
         self, request: JobRequest, tags: Sequence[str], max_seconds: int | None, batch: str | None

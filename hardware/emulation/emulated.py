@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 
+from hardware.checks import check_shots
 from hardware.circuits.measurement import Measurement, Setting
 from hardware.emulation.noise import NoiseReport
 from hardware.emulation.primitives import EmulatedEstimator, EmulatedSampler
 from hardware.emulation.sampling import Method, PreparedCircuit, SettingsEngine, ShotStreams
 from hardware.errors import InvalidInputError
-from hardware.planning.options import check_shots
 from hardware.workload import Expectations, Workload
 
 DEFAULT_SHOTS = 4096

@@ -12,6 +12,7 @@ from qiskit import qpy
 from qiskit.circuit import QuantumCircuit
 
 from hardware.circuits.hashing import QPY_VERSION
+from hardware.words import counted, size
 
 #: Binary data travels as base64 text.
 _BASE64 = 4 / 3
@@ -39,6 +40,14 @@ class CostEstimate:
     executions: int
     payload_bytes: int
     qpu_seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"{counted(self.tiles, 'tile')}, {counted(self.jobs, 'job')}, "
+            f"{counted(self.pubs, 'PUB')}, {counted(self.items, 'program item')}, "
+            f"{counted(self.executions, 'execution')}, {size(self.payload_bytes)}, about "
+            f"{self.qpu_seconds:.1f} QPU seconds"
+        )
 
     def share_of(self, remaining_seconds: float) -> float:
         """Return the share of an allocation that the plan takes; infinite of an empty one."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, field
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Literal
 
-from hardware.errors import InvalidInputError, PlanError
+from hardware.checks import check_shots, is_whole
+from hardware.errors import PlanError
 
 #: How the client extrapolates: always a straight line, whose standard errors
 #: `hardware.circuits.intervals` knows. The client's own choice may be an exponential that diverges.
@@ -19,40 +20,10 @@ MIN_FACTOR_RATIO = 1.1
 #: Fewer randomizations may all have swapped the same bits, and agree on a wrong mean.
 ENOUGH_RANDOMIZATIONS = 16
 
-#: Most shots of a run. Counts would hold far more; nothing that takes more is finished.
-MAX_SHOTS = 10**9
-
-
-def is_whole(value: object) -> bool:
-    """Return whether a value is an integer of Python or NumPy; truth values are none."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
 
 def _is_number(value: object) -> bool:
     """Return whether a value is a finite real number."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def check_shots(
-    shots: int, *, where: str = "", error: type[InvalidInputError] = InvalidInputError
-) -> int:
-    """Return `shots` if it is between one and `MAX_SHOTS`.
-
-    Args:
-        shots: Shots of each row and measurement setting.
-        where: What is said after the number, e.g. ``" in 'shots:0'"``.
-        error: What is raised.
-
-    Raises:
-        InvalidInputError: It is not, or no whole number.
-    """
-    if not is_whole(shots):
-        raise error(f"Expected at least one shot, a whole number, got {shots!r}{where}.")
-    if not shots >= 1:
-        raise error(f"Expected at least one shot, got {shots}{where}.")
-    if shots > MAX_SHOTS:
-        raise error(f"Expected at most {MAX_SHOTS:,} shots, got {shots}{where}.")
-    return shots
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,12 @@ class JobPlan:
     about: Mapping[str, Any] = field(default_factory=dict)
     key: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.target}: {self.cost}"
+
+    def __repr__(self) -> str:
+        return f"<JobPlan {self}>"
+
     @property
     def shots(self) -> int:
         """Shots of every row and setting."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from qiskit.circuit import QuantumCircuit
@@ -40,6 +41,7 @@ def plan(
     options: PlanOptions | None = None,
     *,
     target: str | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> JobPlan:
     """Spread a workload over a device.
 
@@ -48,6 +50,7 @@ def plan(
         backend: The device, or a fake of it; only its calibration is read.
         options: Shots, tiles, mitigation, limits.
         target: Target specification to note in the plan; ``backend:NAME`` by default.
+        about: What the caller wants to find again with the plan, JSON-able.
 
     Returns:
         The plan, the same for the same arguments (unless the packing was stopped by its time
@@ -87,6 +90,7 @@ def plan(
             *_rep_delay_notes(limits, options, rep_delay),
             LEFT_OUT,
         ),
+        about=about or {},
     )
     program = program_of(empty, builder.smallest_job())
     limits.check_shots(program.shots)

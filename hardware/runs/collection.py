@@ -23,8 +23,9 @@ _STRANGE = 20
 class Collector:
     """Collects the jobs of one run, beside the sender that sends them."""
 
-    def __init__(self, sender: Sender) -> None:
+    def __init__(self, sender: Sender, on_progress: OnProgress | None = None) -> None:
         self._sender = sender
+        self._on_progress = on_progress
         self._ledger = sender.ledger
         self._device = sender.device
         self._run = sender.run_id
@@ -53,7 +54,9 @@ class Collector:
         ended = 0
         for job in self._worth_a_look(under_way):
             try:
-                ended += self._look(job)
+                if self._look(job):
+                    ended += 1
+                    self._tell()
             except _NotKnownError as error:
                 self.problems[job.idx] = str(error)  # time will tell
             except ServiceError as error:
@@ -62,6 +65,11 @@ class Collector:
             else:
                 self.problems.pop(job.idx, None)
         return bool(ended)
+
+    def _tell(self) -> None:
+        """Report a job that has ended: a local one is executed when it is looked at."""
+        if self._on_progress is not None:
+            self._on_progress(run_status(self._ledger, self._run, self.problems))
 
     def _worth_a_look(self, under_way: list[JobRecord]) -> list[JobRecord]:
         """Return the jobs that the platform does not list as pending, and one that it does.

@@ -89,14 +89,19 @@ def results(run_id: str, *, ledger: Ledger) -> dict[int, dict[str, np.ndarray]]:
     return found
 
 
-def expectations(run_id: str, *, ledger: Ledger) -> Expectations:
+def expectations(run_id: str, *, ledger: Ledger, plan: JobPlan | None = None) -> Expectations:
     """Return the rows of a run's workload as far as there are results.
 
     Rows of jobs without a result are NaN; `Expectations.missing` lists them. Jobs whose stored
     result cannot be used are in the notes.
+
+    Args:
+        run_id: The run.
+        ledger: Where it is written.
+        plan: The run's plan, where it has been read already.
     """
     run = ledger.run(run_id)
-    plan = load_submitted(ledger.plan_body(run.id))
+    plan = plan or load_submitted(ledger.plan_body(run.id))
     found = unpack(plan, results(run.id, ledger=ledger))
     damaged = tuple(
         f"Job {idx}: {why} Collect run {run.id} to fetch it again."

@@ -14,27 +14,44 @@ from hardware.planning.plan import JobPlan
 _logger = logging.getLogger(__name__)
 
 
-def checked_budget(plan: JobPlan, budget: float | None) -> float:
-    """Return the budget of a plan, QPU seconds.
+def check_budget(budget: float | None, *, local: bool = True) -> None:
+    """Refuse a budget that no plan could keep, before any work is done for it.
 
     Raises:
-        BudgetError: There is none, or it is negative or below the plan's estimate.
+        BudgetError: It is negative or no number, or None for a real device.
+    """
+    if budget is None and not local:
+        raise BudgetError(
+            "Expected a budget in QPU seconds for a real device, got none. A plan tells what the "
+            "run needs: give a budget of at least that."
+        )
+    if budget is not None and (not math.isfinite(budget) or budget < 0):
+        raise BudgetError(f"Expected a budget of zero or more QPU seconds, got {budget}.")
+
+
+def checked_budget(plan: JobPlan, budget: float | None, *, local: bool = False) -> float | None:
+    """Return the budget of a plan, QPU seconds; None where nothing is charged.
+
+    A local fake rehearses a budget: it charges nothing, and refuses what its device would refuse.
+
+    Raises:
+        BudgetError: It is negative, below the plan's estimate, or None for a real device.
     """
     estimate = float(sum(plan.job_seconds))
-    if budget is None:
+    if budget is None and not local:
         raise BudgetError(
             "Expected a budget in QPU seconds for a real device, got none. The plan needs about "
             f"{estimate:.2f} s: give a budget of {advised_budget(estimate, None)} s or more."
         )
-    if not math.isfinite(budget) or budget < 0:
-        raise BudgetError(f"Expected a budget of zero or more QPU seconds, got {budget}.")
-    if estimate > budget:
+    check_budget(budget)
+    if budget is not None and estimate > budget:
         raise BudgetError(
-            f"Expected a plan within the budget of {budget:g} s, got one of about {estimate:.2f} s:"
-            f" give {advised_budget(estimate, None)} s or more, or plan fewer shots, more tiles or "
-            "fewer samples."
+            f"Expected a plan within the budget of {budget:g} s, got one of about {estimate:.2f} s"
+            f"{' on the real device' if local else ''}: "
+            f"give budget={advised_budget(estimate, None)} or more, or plan fewer shots, more "
+            "tiles or fewer rows."
         )
-    return float(budget)
+    return None if local or budget is None else float(budget)
 
 
 def check_allowance(plan: JobPlan, device: Device) -> None:

@@ -8,7 +8,6 @@ may be interrupted at any line and called again, from any process.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -29,7 +28,12 @@ from hardware.planning.plan_file import dump_plan, load_submitted
 from hardware.planning.pubs import job_request
 from hardware.runs.collection import Collector, Rounds
 from hardware.runs.outcome import expectations, finished_run, results, status, unusable
-from hardware.runs.permission import check_allowance, check_instance, checked_budget
+from hardware.runs.permission import (
+    check_allowance,
+    check_budget,
+    check_instance,
+    checked_budget,
+)
 from hardware.runs.policy import Clock, Policy
 from hardware.runs.progress import OnProgress, RunStatus, run_status
 from hardware.runs.submission import Sender
@@ -66,7 +70,7 @@ def submit(
         ledger: Where it is written down first.
         device: Where it runs; the plan's own device.
         budget_seconds: QPU seconds that the whole run, resumes included, may use. Required on a
-            real device, without meaning on a local one.
+            real device; a local one only compares it with the estimate.
         policy: Pace and patience.
         clock: Time.
         on_progress: Called before each wait of seconds.
@@ -83,9 +87,8 @@ def submit(
         raise InvalidInputError(
             f"Expected the plan's device, {plan.backend}, got {device.name}: plan for that one."
         )
-    budget = None
+    budget = checked_budget(plan, budget_seconds, local=device.local)
     if not device.local:
-        budget = checked_budget(plan, budget_seconds)
         check_allowance(plan, device)
     run = ledger.create_run(
         plan_hash=plan.key,
@@ -168,7 +171,7 @@ def collect(
         run_id: The run, or the unique beginning of its id.
         timeout: Seconds to wait for jobs at most; None for as long as it takes, 0 for one look. One
             that may or may not have been sent is decided on first, see `Policy.settle`.
-        on_progress: Called after each look.
+        on_progress: Called after each job that ends and after each look at all of them.
 
     Returns:
         Where the run stands; not finished where the time was too short or a result would not come.
@@ -181,7 +184,7 @@ def collect(
     """
     run, request = _open(run_id, ledger, device)
     with _sender(ledger, device, run.id, request, policy, clock, on_progress) as sender:
-        collector = Collector(sender)
+        collector = Collector(sender, on_progress)
         with suppress(ServiceError):  # the rounds meet the same trouble
             collector.reconsider()
         rounds = Rounds(sender, collector, timeout, on_progress)
@@ -234,8 +237,7 @@ def resume(
             way that may use less than its share of it.
         AccountError, ServiceError: The platform failed; resume again later.
     """
-    if budget_seconds is not None and (not math.isfinite(budget_seconds) or budget_seconds < 0):
-        raise BudgetError(f"Expected a budget of zero or more QPU seconds, got {budget_seconds}.")
+    check_budget(budget_seconds)
     run, request = _open(run_id, ledger, device)
     with _sender(ledger, device, run.id, request, policy, clock, on_progress) as sender:
         ledger.check_resumable(run.id, resubmit_cancelled)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hardware.checks import check_shots
 from hardware.devices.ibm.device import PlatformDevice
 from hardware.devices.local import LocalDevice
 from hardware.errors import InvalidInputError
-from hardware.planning.options import PlanOptions, check_shots
+from hardware.planning.options import PlanOptions
 from hardware.planning.plan import JobPlan
 from hardware.planning.plan_file import finished
 from hardware.planning.planner import plan

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from hardware.checks import MAX_SHOTS, check_shots
 from hardware.devices.backends import fake_name, fake_names
 from hardware.errors import (
     BudgetError,
@@ -16,7 +17,6 @@ from hardware.errors import (
     UnknownTargetError,
     did_you_mean,
 )
-from hardware.planning.options import MAX_SHOTS, check_shots
 
 #: Specifications of devices, by kind.
 DEVICES = {"fake": "fake:NAME[:SHOTS]", "ibm": "ibm:NAME[:SHOTS]"}

@@ -14,6 +14,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp
 
+from hardware.checks import MAX_SHOTS
 from hardware.circuits.intervals import Z_95
 from hardware.devices.backends import fake_backend
 from hardware.emulation.calibrated import CalibratedTarget
@@ -26,7 +27,7 @@ from hardware.errors import (
     UnknownTargetError,
     UnsupportedCircuitError,
 )
-from hardware.planning.options import MAX_SHOTS, PlanOptions
+from hardware.planning.options import PlanOptions
 from hardware.targets import DeviceTarget, ExecutionTarget, parse_target
 from hardware.workload import Workload
 
@@ -124,7 +125,7 @@ def test_shots_have_a_default_and_seeds_are_kept() -> None:
         ("aer:fez:99999999999999999999", InvalidInputError, "at most 1,000,000,000"),
         ("fake:fez:99999999999999999999", InvalidInputError, "at most 1,000,000,000"),
         ("ibm:ibm_fez:99999999999999999999", InvalidInputError, "at most 1,000,000,000"),
-        ("shots:" + "9" * 5000, UnknownTargetError, "whole number"),
+        ("shots:" + "9" * 5000, InvalidInputError, "a number of 5000 digits"),
         ("ibm:ibm_fez:0", InvalidInputError, "at least one shot"),
         ("noisy:0.1", UnknownTargetError, "noisy:P1,P2"),
         ("noisy:0.1,0.2,0.3,0.4", UnknownTargetError, "noisy:P1,P2"),

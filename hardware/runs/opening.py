@@ -1,0 +1,89 @@
+"""Open the device that a user names or that a run was planned for: kind → what opens it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from hardware.devices.base import Device
+from hardware.devices.local import LocalDevice
+from hardware.devices.named import BEST, LEAST_BUSY, NamedDevice
+from hardware.emulation.fake import local_device
+from hardware.errors import UnknownBackendError, UnknownTargetError
+from hardware.planning.ranking import rank
+from hardware.workload import Workload
+
+
+def open_device(named: NamedDevice, workload: Workload | None = None) -> Device:
+    """Open a device.
+
+    Args:
+        named: Which one.
+        workload: What is to run there; ``ibm:least_busy`` and ``ibm:best`` choose by it.
+
+    Raises:
+        AccountError: No account is saved, or the platform does not accept it.
+        UnknownBackendError: The account has no such device, or none that the circuit fits on.
+        ServiceError: The platform cannot be asked.
+    """
+    return OPENERS[named.kind](named.name, workload)
+
+
+def named_device(target: str, device: str, *, local: bool) -> NamedDevice:
+    """Return the device that a plan or a run was made for.
+
+    Args:
+        target: The specification that it carries, e.g. ``"ibm:ibm_fez:4096"``.
+        device: The device's own name, e.g. ``"ibm_fez"``.
+        local: Whether it is simulated here, for specifications of no known kind.
+
+    Raises:
+        UnknownTargetError: Nothing here can open a device of this kind.
+    """
+    kind = target.partition(":")[0]
+    if kind in OPENERS:
+        return NamedDevice(kind, device)
+    if local:
+        return NamedDevice("fake", device)
+    raise UnknownTargetError(
+        f"Cannot open {device} from {target!r}: give the device itself, device=…."
+    )
+
+
+def _fake(name: str, workload: Workload | None) -> LocalDevice:
+    return local_device(name)
+
+
+def _ibm(name: str, workload: Workload | None) -> Device:
+    # Imported here: the platform's client takes a second.
+    from hardware.devices.ibm.account import (
+        account_backends,
+        calibrated,
+        least_busy,
+        open_account,
+        platform_device,
+    )
+
+    service = open_account()
+    if name in (LEAST_BUSY, BEST):
+        if workload is None:
+            raise UnknownTargetError(
+                f"ibm:{name} is chosen by a circuit: give a workload, or name a device."
+            )
+        width = workload.circuit.num_qubits
+        backends = account_backends(service, width)
+        if name == LEAST_BUSY:
+            name = least_busy(backends)
+        else:
+            ranked = rank(workload, calibrated(backends))
+            if not ranked:
+                raise UnknownBackendError(
+                    f"No device of your account has {width} connected working qubits: try later, "
+                    "or use a narrower circuit."
+                )
+            name = ranked[0].name
+    return platform_device(service, name)
+
+
+#: A provider is a row here, a row of `hardware.devices.named.DEVICES` and a file in
+#: `hardware/devices/`.
+OPENERS: Mapping[str, Callable[[str, Workload | None], Device]] = {"fake": _fake, "ibm": _ibm}

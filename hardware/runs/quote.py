@@ -1,0 +1,71 @@
+"""What a plan would cost, beside what its device has charged so far and the account has left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hardware.devices.base import Device
+from hardware.errors import ServiceError
+from hardware.ledger.budget import ChargeRatio, advised_budget
+from hardware.ledger.database import default_path
+from hardware.ledger.ledger import Ledger
+from hardware.planning.plan import JobPlan
+
+
+@dataclass(frozen=True, eq=False)
+class Quote:
+    """The cost of a plan on its device; `str` gives it in one line.
+
+    Args:
+        plan: The plan.
+        local: Whether the device is simulated here and charges nothing.
+        remaining: QPU seconds that the account has left; None where it does not tell.
+        ratio: What the device has charged for past jobs, divided by their estimates; None where
+            no job of it has finished, or nothing is charged.
+    """
+
+    plan: JobPlan
+    local: bool
+    remaining: float | None = None
+    ratio: ChargeRatio | None = None
+
+    @classmethod
+    def of(cls, plan: JobPlan, device: Device, ledger: Path | None = None) -> Quote:
+        """Ask a device and the ledger what a plan would cost; a ledger is not created for that."""
+        try:
+            remaining = device.remaining()
+        except ServiceError:
+            remaining = None
+        path, ratio = ledger or default_path(), None
+        if not device.local and path.exists():
+            with Ledger(path) as opened:
+                ratio = opened.charge_ratio(device.name)
+        return cls(plan, device.local, remaining, ratio)
+
+    @property
+    def seconds(self) -> float:
+        """QPU seconds, estimated."""
+        return self.plan.cost.qpu_seconds
+
+    @property
+    def refitted_seconds(self) -> float | None:
+        """QPU seconds by past charges; None where the device has charged nothing yet."""
+        return None if self.ratio is None else self.seconds * self.ratio.mean
+
+    @property
+    def advised_budget(self) -> int | None:
+        """Whole QPU seconds that cover the plan; None where nothing is charged."""
+        return None if self.local else advised_budget(self.seconds, self.ratio)
+
+    def __str__(self) -> str:
+        plan = self.plan
+        past = "" if self.local else f"; no job of {plan.backend} has told yet what it charges"
+        if self.ratio is not None:
+            past = f"; {plan.backend} has charged {self.ratio}: {self.refitted_seconds:.1f} s"
+        share = ""
+        if self.remaining is not None:
+            part = 100 * plan.cost.share_of(self.remaining)
+            share = f", {part:.1f} % of the {self.remaining:g} s left"
+        nothing = " of a real device; here nothing is charged" if self.local else ""
+        return f"{plan}{nothing}{share}{past}"
