@@ -11,7 +11,7 @@ if __name__ == "__main__":  # before the other imports: Ctrl-C may come during t
     importlib.import_module("qhead.__main__").main()
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,9 +34,11 @@ from qhead.commands.arguments import (
     TextColumn,
     TilesOnDevice,
 )
+from qhead.commands.declared import given, with_library_options
 from qhead.commands.guard import exit_codes
 from qhead.commands.short_form import ShortForm
 from qhead.commands.terminal import accept_any_character
+from qhead.heads import HEADS
 
 app = typer.Typer(
     name="qhead",
@@ -47,20 +49,12 @@ app = typer.Typer(
     "the platform failed, 2: a bad call, 3: rows without a result are missing, 130: "
     "interrupted.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 
-_ENCODER, _HEAD, _TRAINING = "Encoder", "Head", "Training"
-
-
-def _head(name: str, help: str) -> typer.models.OptionInfo:
-    return typer.Option(name, help=help, rich_help_panel=_HEAD, show_default=False)
-
-
-def _training(name: str, help: str) -> typer.models.OptionInfo:
-    return typer.Option(name, help=help, rich_help_panel=_TRAINING, show_default=False)
+_ENCODER = "Encoder"
 
 
 @app.callback(invoke_without_command=True)
@@ -92,6 +86,7 @@ def demo(
     epilog="Example: qhead train reviews.csv --out model --num-qubits 8 --num-layers 2 --seed 1"
 )
 @exit_codes
+@with_library_options
 def train(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="Folder of the new model.")],
@@ -127,102 +122,31 @@ def train(
     head: Annotated[
         str,
         typer.Option(
-            "--head", help="quantum, mlp, reduced_mlp or inspired.", rich_help_panel=_HEAD
+            "--head",
+            help="quantum, mlp, reduced_mlp or inspired.",
+            rich_help_panel="Head",
+            autocompletion=lambda incomplete: [
+                kind for kind in HEADS if kind.startswith(incomplete)
+            ],
         ),
     ] = "quantum",
-    num_qubits: Annotated[int | None, _head("--num-qubits", "Qubits of the circuit.")] = None,
-    num_layers: Annotated[int | None, _head("--num-layers", "Layers of the ansatz.")] = None,
-    connectivity: Annotated[
-        int | None, _head("--connectivity", "Entangling range C of a block.")
-    ] = None,
-    num_reuploads: Annotated[
-        int | None, _head("--num-reuploads", "Times the angles are uploaded.")
-    ] = None,
-    num_encoders: Annotated[
-        int | None, _head("--num-encoders", "Amplitude-encoded modules in front.")
-    ] = None,
-    topology: Annotated[str | None, _head("--topology", "ring, chain or full.")] = None,
-    encoder_qubits: Annotated[
-        int | None, _head("--encoder-qubits", "Qubits of an encoder's register.")
-    ] = None,
-    reduction: Annotated[
-        str | None,
-        _head(
-            "--reduction", "How to fit a longer embedding into the register: pca, random or none."
-        ),
-    ] = None,
-    bias_amplitude: Annotated[
-        float | None, _head("--bias-amplitude", "Constant amplitude: the head's linear term.")
-    ] = None,
-    readout: Annotated[str | None, _head("--readout", "expectations or probabilities.")] = None,
-    num_measured: Annotated[int | None, _head("--num-measured", "Qubits that are read.")] = None,
-    encoder_layers: Annotated[
-        int | None, _head("--encoder-layers", "Layers of an encoder's circuit.")
-    ] = None,
-    encoder_connectivity: Annotated[
-        int | None, _head("--encoder-connectivity", "Entangling range C of an encoder.")
-    ] = None,
-    start: Annotated[
-        str | None, _head("--start", "Initial rotations of the circuit: identity or random.")
-    ] = None,
-    angle_scale: Annotated[
-        float | None, _head("--angle-scale", "Radians per unit of an encoder's output.")
-    ] = None,
-    reading: Annotated[str | None, _head("--reading", "Of the paper's ansatz: A or B.")] = None,
-    shared: Annotated[
-        bool | None, _head("--shared/--separate", "One PQC1 for all re-uploads, or one each.")
-    ] = None,
-    hidden: Annotated[int | None, _head("--hidden", "mlp, reduced_mlp: hidden width.")] = None,
-    num_components: Annotated[
-        int | None, _head("--num-components", "reduced_mlp: dimensions that are kept.")
-    ] = None,
-    max_parameters: Annotated[
-        int | None, _head("--max-parameters", "reduced_mlp: bound of its trainable parameters.")
-    ] = None,
-    num_units: Annotated[int | None, _head("--num-units", "inspired: width.")] = None,
-    learning_rate: Annotated[float | None, _training("--learning-rate", "Of AdamW.")] = None,
-    readout_learning_rate: Annotated[
-        float | None,
-        _training(
-            "--readout-learning-rate", "Of the linear read-out; default: 3 × --learning-rate."
-        ),
-    ] = None,
-    circuit_learning_rate: Annotated[
-        float | None,
-        _training(
-            "--circuit-learning-rate",
-            "Of the circuit's angles; default: --learning-rate, or a tenth with --start identity.",
-        ),
-    ] = None,
-    weight_decay: Annotated[float | None, _training("--weight-decay", "Of AdamW.")] = None,
-    ridge: Annotated[
-        float | None,
-        _training("--ridge", "Penalty of the read-out's weights; 1/C of a linear model."),
-    ] = None,
-    max_epochs: Annotated[
-        int | None,
-        _training(
-            "--max-epochs", "Passes over the data; default: 40, or more where sentences are few."
-        ),
-    ] = None,
-    batch_size: Annotated[int | None, _training("--batch-size", "Sentences a step.")] = None,
-    schedule: Annotated[str | None, _training("--schedule", "cosine or constant.")] = None,
-    patience: Annotated[
-        int | None, _training("--patience", "Epochs without a new best before it stops.")
-    ] = None,
-    monitor: Annotated[
-        str | None, _training("--monitor", "What is best: loss, accuracy or last (no choice).")
-    ] = None,
-    class_weight: Annotated[str | None, _training("--class-weight", "balanced, or none.")] = None,
     checkpoint: Annotated[
-        Path | None, _training("--checkpoint", "File to go on from after an interruption.")
+        Path | None,
+        typer.Option(
+            "--checkpoint",
+            help="File to resume from after an interruption; written after every epoch.",
+            rich_help_panel="Training",
+            show_default=False,
+        ),
     ] = None,
     seed: Seed = 0,
     json: Json = False,
+    **options: Any,
 ) -> None:
     """Train a head on labelled sentences and save the model."""
     from qhead.commands.train import TrainRequest, run
 
+    head_options, training_options = given(options)
     run(
         TrainRequest(
             data=data,
@@ -238,42 +162,8 @@ def train(
             revision=revision,
             cache=not no_cache,
             head=head,
-            head_options=_given(
-                num_qubits=num_qubits,
-                num_layers=num_layers,
-                connectivity=connectivity,
-                num_reuploads=num_reuploads,
-                num_encoders=num_encoders,
-                topology=topology,
-                encoder_qubits=encoder_qubits,
-                reduction=reduction,
-                bias_amplitude=bias_amplitude,
-                readout=readout,
-                num_measured=num_measured,
-                encoder_layers=encoder_layers,
-                encoder_connectivity=encoder_connectivity,
-                start=start,
-                angle_scale=angle_scale,
-                reading=reading,
-                shared=shared,
-                hidden=hidden,
-                num_components=num_components,
-                max_parameters=max_parameters,
-                num_units=num_units,
-            ),
-            training_options=_given(
-                learning_rate=learning_rate,
-                readout_learning_rate=readout_learning_rate,
-                circuit_learning_rate=circuit_learning_rate,
-                weight_decay=weight_decay,
-                ridge=ridge,
-                max_epochs=max_epochs,
-                batch_size=batch_size,
-                schedule=schedule,
-                patience=patience,
-                monitor=monitor,
-                class_weight=class_weight,
-            ),
+            head_options=head_options,
+            training_options=training_options,
             checkpoint=checkpoint,
             seed=seed,
         ),
@@ -407,12 +297,6 @@ def report(
 
 
 device_verbs.register(app)
-
-
-def _given(**options: object) -> dict[str, object]:
-    """Return the options that were given, none as None; a head or a training knows its defaults."""
-    given = {name: value for name, value in options.items() if value is not None}
-    return {name: None if value == "none" else value for name, value in given.items()}
 
 
 def main() -> None:

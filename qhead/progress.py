@@ -91,6 +91,9 @@ def _shown(
     transient: bool = False,
 ) -> Iterator[_Update]:
     """Yield what shows progress; a transient bar leaves nothing on the screen behind it."""
+    if logging.getLogger("qhead").level > logging.INFO:  # silenced on purpose
+        yield lambda done, total, figures: None
+        return
     # rich takes a pipe for a terminal where the environment forces colour, hence `isatty`.
     if not (sys.stderr.isatty() if console is None else console.is_terminal):
         lines = _Lines(description, unit)

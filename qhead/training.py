@@ -56,33 +56,34 @@ class TrainingOptions:
     """How a head is trained.
 
     Attributes:
-        learning_rate: Step size of AdamW at the first epoch.
-        readout_learning_rate: The same for a module's linear read-out (its ``readout``), where
-            there is one; None: three times `learning_rate`. A read-out's weights have farther to
-            go than angles.
-        circuit_learning_rate: The same for the angles of a quantum head's circuit (its ``step``);
-            None: a tenth of `learning_rate` for a circuit that starts as the identity, else
-            `learning_rate`. Few sentences are soon learnt by heart by turning such a circuit.
-        weight_decay: Decoupled weight decay of AdamW.
-        ridge: Penalty of the read-out's weights W, where there is a ``readout``: ridge / (2n) ·
-            ‖W‖² is added to the mean loss over n samples, as in
-            logistic regression of K ≥ 3 classes with C = 1 / ridge. None: 1, or 10 for two
-            classes, which two rows of W share.
-        max_epochs: Passes over the training set. None: 40, or with few samples as many as make
-            400 steps.
-        batch_size: Samples per step. The last batch of an epoch may be smaller; none is dropped.
-        schedule: ``"cosine"`` lowers the learning rate after every epoch along half a cosine
-            that would reach zero after `max_epochs`; ``"constant"`` keeps it.
-        patience: Stop after so many epochs in a row without a new best; None: never.
-        monitor: What decides which weights are kept: on the validation set the lowest ``"loss"``
-            or the highest ``"accuracy"`` with ties broken by the lower loss (without a validation
-            set the training loss, without the penalty); or ``"last"``, nothing: those of the last
-            epoch. None: ``"loss"`` with a validation set of 50 samples or more, else ``"last"``.
-            On a smaller one the best epoch is a matter of luck.
-        class_weight: ``"balanced"`` weights every class by n / (num_classes · its count).
-        validation_fraction: Share of every class that a head holds back as validation set when
-            none is given to `fit`; 0 holds back nothing. None: 0.15, but nothing where that would
-            be fewer than 50 samples.
+        learning_rate: AdamW learning rate. The schedule starts with it.
+        readout_learning_rate: AdamW learning rate of the linear read-out. None: three times
+            `learning_rate`. It acts on a module's ``readout``, where there is one: its weights
+            have farther to go than angles.
+        circuit_learning_rate: AdamW learning rate of the circuit's angles. None: a tenth of
+            `learning_rate` for a circuit that starts as the identity, else `learning_rate`. It acts
+            on a quantum head's ``step``. Such a circuit soon learns a few sentences by heart.
+        weight_decay: AdamW weight decay.
+        ridge: Penalty on the read-out's weights, like 1/C of logistic regression. None: 1, or 10
+            for two classes. With weights W of a module's ``readout``, ridge / (2n) · ‖W‖² is added
+            to the mean loss over n samples, as in logistic regression of K ≥ 3 classes; two
+            classes share two rows of W.
+        max_epochs: Passes over the training set. None: 40, or as many as make 400 steps.
+        batch_size: Sentences per training step. The last batch of an epoch may be smaller; no
+            sample is dropped.
+        schedule: Learning rate over the epochs. ``"cosine"`` lowers it after every epoch along half
+            a cosine that would reach zero after `max_epochs`; ``"constant"`` keeps it.
+        patience: Epochs without improvement after which training stops. None: never.
+        monitor: How to choose the epoch whose weights are kept. None: loss with 50 validation
+            samples or more, else last. The lowest validation ``"loss"``, the highest validation
+            ``"accuracy"`` with ties broken by the lower loss (without a validation set the training
+            loss, without the penalty), or the ``"last"`` epoch. On a small validation set the best
+            epoch is a matter of luck.
+        class_weight: How to weight the classes. None: all alike. ``"balanced"`` weights a class by
+            n / (num_classes · its count).
+        validation_fraction: Fraction held out for validation. None: 0.15, but 0 where that would be
+            fewer than 50 samples. A head holds out this share of every class when `fit` gets no
+            validation set; 0 holds out nothing.
 
     Raises:
         HeadError: An option is out of its range.

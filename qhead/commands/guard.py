@@ -4,40 +4,79 @@ from __future__ import annotations
 
 import errno
 import functools
+import inspect
+import logging
 import os
 import sys
 import warnings
 from collections.abc import Callable
-from typing import ParamSpec
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from hardware.errors import HardwareError
 from hardware.threads import num_threads
+from qhead.commands.config import read_config
 from qhead.commands.terminal import log_on_stderr
-from qhead.errors import QheadError
+from qhead.errors import InputError, QheadError
+
+_log = logging.getLogger(__name__)
 
 FAILED = 1
 MISSING_ROWS = 3
 INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 + the signal's number, as shells have it
 
-P = ParamSpec("P")
+
+def _use_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Let the options in a file stand in for the verb's defaults."""
+    if path is not None and not context.resilient_parsing:
+        try:
+            context.default_map = read_config(path, context)
+        except InputError as error:
+            complain("Error", str(error))
+            raise typer.Exit(error.exit_code) from None
+    return path
 
 
-def exit_codes(verb: Callable[P, None]) -> Callable[P, None]:
-    """Give a verb its exit codes.
+#: Options that every verb has.
+_COMMON = {
+    "config": Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="TOML file with options of this verb; the command line wins.",
+            is_eager=True,
+            callback=_use_config,
+            show_default=False,
+        ),
+    ],
+    "verbose": Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say more about what happens.")
+    ],
+    "quiet": Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print results, warnings and errors only.")
+    ],
+}
 
-    1 for a failed run or a failing platform, 2 for a bad call, 3 where rows are missing, 130 and
-    141 for signals.
+
+def exit_codes(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb its exit codes, and the options that every verb has.
+
+    1 for a failed run or a failing platform, 2 for invalid usage or input, 3 where rows are
+    missing, 130 and 141 for signals.
     """
 
     @functools.wraps(verb)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
-        with warnings.catch_warnings(), log_on_stderr():
+    def guarded(*args: Any, **options: Any) -> None:
+        options.pop("config", None)  # `_use_config` has read it
+        level = _level(verbose=options.pop("verbose", False), quiet=options.pop("quiet", False))
+        with warnings.catch_warnings(), log_on_stderr(level):
             warnings.showwarning = functools.partial(_show_warning, verb)
             try:
                 num_threads()  # what the environment says is checked before any work
-                verb(*args, **kwargs)
+                verb(*args, **options)
                 sys.stdout.flush()
             except (QheadError, HardwareError) as error:
                 _complain_to_user("Error", str(error), verb)
@@ -58,12 +97,32 @@ def exit_codes(verb: Callable[P, None]) -> Callable[P, None]:
                 _give_up_stdout()
                 raise typer.Exit(FAILED) from None
 
+    signature = inspect.signature(verb, eval_str=True)
+    common = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None if name == "config" else False,
+            annotation=annotation,
+        )
+        for name, annotation in _COMMON.items()
+    ]
+    parameters = [*signature.parameters.values(), *common]
+    guarded.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return guarded
 
 
+def _level(*, verbose: bool, quiet: bool) -> int:
+    """Return the level from which on messages are shown; ``--quiet`` wins."""
+    return logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
+
+
 def complain(kind: str, message: str) -> None:
-    """Write one message to stderr, without markup and without wrapping."""
-    print(f"{kind}: {message}", file=sys.stderr)
+    """Write one message to stderr, without markup and without wrapping; notes not if quiet."""
+    if kind == "Note":
+        _log.info("Note: %s", message)
+    else:
+        print(f"{kind}: {message}", file=sys.stderr)
 
 
 def _complain_to_user(kind: str, message: str, verb: Callable[..., None]) -> None:

@@ -85,8 +85,8 @@ class _ToStderr(logging.Handler):
 
 
 @contextmanager
-def log_on_stderr() -> Iterator[None]:
-    """Show what our packages log, from INFO up, on standard error."""
+def log_on_stderr(level: int = logging.INFO) -> Iterator[None]:
+    """Show what our packages log, from a level up, on standard error."""
     handler = _ToStderr()
     loggers = [logging.getLogger(name) for name in ("qhead", "hardware")]
     before = [logger.level for logger in loggers]
@@ -96,7 +96,7 @@ def log_on_stderr() -> Iterator[None]:
     drawing.setLevel(logging.ERROR)
     for logger in loggers:
         logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
+        logger.setLevel(level)
     try:
         yield
     finally:

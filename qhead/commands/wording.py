@@ -6,9 +6,10 @@ library too. At its door the names of a verb's own options are spelled as that v
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 #: What Python says otherwise than by an option's name.
 _PHRASES = {
@@ -30,8 +31,8 @@ _WORDS = re.compile(f"{_QUOTED}|{_CALL}|{_NAME}")
 def option_names(verb: Callable[..., Any]) -> dict[str, str]:
     """Return parameter → option of a verb: ``{"text_column": "--text-column"}``."""
     found = {}
-    for name, hint in get_type_hints(verb, include_extras=True).items():
-        for declared in get_args(hint)[1:]:
+    for name, parameter in inspect.signature(verb, eval_str=True).parameters.items():
+        for declared in get_args(parameter.annotation)[1:]:
             # Within Annotated, Typer's first argument is no default but the first of the names.
             named = (
                 getattr(declared, "default", None),
@@ -57,6 +58,8 @@ def in_options(message: str, options: dict[str, str]) -> str:
             return _PHRASES[found[0]]
         if name not in options or (value is None and "_" not in name) or value == "None":
             return found[0]
-        return options[name] if value is None else f"{options[name]} {value.strip(chr(39))}"
+        return (
+            options[name] if value in (None, "True") else f"{options[name]} {value.strip(chr(39))}"
+        )
 
     return _WORDS.sub(spelled, message)

@@ -82,6 +82,11 @@ class _Heads(Mapping[str, "type[TorchHead]"]):
 HEADS: Mapping[str, type[TorchHead]] = _Heads()
 
 
+def class_of(kind: str) -> tuple[str, str]:
+    """Return the module and the name of a kind's class, without importing it."""
+    return _EXPORTS[_CLASSES[kind]], _CLASSES[kind]
+
+
 def make_head(kind: str, **options: Any) -> TorchHead:
     """Return an unfitted head of a kind, e.g. ``make_head("mlp", hidden=48)``.
 

@@ -31,7 +31,7 @@ class MLPHead(TorchHead):
     It has (d+1)·h + (h+1)·K parameters, or (d+1)·K without a hidden layer.
 
     Args:
-        hidden: h, the width of the hidden layer; 0: none.
+        hidden: Width of the hidden layer (h), 0 for none.
         training: How to train; None: the defaults of `TrainingOptions`.
         seed: Seed of the initial weights, the batches and the validation split.
     """
@@ -75,12 +75,12 @@ class ReducedMLPHead(TorchHead):
     linear layer without a hidden one included, that with the most parameters not above it.
 
     Args:
-        reduction: ``"pca"``: the first k principal directions of the training embeddings;
-            ``"random"``: k directions drawn from a normal distribution.
-        num_components: k.
-        hidden: Width of the hidden layer; 0: none; None: by the rule above, and none without
-            `max_parameters`.
-        max_parameters: Upper bound of the number of trainable parameters; None: no bound.
+        reduction: How to project the embeddings. ``"pca"`` takes the first k principal directions
+            of the training embeddings, ``"random"`` draws k from a normal distribution.
+        num_components: Dimensions that the projection keeps (k).
+        hidden: Width of the hidden layer, 0 for none. None: what `max_parameters` allows.
+            Without `max_parameters`, no hidden layer.
+        max_parameters: Upper bound on the number of trainable parameters. None: no bound.
         training: How to train; None: the defaults of `TrainingOptions`.
         seed: Seed of the directions, the initial weights, the batches and the validation split.
     """

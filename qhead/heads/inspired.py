@@ -21,7 +21,7 @@ class InspiredHead(TorchHead):
     has (d+1)·Q + (Q+1)·Q + (Q+1)·K parameters. A sketch used in teaching, not of the paper.
 
     Args:
-        num_units: Q.
+        num_units: Width of the two inner layers (Q).
         training: How to train; None: the defaults of `TrainingOptions`.
         seed: Seed of the initial weights, the batches and the validation split.
     """

@@ -7,7 +7,7 @@ import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -88,40 +88,44 @@ class QuantumHead(TorchHead):
     circuit is narrow, for a device runs it, and starts by handing its angles on.
 
     Args:
-        num_qubits: Q, qubits of the circuit; a multiple of `num_encoders`. None takes 4, or as
-            many as are measured.
-        num_layers: L of PQC1 and PQC2.
-        connectivity: C of PQC1 and PQC2; for a ring below Q.
-        num_reuploads: N.
-        num_encoders: E.
-        topology: "ring" (the paper's), "chain" (nearest neighbours) or "full"; of the circuit
-            that a device runs. Encoders are always rings.
-        shared: Whether the N copies of PQC1 share their parameters.
-        reading: Reading "A" or "B" of the paper's figure, see `qhead.circuits`.
-        num_measured: Q_m; qubits 0 … Q_m - 1 are read. None takes, for K classes, K - 1 (as many
-            as K linear logits differ in) and at most 10, or with "probabilities" the fewest with
-            K joint values; never more than `num_qubits`. Fewer than log2 K are warned about.
-        readout: "expectations", ⟨Z⟩ of each measured qubit, or "probabilities" of their 2^Q_m
-            joint values (the `SamplerQNN` variant).
-        encoder_qubits: Register width of an encoder. None takes the smallest that holds the
+        num_qubits: Qubits of the circuit (Q), a multiple of `num_encoders`. None: 4, or as many as
+            are measured.
+        num_layers: Layers of the circuit's ansatz (L of PQC1 and PQC2).
+        connectivity: Entangling range of the ansatz (C of PQC1 and PQC2). Below Q for a ring.
+        num_reuploads: How often the angles are uploaded (N).
+        num_encoders: Amplitude encoders in front of the circuit (E).
+        topology: Qubit pairs that the circuit entangles. The paper's is the ring; a device runs a
+            chain, of nearest neighbours, without routing. Encoders are always rings.
+        shared: Share parameters between the re-uploads. Otherwise each of the N copies of PQC1 has
+            its own.
+        reading: Reading of the paper's figure of the ansatz. See `qhead.circuits`.
+        num_measured: Measured qubits, the first ones of the circuit (Q_m). None: one fewer than
+            classes, and at most 10. K linear logits differ in K - 1 numbers; "probabilities" takes
+            the fewest qubits with K joint values; never more than `num_qubits`. Fewer than log2 K
+            are warned about.
+        readout: What the linear read-out gets. "expectations" are ⟨Z⟩ of each measured qubit,
+            "probabilities" those of their 2^Q_m joint values (the `SamplerQNN` variant).
+        encoder_qubits: Qubits of each encoder's register. None takes the smallest that holds the
             embedding and its bias amplitude; "auto" the same, but with a reduction at most 7.
-        encoder_layers: L of the encoders; None takes `num_layers`.
-        encoder_connectivity: C of the encoders; None takes 3, or what their ring allows.
-        reduction: "pca", "random" or None: what makes an embedding fit that is longer than the
-            register. None makes that an error.
-        bias_amplitude: Size of a constant amplitude beside the embedding, in units of the
-            embeddings' root-mean-square norm. ⟨Z⟩ is a quadratic form of the amplitudes; products
-            with the constant give it linear terms in the embedding. 0 leaves it out.
-        center: Subtract the training embeddings' mean before loading. Not without a bias
-            amplitude: the mean is then the only constant there is. None: if there is one.
-        angle_scale: s; radians per unit of ⟨Z⟩.
-        start: "identity": the circuit's initial rotations make it hand on each angle, as
-            ⟨Z_i⟩ = ±sin x_i (for "ring", C = 1, L = 0, N = 1, reading "A"); "random": they are
-            near zero, which leaves the CX gates, a fixed permutation. None: "identity" if possible.
-        initial_spread: Standard deviation of the circuit's initial rotation angles around the
-            start, radians; a tenth of it around the identity.
-        encoder_spread: The same of the encoders' around zero. At 1.5 their rotations are as good
-            as random; None takes `initial_spread`.
+        encoder_layers: Layers of the encoders' circuits. None takes `num_layers`.
+        encoder_connectivity: Entangling range of the encoders' circuits. None: 3, or what their
+            ring allows.
+        reduction: How to shorten an embedding that is longer than the register. None makes such an
+            embedding an error.
+        bias_amplitude: Size of the constant amplitude, in units of the embeddings' norm. It stands
+            beside the embedding; the unit is the root-mean-square norm. ⟨Z⟩ is a quadratic form of
+            the amplitudes; products with the constant give it linear terms in the embedding. 0
+            leaves it out.
+        center: Subtract the training embeddings' mean before loading. None: yes with a bias
+            amplitude. Without one, the mean is the only constant.
+        angle_scale: Radians per unit of an encoder's output.
+        start: Initial rotations of the circuit. "identity" makes the circuit hand on each angle, as
+            ⟨Z_i⟩ = ±sin x_i (for "ring", C = 1, L = 0, N = 1, reading "A"); "random" angles are
+            near zero, which leaves the CX gates, a fixed permutation. None: identity if possible.
+        initial_spread: Standard deviation of the circuit's initial angles, in radians. They spread
+            around the start; around the identity by a tenth of it.
+        encoder_spread: Standard deviation of the encoders' initial angles, in radians. They spread
+            around zero; at 1.5 the rotations are as good as random. None takes `initial_spread`.
         training: How to train; None takes `TrainingOptions()`.
         seed: Seed of initialisation, batches and validation split.
 
@@ -140,20 +144,20 @@ class QuantumHead(TorchHead):
         connectivity: int = 1,
         num_reuploads: int = 1,
         num_encoders: int = 1,
-        topology: str = "ring",
+        topology: Literal["ring", "chain", "full"] = "ring",
         shared: bool = True,
-        reading: str = "A",
+        reading: Literal["A", "B"] = "A",
         num_measured: int | None = None,
-        readout: str = "expectations",
-        encoder_qubits: int | str | None = "auto",
+        readout: Literal["expectations", "probabilities"] = "expectations",
+        encoder_qubits: int | Literal["auto"] | None = "auto",
         encoder_layers: int | None = 38,
         encoder_connectivity: int | None = None,
-        reduction: str | None = "pca",
+        reduction: Literal["pca", "random"] | None = "pca",
         bias_amplitude: float = 3.0,
         center: bool | None = None,
         angle_scale: float = math.pi,
         encoder_spread: float | None = 1.5,
-        start: str | None = None,
+        start: Literal["identity", "random"] | None = None,
         initial_spread: float = 0.1,
         training: TrainingOptions | None = None,
         seed: int = 0,

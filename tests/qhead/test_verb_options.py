@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import ast
+import inspect
+import math
+import re
+from dataclasses import is_dataclass
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
+from typer.main import get_command_from_info
+from typer.testing import CliRunner
 
 import qhead
+from qhead.cli import app
+from qhead.commands.declared import OWN
+from qhead.errors import HeadError
+from qhead.heads import HEADS, make_head
+from qhead.training import TrainingOptions
 
 QHEAD = Path(qhead.__file__).parent
 VERBS = sorted([QHEAD / "cli.py", *(QHEAD / "commands").glob("*.py")])
@@ -61,3 +73,116 @@ def test_no_option_is_recorded_and_never_read():
     found = [each for path in VERBS for each in fields(path)]
     assert len(found) > 20
     assert [each for each in found if each[1] not in read] == []
+
+
+# Options that are read from the library -----------------------------------------------------------
+
+
+def library():
+    """Yield (owner, field, its type, its default) of every option of the heads and of training."""
+    for owner in [*(HEADS[kind] for kind in HEADS), TrainingOptions]:
+        hints = get_type_hints(owner if is_dataclass(owner) else owner.__init__)
+        for name, field in inspect.signature(owner).parameters.items():
+            if name not in OWN:
+                yield owner, name, hints[name], field.default
+
+
+def members(hint):
+    """Return the parts of a union but None."""
+    parts = (hint,) if get_origin(hint) is Literal else get_args(hint) or (hint,)
+    return set(parts) - {type(None)}
+
+
+def written(default):
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    if default == math.pi:
+        return "pi"
+    return f"{default:g}" if isinstance(default, float) else default
+
+
+def options_of(verb):
+    (command,) = [c for c in app.registered_commands if c.callback.__name__ == verb]
+    return {each.name: each for each in get_command_from_info(
+        command, pretty_exceptions_short=False, rich_markup_mode=None
+    ).params}  # fmt: skip
+
+
+def test_every_field_of_the_library_is_an_option_of_train():
+    options = options_of("train")
+    found = list(library())
+    assert len(found) > 35
+    for owner, name, hint, default in found:
+        option = options[name]
+        flag = "--" + name.replace("_", "-")
+        assert option.opts == [flag], (owner, name)
+        kinds = members(hint)
+        assert (kinds == {bool}) == (option.secondary_opts == [f"--no-{flag[2:]}"])
+        shown = option.help
+        assert len(shown) > 10
+        assert shown.endswith(".")
+        if default is None:
+            assert "default: " in shown, f"say in the docstring what None: stands for in {name}"
+        else:
+            assert f"default: {written(default)}" in shown, (owner, name)
+        for word in words(hint):
+            assert re.search(rf"\b{word}\b", shown), (name, word)
+
+
+def words(hint):
+    literals = [part for part in members(hint) if get_origin(part) is Literal]
+    return [word for literal in literals for word in get_args(literal)]
+
+
+def test_every_option_arrives_with_its_value(monkeypatch):
+    wanted = {}
+    for owner, name, hint, _ in library():
+        sample = {bool: False, int: 3, float: 0.5}
+        wanted[name] = (*words(hint), *(sample[kind] for kind in members(hint) if kind in sample))[
+            0
+        ]
+        assert wanted[name] is not None, (owner, name)
+    call = ["train", "demo:support", "--out", "m"]
+    for name, value in wanted.items():
+        flag = "--" + name.replace("_", "-")
+        call += [f"--no-{flag[2:]}"] if value is False else [flag, str(value)]
+    said = []
+    monkeypatch.setattr("qhead.commands.train.run", lambda request, json: said.append(request))
+    ended = CliRunner().invoke(app, call)
+    assert ended.exit_code == 0, (ended.stderr, ended.exception)
+    (request,) = said
+    assert {**request.head_options, **request.training_options} == wanted
+    assert set(request.training_options) <= set(TrainingOptions.__dataclass_fields__)
+
+
+def test_none_is_none_and_no_option_is_no_value(monkeypatch):
+    said = []
+    monkeypatch.setattr("qhead.commands.train.run", lambda request, json: said.append(request))
+    call = [
+        "train",
+        "demo:support",
+        "--out",
+        "m",
+        "--reduction",
+        "none",
+        "--encoder-layers",
+        "none",
+    ]
+    assert CliRunner().invoke(app, [*call, "--encoder-qubits", "7"]).exit_code == 0
+    assert said[0].head_options == {
+        "reduction": None, "encoder_layers": None, "encoder_qubits": 7,
+    }  # fmt: skip
+    assert said[0].training_options == {}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_the_words_of_the_help_are_those_that_the_library_takes(kind):
+    for owner, name, hint, _ in library():
+        if owner is not HEADS[kind]:
+            continue
+        for part in members(hint):
+            if known := words(part):
+                with pytest.raises(HeadError) as error:
+                    make_head(kind, **{name: "nonsense"})
+                for word in re.findall(r"'(\w+)'", str(error.value).split(" got ")[0]):
+                    assert word in known, (name, word)

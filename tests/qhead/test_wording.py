@@ -25,7 +25,7 @@ from qhead.commands.wording import in_options, option_names
         ("/data/text_column.csv, line 2: text", "/data/text_column.csv, line 2: text"),
         ("num_qubits/x.csv", "num_qubits/x.csv"),
         ("text_column.csv", "text_column.csv"),
-        ("hidden=None, center=True", "hidden=None, center=True"),
+        ("hidden=None, center=True", "hidden=None, --center"),
         ("Service.save(overwrite=True), and", "Service.save(overwrite=True), and"),
         ("save(model, overwrite=True) or overwrite=True", "save(model, overwrite=True) or --force"),
         ("the encoder's max_seq_length isn't", "the encoder's max_seq_length isn't"),
