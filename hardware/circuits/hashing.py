@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import uuid
 from collections.abc import Sequence
 
@@ -17,6 +18,15 @@ from hardware.circuits.definitions import opened
 #: Format of the circuit bytes; a fixed one, so that an upgrade of Qiskit keeps the hashes.
 QPY_VERSION = 15
 _PARAMETER_NAMESPACE = uuid.UUID("5d1f2a54-6f3e-5c6b-9f0a-3a4d6f1b7c10")
+
+
+#: What QPY appends to the names of gates that are not Qiskit's own: another number each time.
+_RANDOM_NAME = re.compile(rb"_[0-9a-f]{32}")
+
+
+def without_random_names(data: bytes) -> bytes:
+    """Return QPY with fixed numbers in the names of gates that are not Qiskit's own."""
+    return _RANDOM_NAME.sub(b"_" + b"0" * 32, data)
 
 
 def canonical_circuit(circuit: QuantumCircuit) -> QuantumCircuit:

@@ -6,7 +6,7 @@ setting: a basis change on each qubit, then counts. Diagonal observables all sha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +81,18 @@ class Estimate:
     calibration: np.ndarray  # (N, M)
 
 
+def basis_rotation(basis: str) -> QuantumCircuit:
+    """Return the rotation of one qubit that lets Z read another Pauli matrix, ``"X"`` or ``"Y"``.
+
+    X is RZ(π/2) then SX, Y is SX: SX†·Z·SX = Y and RZ(π/2)†·Y·RZ(π/2) = X.
+    """
+    rotation = QuantumCircuit(1)
+    if basis == "X":
+        rotation.rz(np.pi / 2, 0)
+    rotation.sx(0)
+    return rotation
+
+
 @dataclass(frozen=True, eq=False)
 class Setting:
     """One measurement setting: a Pauli basis for each measured qubit, and the terms it serves.
@@ -102,18 +114,19 @@ class Setting:
         """Whether no basis change is needed."""
         return set(self.bases) <= {"Z"}
 
-    def append_basis_change(self, circuit: QuantumCircuit) -> QuantumCircuit:
+    def append_basis_change(
+        self, circuit: QuantumCircuit, rotation: Callable[[str], QuantumCircuit] = basis_rotation
+    ) -> QuantumCircuit:
         """Return the circuit followed by the rotation of each measured qubit to its basis.
 
-        X is RZ(π/2) then SX, Y is SX: SX†·Z·SX = Y and RZ(π/2)†·Y·RZ(π/2) = X. Both gates belong
-        to every IBM device's set.
+        Args:
+            circuit: The circuit.
+            rotation: The rotation of one qubit to each basis; a device's own gates for a device.
         """
         rotated = circuit.copy()
         for qubit, basis in zip(self.qubits, self.bases, strict=True):
-            if basis == "X":
-                rotated.rz(np.pi / 2, qubit)
-            if basis in "XY":
-                rotated.sx(qubit)
+            if basis != "Z":
+                rotated.compose(rotation(basis), [qubit], inplace=True)
         return rotated
 
     def estimate(

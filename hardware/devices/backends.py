@@ -110,6 +110,15 @@ def calibration_snapshot(backend: BackendV2, regions: Sequence[Sequence[int]]) -
     }
 
 
+def _most_shots(backend: BackendV2) -> int | None:
+    """Return the most shots that a provider's backend says it takes, by the two usual ways."""
+    bounds = getattr(backend.options, "validator", {}).get("shots")
+    if isinstance(bounds, tuple) and len(bounds) == 2:
+        return int(bounds[1])
+    most = getattr(backend, "max_shots", getattr(backend, "MAX_SHOTS", None))
+    return most if isinstance(most, int) else None
+
+
 @dataclass(frozen=True)
 class ExecutionLimits:
     """What a device's configuration says of one execution; None where it says nothing.
@@ -117,6 +126,8 @@ class ExecutionLimits:
     Args:
         name: The device.
         max_shots: Most shots of one circuit with one set of values.
+        max_circuits: Most circuits of a job, every set of values in a circuit of its own; the
+            platform, which takes arrays of values, has no such limit.
         rep_delay: Wait between two shots unless a job asks for another, seconds.
         rep_delay_range: Shortest and longest wait that a job may ask for, seconds.
         adjustable: Whether a job may ask for a wait at all.
@@ -127,12 +138,19 @@ class ExecutionLimits:
     rep_delay: float | None = None
     rep_delay_range: tuple[float, float] | None = None
     adjustable: bool | None = None
+    max_circuits: int | None = None
 
     @classmethod
     def of(cls, backend: BackendV2) -> ExecutionLimits:
         """Read a backend; those that are not IBM's have no configuration."""
         read = getattr(backend, "configuration", None)
-        stated = read() if callable(read) else None
+        if not callable(read):
+            return cls(
+                name=str(backend.name),
+                max_shots=_most_shots(backend),
+                max_circuits=backend.max_circuits,
+            )
+        stated = read()
         span = getattr(stated, "rep_delay_range", None)
         return cls(
             name=str(backend.name),

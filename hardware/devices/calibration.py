@@ -3,12 +3,16 @@
 A number that is missing, NaN or outside its range is unknown: neither zero nor perfect. An
 instruction without a known error, or with one of a half or more, is left out of every plan and
 cannot be emulated; a qubit without T₁, T₂ or a working read-out is left out with all its gates.
+
+Some providers state no numbers of one kind for any instruction (`unstated`). What a device never
+states excludes nothing, or nothing would be left; the expected errors of a plan are then unknown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import itertools
+from collections.abc import Collection, Sequence
+from typing import Any, Literal
 
 from qiskit.circuit import Gate, Measure
 from qiskit.transpiler import Target
@@ -25,6 +29,31 @@ LEFT_OUT = (
 VIRTUAL_GATES = ("rz",)
 #: One-qubit gates that no circuit here needs.
 _UNUSED = ("id",)
+#: Two-qubit gates that leave qubits as unentangled as they were.
+_NOT_ENTANGLING = ("swap",)
+#: Kinds of numbers that a calibration may hold.
+Kind = Literal["gate and read-out errors", "durations", "T1 and T2"]
+
+
+def unstated(target: Target) -> tuple[Kind, ...]:
+    """Return the kinds of numbers that a target holds for no instruction and no qubit at all."""
+    silent: list[Kind] = []
+    every = [
+        (name, properties)
+        for name in target.operation_names
+        if isinstance(target.operation_from_name(name), Gate | Measure)
+        and name not in VIRTUAL_GATES
+        for properties in (target[name] or {}).values()
+        if properties is not None
+    ]
+    if not any(properties.error is not None for _, properties in every):
+        silent.append("gate and read-out errors")
+    if not any(properties.duration is not None for _, properties in every):
+        silent.append("durations")
+    about = target.qubit_properties or ()
+    if not any(getattr(each, time, None) is not None for each in about for time in ("t1", "t2")):
+        silent.append("T1 and T2")
+    return tuple(silent)
 
 
 def known_error(target: Target, name: str, qubits: Sequence[int]) -> float | None:
@@ -54,45 +83,62 @@ def known_relaxation(target: Target, qubit: int) -> tuple[float, float] | None:
     return float(t1), float(min(t2, 2 * t1))
 
 
-def works(target: Target, name: str, qubits: Sequence[int]) -> bool:
+def works(target: Target, name: str, qubits: Sequence[int], silent: Collection[Kind] = ()) -> bool:
     """Whether an instruction is calibrated, with an error below `DEAD_ERROR`.
 
     The duration of a gate must be known as well; that of a read-out changes no result.
+
+    Args:
+        target: The target.
+        name: Name of the instruction.
+        qubits: Where it acts.
+        silent: Kinds of numbers that need not be known, see `unstated`.
     """
-    error = known_error(target, name, qubits)
-    if error is None or error >= DEAD_ERROR:
+    if not _listed_for(target, name, qubits):
         return False
-    return name == "measure" or known_seconds(target, name, qubits) is not None
+    error = known_error(target, name, qubits)
+    if error is None and "gate and read-out errors" not in silent:
+        return False
+    if error is not None and error >= DEAD_ERROR:
+        return False
+    return (
+        name == "measure"
+        or "durations" in silent
+        or known_seconds(target, name, qubits) is not None
+    )
 
 
 def gate_names(target: Target, num_qubits: int) -> tuple[str, ...]:
-    """Return the gates without free angles on two qubits, or any on one, that the target lists.
+    """Return the gates on one or two qubits that the target lists and that work somewhere.
 
-    One-qubit gates other than SX that work on less than half of their qubits are not counted: a
-    circuit does without them, rather than without the qubits.
+    Two-qubit gates with free angles are counted only where there are no others. One-qubit gates
+    other than SX, the one pulse of many sets, are not counted where they work on less than half of
+    their qubits: a circuit does without them, rather than without the qubits.
     """
-    names = []
+    silent = unstated(target)
+    names: list[str] = []
+    free: list[str] = []
     for name in sorted(target.operation_names):
         operation = target.operation_from_name(name)
         if not isinstance(operation, Gate) or operation.num_qubits != num_qubits:
             continue
-        if name in _UNUSED or (num_qubits == 2 and operation.params):
+        if name in _UNUSED or name in _NOT_ENTANGLING:
             continue
         places = _places(target, name)
-        good = sum(works(target, name, qubits) for qubits in places)
+        good = sum(works(target, name, qubits, silent) for qubits in places)
         if good and (num_qubits == 2 or name == "sx" or 2 * good >= len(places)):
-            names.append(name)
-    return tuple(names)
+            (free if num_qubits == 2 and operation.params else names).append(name)
+    return tuple(names or free)
 
 
 def working_qubits(target: Target) -> frozenset[int]:
     """Return the qubits whose one-qubit gates, read-out, T₁ and T₂ are known and work."""
-    needed = (*gate_names(target, 1), "measure")
+    needed, silent = (*gate_names(target, 1), "measure"), unstated(target)
     return frozenset(
         qubit
         for qubit in range(target.num_qubits or 0)
-        if known_relaxation(target, qubit) is not None
-        and all(works(target, name, (qubit,)) for name in needed)
+        if ("T1 and T2" in silent or known_relaxation(target, qubit) is not None)
+        and all(works(target, name, (qubit,), silent) for name in needed)
     )
 
 
@@ -100,8 +146,10 @@ def working(target: Target) -> Target:
     """Return a target without the gates and read-outs that are unknown or do not work.
 
     The transpiler takes what has no error for perfect, and a broken edge where a route is short.
+    Gates that the target lists for all qubits at once are listed qubit by qubit.
     """
     alive, needed = working_qubits(target), (*gate_names(target, 1), "measure")
+    silent = unstated(target)
     kept = Target(
         description=target.description,
         num_qubits=target.num_qubits,
@@ -121,9 +169,9 @@ def working(target: Target) -> Target:
             continue
         spared = operation.num_qubits == 1 and name not in (*needed, *_UNUSED)
         good = {
-            qubits: properties
-            for qubits, properties in ({} if spared else instances or {}).items()
-            if qubits is not None and alive.issuperset(qubits) and works(target, name, qubits)
+            qubits: _properties(target, name, qubits)
+            for qubits in ([] if spared else _places(target, name))
+            if alive.issuperset(qubits) and works(target, name, qubits, silent)
         }
         dropped |= good.keys() != (instances or {None: None}).keys()
         if good:
@@ -137,8 +185,9 @@ def left_out(target: Target) -> tuple[str, ...]:
     if kept is target:
         return ()
     needed, alive = (*gate_names(target, 1), "measure"), working_qubits(target)
+    silent = unstated(target)
     every = range(target.num_qubits or 0)
-    broken_qubits = {q for q in every if q not in alive and _known_qubit(target, q, needed)}
+    broken_qubits = {q for q in every if q not in alive and _known_qubit(target, q, needed, silent)}
     unknown_qubits = {q for q in every if q not in alive} - broken_qubits
     linked = {_edge(where) for name in gate_names(kept, 2) for where in _places(kept, name)}
     broken_edges: set[tuple[int, int]] = set()
@@ -163,11 +212,19 @@ def left_out(target: Target) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def _known_qubit(target: Target, qubit: int, needed: Sequence[str]) -> bool:
-    """Whether the calibration knows everything about a qubit, whether it works or not."""
-    return known_relaxation(target, qubit) is not None and all(
+def _known_qubit(
+    target: Target, qubit: int, needed: Sequence[str], silent: Collection[Kind]
+) -> bool:
+    """Whether the calibration knows about a qubit all that it states of any, working or not."""
+    if "T1 and T2" not in silent and known_relaxation(target, qubit) is None:
+        return False
+    return "gate and read-out errors" in silent or all(
         known_error(target, name, (qubit,)) is not None
-        and (name == "measure" or known_seconds(target, name, (qubit,)) is not None)
+        and (
+            name == "measure"
+            or "durations" in silent
+            or known_seconds(target, name, (qubit,)) is not None
+        )
         for name in needed
     )
 
@@ -185,9 +242,21 @@ def _listed(what: str, names: Sequence[str], limit: int = 12) -> str:
 
 
 def _properties(target: Target, name: str, qubits: Sequence[int]) -> Any:
-    instances = target[name] if name in target.operation_names else None
-    return (instances or {}).get(tuple(qubits))
+    instances = (target[name] if name in target.operation_names else None) or {}
+    return instances.get(tuple(qubits), instances.get(None))
+
+
+def _listed_for(target: Target, name: str, qubits: Sequence[int]) -> bool:
+    instances = (target[name] if name in target.operation_names else None) or {}
+    return tuple(qubits) in instances or None in instances
 
 
 def _places(target: Target, name: str) -> list[tuple[int, ...]]:
-    return [qubits for qubits in (target[name] or {}) if qubits is not None]
+    """Return where an instruction can act; one that is listed for all qubits at once, anywhere."""
+    instances = target[name] or {}
+    if None not in instances:
+        return list(instances)
+    width = target.operation_from_name(name).num_qubits
+    if width > 2:
+        return []
+    return list(itertools.permutations(range(target.num_qubits or 0), width))

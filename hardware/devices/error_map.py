@@ -1,21 +1,34 @@
-"""A device's calibration as arrays, which prices are computed from."""
+"""A device's own gates, and its calibration as arrays, which prices are computed from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-from qiskit.transpiler import Target
+from qiskit.circuit import Gate, Parameter
+from qiskit.circuit.library import get_standard_gate_name_mapping
+from qiskit.transpiler import InstructionProperties, Target
 
+from hardware.circuits.definitions import is_library
 from hardware.devices.calibration import (
+    VIRTUAL_GATES,
+    Kind,
     gate_names,
     known_error,
     known_relaxation,
     known_seconds,
+    unstated,
     working,
     working_qubits,
 )
 from hardware.errors import PlanError
+
+#: Durations where a device states none, by number of qubits and of a read-out, seconds: those of
+#: slow trapped ions, so that a run is estimated too long rather than too short.
+ASSUMED_SECONDS: dict[int | str, float] = {1: 150e-6, 2: 1e-3, "measure": 300e-6}
+#: Which two-qubit gate is taken where a device has several in the same places.
+_PREFERRED = ("cz", "cx", "ecr", "rzz", "rxx", "zz", "ms")
 
 
 @dataclass(frozen=True)
@@ -24,11 +37,61 @@ class GateSet:
 
     Args:
         one: Names of the one-qubit gates.
-        two: Name of the two-qubit gate.
+        two: Name of the two-qubit gate; empty where the device has none.
+        kinds: Class of each gate, one-qubit gates first: two providers may share a name.
+        operations: The gates by name.
     """
 
     one: tuple[str, ...]
     two: str
+    kinds: tuple[str, ...]
+    operations: Mapping[str, Gate] = field(compare=False, repr=False)
+
+    @classmethod
+    def of(cls, target: Target) -> GateSet:
+        """Return the gates of a target that work."""
+        one, pairs = gate_names(target, 1), gate_names(target, 2)
+        two = ""
+        if pairs:
+            order = {name: -place for place, name in enumerate(_PREFERRED)}
+            two = max(
+                pairs, key=lambda name: (len(target[name]), order.get(name, -len(_PREFERRED)))
+            )
+        names = (*one, *((two,) if two else ()))
+        operations = {name: _operation(target, name) for name in names}
+        kinds = tuple(
+            f"{gate.base_class.__module__}.{gate.base_class.__qualname__}"
+            for gate in operations.values()
+        )
+        return cls(one, two, kinds, operations)
+
+    def on(self, num_qubits: int, edges: Sequence[tuple[int, int]]) -> Target:
+        """Return a target of n qubits: these gates, all equally good, edges both ways."""
+        target = Target(num_qubits=num_qubits)
+        for name in self.one:
+            properties = InstructionProperties(error=1e-4)
+            every = [(qubit,) for qubit in range(num_qubits)]
+            target.add_instruction(
+                self.operations[name], dict.fromkeys(every, properties), name=name
+            )
+        if edges and self.two:
+            properties = InstructionProperties(error=1e-3)
+            both = [edge for a, b in edges for edge in ((a, b), (b, a))]
+            target.add_instruction(
+                self.operations[self.two], dict.fromkeys(both, properties), name=self.two
+            )
+        return target
+
+
+def _operation(target: Target, name: str) -> Gate:
+    """Return a gate of a target, with names of its own for free angles where it is the library's.
+
+    Targets name angles as they like, and equal gates are to give equal circuits.
+    """
+    operation = target.operation_from_name(name)
+    free = all(isinstance(angle, Parameter) for angle in operation.params)
+    standard = get_standard_gate_name_mapping().get(name)
+    return standard if standard is not None and free and is_library(operation) else operation
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +99,11 @@ class ErrorMap:
     """What pricing needs of a calibration, as arrays.
 
     Losses are -log(1 - error), times are seconds. Infinite, or NaN for times, where the device has
-    no such instruction that is known and works.
+    no such instruction that is known and works. Of what the device states nowhere losses are zero
+    and times are `ASSUMED_SECONDS`.
 
     Args:
-        gates: Names of the gates.
+        gates: The device's gates.
         edges: Working edges, smaller qubit first.
         qubits: Working qubits.
         losses: Loss of each one-qubit gate and of "measure", by qubit, shape (n,).
@@ -47,6 +111,7 @@ class ErrorMap:
         edge_loss: Loss of the two-qubit gate, first qubit first, shape (n, n).
         edge_time: Time of the two-qubit gate, first qubit first, shape (n, n).
         relaxation: 1/T₁ and 1/T₂ by qubit, per second, shape (2, n).
+        unstated: What the device states nowhere: losses are then lower bounds and no more.
     """
 
     num_qubits: int
@@ -58,50 +123,60 @@ class ErrorMap:
     edge_loss: np.ndarray
     edge_time: np.ndarray
     relaxation: np.ndarray
+    unstated: tuple[Kind, ...] = ()
 
     @classmethod
     def of(cls, target: Target) -> ErrorMap:
         """Read a target; what `hardware.devices.calibration.working` would leave out is.
 
         Raises:
-            PlanError: It has no two-qubit gate, or no SX, that is known and works.
+            PlanError: It has no one-qubit or no two-qubit gate that is known and works.
         """
         target = working(target)
-        one, pairs = gate_names(target, 1), gate_names(target, 2)
-        if not pairs or "sx" not in one:
+        silent, gates = unstated(target), GateSet.of(target)
+        pulse_lost = "sx" in target.operation_names and "sx" not in gates.one
+        if not gates.two or not gates.one or pulse_lost:
             raise PlanError("The device has no calibrated two-qubit gate or no calibrated SX.")
-        two = max(pairs, key=lambda name: len(target[name]))
-        num_qubits = target.num_qubits
+        two, num_qubits = gates.two, target.num_qubits
+
+        def loss(name: str, qubits: tuple[int, ...]) -> float:
+            error = known_error(target, name, qubits)
+            if error is None and "gate and read-out errors" in silent:
+                error = 0.0 if qubits in target[name] else None
+            return float("inf") if error is None else -float(np.log1p(-error))
+
+        def seconds(name: str, qubits: tuple[int, ...]) -> float | None:
+            if "durations" in silent and name not in VIRTUAL_GATES and qubits in target[name]:
+                return ASSUMED_SECONDS["measure" if name == "measure" else len(qubits)]
+            return known_seconds(target, name, qubits)
+
         edge_loss = np.full((num_qubits, num_qubits), np.inf)
         edge_time = np.full((num_qubits, num_qubits), np.nan)
         for a, b in target[two]:
-            edge_loss[a, b] = _loss(known_error(target, two, (a, b)))
-            edge_time[a, b] = known_seconds(target, two, (a, b))
+            edge_loss[a, b] = loss(two, (a, b))
+            edge_time[a, b] = seconds(two, (a, b))
         # Where the device has one direction only, a gate is turned round when it is placed.
         alone = ~np.isfinite(edge_loss)
         edge_loss[alone], edge_time[alone] = edge_loss.T[alone], edge_time.T[alone]
         edges = np.argwhere(np.triu(np.isfinite(edge_loss))).tolist()
-        names, every = (*one, "measure"), range(num_qubits)
-        relaxation = np.full((2, num_qubits), np.nan)
+        names, every = (*gates.one, "measure"), range(num_qubits)
+        relaxation = np.full((2, num_qubits), 0.0 if "T1 and T2" in silent else np.nan)
         for qubit in every:
             if (times := known_relaxation(target, qubit)) is not None:
                 relaxation[:, qubit] = 1 / np.array(times)
         return cls(
             num_qubits=num_qubits,
-            gates=GateSet(one, two),
+            gates=gates,
             edges=tuple((a, b) for a, b in edges),
             qubits=tuple(sorted(working_qubits(target))),
-            losses={
-                name: np.array([_loss(known_error(target, name, (q,))) for q in every])
-                for name in names
-            },
+            losses={name: np.array([loss(name, (q,)) for q in every]) for name in names},
             times={
-                name: np.array([known_seconds(target, name, (q,)) for q in every], dtype=float)
-                for name in names
+                name: np.array([seconds(name, (q,)) for q in every], dtype=float) for name in names
             },
             edge_loss=edge_loss,
             edge_time=edge_time,
             relaxation=relaxation,
+            unstated=silent,
         )
 
     @property
@@ -111,6 +186,20 @@ class ErrorMap:
         known = {name: found[np.isfinite(found)] for name, found in times.items()}
         return {name: float(np.median(found)) for name, found in known.items() if found.size}
 
-
-def _loss(error: float | None) -> float:
-    return float("inf") if error is None else -float(np.log1p(-error))
+    def notes(self, name: str) -> tuple[str, ...]:
+        """Return sentences on what a device does not state, for plans."""
+        notes = []
+        if self.unstated:
+            notes.append(
+                f"{name} states no {', no '.join(self.unstated)}: the expected error of the "
+                "tiles is unknown, and they are chosen by what is stated."
+            )
+        if "durations" in self.unstated:
+            one, two = ASSUMED_SECONDS[1] * 1e6, ASSUMED_SECONDS[2] * 1e6
+            notes.append(
+                f"Durations of {one:g} µs for a one-qubit gate, {two:g} µs for a two-qubit gate "
+                f"and {ASSUMED_SECONDS['measure'] * 1e6:g} µs for the read-out are assumed, as on "
+                "slow trapped ions: the estimated QPU seconds follow from them and say nothing of "
+                "the provider's price."
+            )
+        return tuple(notes)

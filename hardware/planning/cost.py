@@ -11,7 +11,7 @@ import numpy as np
 from qiskit import qpy
 from qiskit.circuit import QuantumCircuit
 
-from hardware.circuits.hashing import QPY_VERSION
+from hardware.circuits.hashing import QPY_VERSION, without_random_names
 from hardware.words import counted, size
 
 #: Binary data travels as base64 text.
@@ -119,7 +119,7 @@ def circuit_payload(circuit: QuantumCircuit) -> int:
     """Return the bytes that a circuit takes in a request: compressed QPY as base64."""
     buffer = io.BytesIO()
     qpy.dump(circuit, buffer, version=QPY_VERSION)
-    return math.ceil(len(zlib.compress(buffer.getvalue())) * _BASE64)
+    return math.ceil(len(zlib.compress(without_random_names(buffer.getvalue()))) * _BASE64)
 
 
 def values_payload(values: np.ndarray) -> int:

@@ -11,7 +11,7 @@ from qiskit.providers import BackendV2
 
 from hardware.devices.backends import working_target
 from hardware.devices.error_map import ErrorMap
-from hardware.planning.plan import JobPlan
+from hardware.planning.plan import JobPlan, Tile
 from hardware.words import counted
 
 if TYPE_CHECKING:
@@ -133,9 +133,11 @@ def draw_plan(plan: JobPlan, backend: BackendV2) -> Figure:
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-    every = sorted({tuple(sorted(pair)) for pair in backend.coupling_map.get_edges()})
+    working = set(ErrorMap.of(working_target(backend)).edges)
+    coupled = working if backend.coupling_map is None else backend.coupling_map.get_edges()
+    every = sorted({tuple(sorted(pair)) for pair in coupled})
     positions = qubit_positions(every, backend.num_qubits)
-    errors = [tile.expected_error for tile in plan.tiles]
+    errors = [_shade(tile) for tile in plan.tiles]
     scale = Normalize(min(errors), max(max(errors), min(errors) + 1e-3))
     shades = ScalarMappable(scale, "viridis")
     low, high = positions.min(axis=0), positions.max(axis=0)
@@ -150,9 +152,7 @@ def draw_plan(plan: JobPlan, backend: BackendV2) -> Figure:
     half = np.array([width, chip[1] + 2 * _SIDE]) / (2 * _UNIT)
     axes.set_xlim(centre[0] - half[0], centre[0] + half[0])
     axes.set_ylim(centre[1] - half[1], centre[1] + half[1])
-    _draw_chip(
-        axes, plan, every, set(ErrorMap.of(working_target(backend)).edges), positions, shades
-    )
+    _draw_chip(axes, plan, every, working, positions, shades)
     many, size = len(plan.tiles), len(plan.tiles[0].qubits)
     figure.text(
         0.5, 1 - 0.25 / height, f"{counted(many, 'tile')} of {counted(size, 'qubit')} on "
@@ -163,8 +163,10 @@ def draw_plan(plan: JobPlan, backend: BackendV2) -> Figure:
         ha="center", va="top", fontsize=9, color="0.3",
     )  # fmt: skip
     label = "expected error of one run on the tile"
-    if max(errors) - min(errors) < 1e-4:
-        figure.text(0.5, 0.5 / height, f"{label}: {errors[0]:.2%}", ha="center", fontsize=10)
+    unknown = plan.tiles[0].expected_error is None
+    if unknown or max(errors) - min(errors) < 1e-4:
+        value = "unknown" if unknown else f"{errors[0]:.2%}"
+        figure.text(0.5, 0.5 / height, f"{label}: {value}", ha="center", fontsize=10)
         return figure
     bar = min(5.0, width - 1.4)
     place = ((width - bar) / 2 / width, 0.65 / height, bar / width, 0.13 / height)
@@ -185,7 +187,7 @@ def _draw_chip(
     shades: ScalarMappable,
 ) -> None:
     """Draw edges, qubits with their numbers, and rings around the measured ones."""
-    colour_of = {tile: tuple(shades.to_rgba(np.array(tile.expected_error))) for tile in plan.tiles}
+    colour_of = {tile: tuple(shades.to_rgba(np.array(_shade(tile)))) for tile in plan.tiles}
     owner = {qubit: tile for tile in plan.tiles for qubit in tile.qubits}
     for a, b in every:
         x, y = positions[[a, b]].T
@@ -206,6 +208,11 @@ def _draw_chip(
     ends = [tile.ends[qubit] for tile in plan.tiles for qubit in used]
     x, y = positions[ends].T
     axes.scatter(x, y, s=300, facecolors="none", edgecolors="black", linewidths=1.8, zorder=3)
+
+
+def _shade(tile: Tile) -> float:
+    """Return what a tile is coloured by: its expected error, all alike where that is unknown."""
+    return 0.0 if tile.expected_error is None else tile.expected_error
 
 
 def _support(observable: object) -> set[int]:

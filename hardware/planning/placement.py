@@ -13,12 +13,13 @@ import numpy as np
 import rustworkx as rx
 from qiskit import transpile
 from qiskit.circuit import QuantumCircuit
-from qiskit.transpiler import InstructionProperties, Target
+from qiskit.transpiler.exceptions import TranspilerError
 
 from hardware.circuits.hashing import canonical_circuit, circuit_digest
 from hardware.circuits.transforms import TRANSPILER_SEED
 from hardware.devices.error_map import ErrorMap, GateSet
 from hardware.devices.scheduling import Step, waits
+from hardware.errors import PlanError
 from hardware.planning.regions import Edge, Shape
 
 #: Shapes that are transpiled; on heavy-hex chips all of them.
@@ -89,36 +90,25 @@ _fitted: dict[tuple[object, ...], ShapeCircuit] = {}
 def _fit(
     circuit: QuantumCircuit, num_qubits: int, edges: Sequence[Edge], gates: GateSet, level: int
 ) -> ShapeCircuit:
-    target = shape_target(num_qubits, edges, gates)
-    trials = [
-        transpile(
-            circuit,
-            target=target,
-            optimization_level=level,
-            seed_transpiler=TRANSPILER_SEED + trial,
-        )
-        for trial in range(TRIALS)
-    ]
+    target = gates.on(num_qubits, edges)
+    try:
+        trials = [
+            transpile(
+                circuit,
+                target=target,
+                optimization_level=level,
+                seed_transpiler=TRANSPILER_SEED + trial,
+            )
+            for trial in range(TRIALS)
+        ]
+    except TranspilerError as error:
+        raise PlanError(
+            f"The device's working gates ({', '.join(target.operation_names)}) cannot express the "
+            f"circuit: choose another device. Qiskit says: {error}"
+        ) from error
     best = min(trials, key=lambda isa: (isa.num_nonlocal_gates(), isa.depth()))
     final = best.layout.final_index_layout() if best.layout else range(circuit.num_qubits)
     return ShapeCircuit(best, tuple(final))
-
-
-def shape_target(num_qubits: int, edges: Sequence[Edge], gates: GateSet) -> Target:
-    """Return a target of a shape: the device's gates, all equally good, edges both ways."""
-    from qiskit.circuit.library import get_standard_gate_name_mapping
-
-    known = get_standard_gate_name_mapping()
-    target = Target(num_qubits=num_qubits)
-    for name in gates.one:
-        properties = InstructionProperties(error=1e-4)
-        every = [(qubit,) for qubit in range(num_qubits)]
-        target.add_instruction(known[name], dict.fromkeys(every, properties))
-    if edges:
-        properties = InstructionProperties(error=1e-3)
-        both = [edge for a, b in edges for edge in ((a, b), (b, a))]
-        target.add_instruction(known[gates.two], dict.fromkeys(both, properties))
-    return target
 
 
 @dataclass(frozen=True, eq=False)

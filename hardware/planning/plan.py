@@ -30,14 +30,15 @@ class Tile:
 
     Args:
         qubits: Physical qubits of the region, in the order of the shape's own numbering.
-        expected_error: Probability that a run of the circuit here suffers an error, by calibration.
+        expected_error: Probability that a run of the circuit here suffers an error, by calibration;
+            None where the device does not state what it follows from.
         shape: Which shape (graph up to isomorphism) the region has.
         ends: Physical qubit that holds each of the workload's qubits when it is measured; -1 for
             qubits that cannot influence the observables and are left out.
     """
 
     qubits: tuple[int, ...]
-    expected_error: float
+    expected_error: float | None
     shape: int
     ends: tuple[int, ...]
 
@@ -185,6 +186,9 @@ class JobPlan:
             "shots": self.shots,
             "rows": self.num_rows,
             "padding": self.padding,
-            "tile_errors": [round(tile.expected_error, 4) for tile in self.tiles],
+            "tile_errors": [
+                None if tile.expected_error is None else round(tile.expected_error, 4)
+                for tile in self.tiles
+            ],
             "key": self.key,
         }

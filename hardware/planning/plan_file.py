@@ -17,7 +17,7 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.exceptions import QiskitError
 from qiskit.quantum_info import SparsePauliOp
 
-from hardware.circuits.hashing import QPY_VERSION, digest
+from hardware.circuits.hashing import QPY_VERSION, digest, without_random_names
 from hardware.errors import InvalidInputError, PlanError
 from hardware.planning.options import PlanOptions
 from hardware.planning.plan import JobPlan, PlannedJob, PlannedPub, Tile, Timing
@@ -170,6 +170,7 @@ def _key_of(entries: Mapping[str, bytes]) -> str:
         data = entries[name]
         if name.endswith(".qpy"):
             data = data[:7] + data[10:]  # without the version of the Qiskit that wrote it
+            data = without_random_names(data)
         parts += [name.encode(), data]
     return digest(*parts)
 

@@ -67,7 +67,7 @@ def plan(
     measured = list(measurement.qubits)
     _check(workload, measured, device)
     tiling = place(workload.circuit, measured, device, workload.num_samples, options)
-    builder = _Builder(workload, measurement, tiling, device, options)
+    builder = _Builder(workload, measurement, tiling, device, options, limits.max_circuits)
     identifier = calibration_id(backend)
     regions = [tile_.qubits for tile_ in tiling.tiles]
     empty = JobPlan(
@@ -86,9 +86,10 @@ def plan(
         notes=(
             *tiling.notes,
             *left_out(backend.target),
+            *tiling.device.notes(str(backend.name)),
             *builder.notes(),
             *_rep_delay_notes(limits, options, rep_delay),
-            LEFT_OUT,
+            *(() if tiling.device.unstated else (LEFT_OUT,)),
         ),
         about=about or {},
     )
@@ -127,8 +128,10 @@ class _Builder:
         tiling: Tiling,
         device: Target,
         options: PlanOptions,
+        max_circuits: int | None = None,
     ) -> None:
         self.workload, self.tiling, self.options = workload, tiling, options
+        self.max_circuits = max_circuits
         self.settings = measurement.settings
         present = {p.name for p in tiling.fitted[0].circuit.parameters}
         values = workload.values
@@ -213,6 +216,15 @@ class _Builder:
             program.most_sets(limits.executions, limits.seconds),
             (limits.payload_bytes - fixed_bytes) // max(1, set_bytes),
         )
+        if self.max_circuits is not None:
+            settings, fixed = len(self._measured()), len(self.circuits) - len(self._measured())
+            if self.max_circuits < settings + fixed:
+                raise PlanError(
+                    f"A job of this device holds at most {counted(self.max_circuits, 'circuit')}, "
+                    f"and one set of rows takes {settings + fixed}: use fewer observables that do "
+                    "not commute, or no read-out inversion."
+                )
+            fits = min(fits, (self.max_circuits - fixed) // settings)
         if fits < 1:
             one = program.cost(1)
             raise PlanError(

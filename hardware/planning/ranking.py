@@ -58,7 +58,8 @@ def rank(
     """Rank backends by the error that a workload's circuit would suffer, the best first.
 
     The price is that of the best region: the gates that the routed circuit uses there, its
-    read-outs and its idle time. Backends that the circuit does not fit on are left out.
+    read-outs and its idle time. Backends that the circuit does not fit on are left out, and so are
+    those that state no errors, durations or T₁ and T₂ at all: what they would cost is unknown.
 
     Args:
         workload: Its circuit and observables count, its values do not.
@@ -77,6 +78,8 @@ def rank(
             regions = candidates(cone, inside, device, PlanOptions(), MAX_SHAPES)
         except PlanError:
             continue  # no calibrated gates, or no working region of this size
+        if device.unstated:
+            continue  # its expected error is unknown
         fitted = regions.fitted[regions.shapes[0]]
         notes = (*notes, *left_out(backend.target))
         found.append(_ranked(backend, device, regions.prices[0], fitted.num_two_qubit_gates, notes))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from qiskit.circuit import ClassicalRegister, Parameter, QuantumCircuit
+import numpy as np
+from qiskit.circuit import ClassicalRegister, Gate, Parameter, QuantumCircuit
 from qiskit.transpiler import PassManager, Target
 from qiskit.transpiler.passes import (
     BasisTranslator,
@@ -14,14 +15,17 @@ from qiskit.transpiler.passes import (
     Optimize1qGatesDecomposition,
 )
 
-from hardware.circuits.measurement import Setting
+from hardware.circuits.definitions import is_library
+from hardware.circuits.measurement import Setting, basis_rotation
+from hardware.devices.error_map import GateSet
 from hardware.errors import PlanError
-from hardware.planning.placement import ShapeCircuit
+from hardware.planning.placement import ShapeCircuit, fit
 from hardware.planning.plan import Tile
+from hardware.planning.regions import Shape
 
 _TILE_NAMESPACE = uuid.UUID("6a6c1f0e-59b5-5d0f-8a50-51c5a3d1b0d2")
 #: Two-qubit gates that do not change when their qubits are swapped.
-_SYMMETRIC = {"cz", "swap", "rzz"}
+_SYMMETRIC = {"cz", "swap", "rzz", "rxx", "ryy"}
 
 
 def tile_parameter(index: int, name: str) -> str:
@@ -55,14 +59,14 @@ def compose(
         PlanError: An instruction that the device does not have.
     """
     whole = QuantumCircuit(target.num_qubits, name="tiles")
-    ends = []
+    rotation, ends = _rotations(target), []
     for index, (tile, shape) in enumerate(zip(tiles, fitted, strict=True)):
         circuit = _with_tile_parameters(shape.circuit, index, constants)
         _place(whole, circuit, tile.qubits, target)
         if setting is None:
             continue
         ends.append([tile.ends[qubit] for qubit in setting.qubits])
-        whole = replace(setting, qubits=tuple(ends[-1])).append_basis_change(whole)
+        whole = replace(setting, qubits=tuple(ends[-1])).append_basis_change(whole, rotation)
     whole = _in_direction(whole, target)
     if ends:
         # Read-out of all tiles at once: none is disturbed by another's.
@@ -72,7 +76,7 @@ def compose(
         whole.add_register(register)
         whole.measure(end, register)
     check_isa(whole, target)
-    return whole
+    return _storable(whole)
 
 
 def on_tile(
@@ -83,7 +87,7 @@ def on_tile(
     _place(whole, shape.circuit, tile.qubits, target)
     if setting is not None:
         ends = tuple(tile.ends[qubit] for qubit in setting.qubits)
-        whole = replace(setting, qubits=ends).append_basis_change(whole)
+        whole = replace(setting, qubits=ends).append_basis_change(whole, _rotations(target))
     whole = _in_direction(whole, target)
     check_isa(whole, target)
     return whole
@@ -94,15 +98,56 @@ def readout_circuit(
 ) -> QuantumCircuit:
     """Return a circuit that prepares some of the workload's qubits in `bit` and reads them."""
     whole = QuantumCircuit(target.num_qubits, name=f"readout {bit}")
+    flip = QuantumCircuit(1)
+    flip.x(0)
+    flip = own_gates(flip, target)
     for index, tile in enumerate(tiles):
         end = [tile.ends[qubit] for qubit in qubits]
         register = ClassicalRegister(len(end), tile_register(index))
         whole.add_register(register)
-        if bit:
-            whole.x(end)
+        for qubit in end if bit else ():
+            whole.compose(flip, [qubit], inplace=True)
         whole.measure(end, register)
     check_isa(whole, target)
-    return whole
+    return _storable(whole)
+
+
+def _storable(circuit: QuantumCircuit) -> QuantumCircuit:
+    """Return a circuit whose gates QPY can store: a provider's own become plain ones of their name.
+
+    QPY knows gates by the name of their class, and takes a provider's for Qiskit's of that name.
+    """
+    if all(is_library(step.operation) for step in circuit.data):
+        return circuit
+    result = circuit.copy_empty_like()
+    for step in circuit.data:
+        operation = step.operation
+        if isinstance(operation, Gate) and not is_library(operation):
+            own = operation
+            operation = Gate(own.name, own.num_qubits, list(own.params))
+            if (definition := own.definition) is not None:
+                operation.definition = QuantumCircuit(own.num_qubits, name=own.name)
+                operation.definition.compose(definition, inplace=True)
+        result.append(operation, step.qubits, step.clbits, copy=False)
+    return result
+
+
+def own_gates(circuit: QuantumCircuit, target: Target) -> QuantumCircuit:
+    """Return a circuit of one qubit, without parameters, written with a device's own gates.
+
+    Raises:
+        PlanError: They cannot express it.
+    """
+    if all(step.operation.name in target.operation_names for step in circuit.data):
+        return circuit
+    return fit(
+        circuit, Shape(1, (), np.zeros((1, 1), dtype=np.int64)), GateSet.of(target), 1
+    ).circuit
+
+
+def _rotations(target: Target) -> Callable[[str], QuantumCircuit]:
+    """Return what gives the rotation of one qubit to a basis in a device's own gates."""
+    return lambda basis: own_gates(basis_rotation(basis), target)
 
 
 def check_isa(circuit: QuantumCircuit, target: Target) -> None:

@@ -17,6 +17,7 @@ from qiskit.transpiler import Target
 from hardware.circuits.transforms import light_cone, restrict_to_active
 from hardware.devices.error_map import ErrorMap
 from hardware.errors import PlanError
+from hardware.planning.dense_regions import grown_regions, is_dense
 from hardware.planning.options import PlanOptions
 from hardware.planning.packing import pack
 from hardware.planning.placement import MAX_SHAPES, ShapeCircuit, fit, prices, promising
@@ -76,11 +77,13 @@ def candidates(
         PlanError: No connected working region is large enough.
     """
     size = circuit.num_qubits + options.spare_qubits
-    regions = (
-        connected_regions(device.num_qubits, device.edges, size)
-        if size > 1
-        else [(qubit,) for qubit in device.qubits]
-    )
+    regions: list[tuple[int, ...]]
+    if size == 1:
+        regions = [(qubit,) for qubit in device.qubits]
+    elif is_dense(device):
+        regions = grown_regions(device, size)
+    else:
+        regions = connected_regions(device.num_qubits, device.edges, size)
     if not regions:
         raise PlanError(
             f"Expected a device with {size} connected working qubits, this one has "
@@ -178,8 +181,9 @@ def tile(
     if options.tiles is None:
         sets = -(-num_rows // len(chosen))
         needed = -(-num_rows // sets)
+        within = f" with expected errors within {options.max_error_ratio:g} times the best"
         notes.append(
-            f"Tiles with expected errors within {options.max_error_ratio:g} times the best: "
+            f"Tiles{'' if device.unstated else within}: "
             f"{len(chosen)} fit, {needed} used; {counted(num_rows, 'row')} then "
             f"{'takes' if num_rows == 1 else 'take'} {counted(sets, 'set')}."
         )
@@ -198,7 +202,7 @@ def tile(
     tiles = tuple(
         Tile(
             qubits=found.layings[i],
-            expected_error=float(-np.expm1(-found.prices[i])),
+            expected_error=None if device.unstated else float(-np.expm1(-found.prices[i])),
             shape=found.shapes[i],
             ends=tuple(found.layings[i][q] for q in found.fitted[found.shapes[i]].final),
         )

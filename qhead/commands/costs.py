@@ -51,7 +51,8 @@ def tile_table(made: JobPlan) -> Table:
     for name in ("tile", "qubits", "expected error"):
         table.add_column(name, justify="left" if name == "qubits" else "right")
     for index, tile in enumerate(made.tiles):
-        table.add_row(str(index), " ".join(map(str, tile.qubits)), f"{tile.expected_error:.1%}")
+        error = "unknown" if tile.expected_error is None else f"{tile.expected_error:.1%}"
+        table.add_row(str(index), " ".join(map(str, tile.qubits)), error)
     return table
 
 

@@ -198,10 +198,12 @@ def test_frames_are_virtual_without_a_number() -> None:
     assert not device.times["rz"].any()
 
 
-def test_a_backend_without_any_calibration_is_refused() -> None:
+def test_a_backend_without_any_calibration_has_unknown_errors() -> None:
     backend = GenericBackendV2(4, noise_info=False)
-    with pytest.raises(PlanError, match="no calibrated two-qubit gate"):
-        planned(backend)
+    made = planned(backend)
+    assert [tile.expected_error for tile in made.tiles] == [None]
+    assert any("the expected error of the tiles is unknown" in note for note in made.notes)
+    assert any("µs for a two-qubit gate" in note for note in made.notes)
     assert rank(chain_work(2), [backend]) == ()
     circuit = QuantumCircuit(2, 1)
     circuit.cx(0, 1)
