@@ -387,7 +387,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
         if isinstance(head, TorchHead):
             head.validate_options()
             if width is not None:
-                head.state_shapes(width, num_classes)
+                head.check_size(width, num_classes)
 
     def _make_head(self) -> Any:
         if self.head is None:

@@ -102,7 +102,7 @@ def run(request: TrainRequest, *, json: bool) -> None:
     encoder = SentenceEncoder(
         request.encoder or DEFAULT_MODEL, revision=request.revision, cache=request.cache
     )
-    head.state_shapes(encoder.dimension, len(parts.train.classes))  # or it cannot be built
+    head.check_size(encoder.dimension, len(parts.train.classes))
     start = time.perf_counter()
     embeddings = {name: _embed(encoder, name, part) for name, part in parts.by_name().items()}
     model = TextClassifier(encoder, head)

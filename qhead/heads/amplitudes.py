@@ -27,7 +27,7 @@ class AmplitudeMap(nn.Module):
     Args:
         num_features: d.
         features: (n, d) training embeddings, from which mean, scale and projection are taken;
-            None where they will be restored.
+            None where they will be loaded: they are then of the right shapes, and zeros or one.
         num_qubits: Width of the register; None takes the smallest that fits.
         bias_amplitude: The constant, 0 for none.
         center: Whether the mean is subtracted.
@@ -68,24 +68,22 @@ class AmplitudeMap(nn.Module):
                 f"encoder_qubits={(needed - 1).bit_length()}, or choose a reduction "
                 "('pca' or 'random')."
             )
-        data = np.zeros((1, num_features), np.float32) if features is None else features
-        mean = np.zeros(num_features, np.float32)
-        if center:
-            mean = np.average(data, axis=0, weights=sample_weight).astype(np.float32)
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
-        self.register_buffer("projection", None)
-        if num_features > room:
-            centred = data - mean
-            if sample_weight is not None:
-                centred = np.sqrt(sample_weight)[:, None] * centred
-            axes = _projection(centred, room, reduction, generator, restoring=features is None)
-            self.register_buffer("projection", axes)
-        with torch.no_grad():
-            squares = self._reduced(torch.tensor(data)).square().sum(dim=1)
-        square = float(squares.mean())
-        if sample_weight is not None:
-            square = float(np.average(squares.numpy(), weights=sample_weight))
-        self.register_buffer("scale", torch.tensor(square**0.5 or 1.0))
+        self.register_buffer("mean", torch.zeros(num_features))
+        axes = torch.zeros(num_features, room) if num_features > room else None
+        self.register_buffer("projection", axes)
+        self.register_buffer("scale", torch.ones(()))
+        if features is not None:
+            weights = sample_weight
+            if center:
+                mean = np.average(features, axis=0, weights=weights)
+                self.mean = torch.tensor(mean, dtype=torch.float32)
+            if axes is not None:
+                centred = features - self.mean.numpy()
+                centred = centred if weights is None else np.sqrt(weights)[:, None] * centred
+                self.projection = _projection(centred, room, reduction, generator)
+            squares = self._reduced(torch.tensor(features)).square().sum(dim=1)
+            square = squares.mean() if weights is None else np.average(squares, weights=weights)
+            self.scale = torch.tensor(float(square) ** 0.5 or 1.0)
 
     def _reduced(self, embeddings: Tensor) -> Tensor:
         centred = embeddings - self.mean
@@ -113,19 +111,12 @@ class AmplitudeMap(nn.Module):
 
 
 def _projection(
-    centred: NDArray[np.float32],
-    size: int,
-    reduction: str | None,
-    generator: torch.Generator,
-    *,
-    restoring: bool,
+    centred: NDArray[np.float32], size: int, reduction: str | None, generator: torch.Generator
 ) -> Tensor:
     """Return a projection (d, size): principal axes, or Gaussian directions of unit variance."""
     num_features = centred.shape[1]
     if reduction == "random":
         return torch.randn(num_features, size, generator=generator) / size**0.5
-    if restoring:
-        return torch.zeros(num_features, size)
     axes = principal_axes(centred, size)
     # Few samples span fewer axes than there are components: the other components are zero.
     spread = np.linalg.norm(centred.astype(np.float64) @ axes.T, axis=0)

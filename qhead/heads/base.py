@@ -121,23 +121,18 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
             num_features: d.
             num_classes: K.
             features: (n, d) training embeddings, for fixed parts that depend on them (a mean, a
-                projection), which belong into buffers; None when a state is restored: the
-                buffers then have the right shapes and any finite values.
+                projection), which belong into buffers; None when a state is restored: whatever
+                is as large as d or an option asks is then made by torch, on its default device.
             sample_weight: (n,) weights of the training embeddings, above 0; None: all equal.
 
         Random numbers come from `initialisation_generator` alone.
         """
 
-    @abc.abstractmethod
-    def state_shapes(self, num_features: int, num_classes: int) -> dict[str, tuple[int, ...]]:
-        """Return name → shape of everything in `state`, by arithmetic alone.
+    def check_size(self, num_features: int, num_classes: int) -> None:
+        """Check that a module can be built for d features and K classes, without building it.
 
-        Nothing is built: a state that does not fit is refused before anything of the size that
-        its options ask for takes memory or time.
-
-        Args:
-            num_features: d.
-            num_classes: K.
+        Raises:
+            HeadError: It cannot.
         """
 
     def validate_options(self) -> None:
@@ -481,52 +476,30 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
             raise ModelError(f"Expected two or more sorted, different labels, got {classes!r}.")
         if not isinstance(num_features, Integral) or num_features < 1:
             raise ModelError(f"Expected a number of features of 1 or more, got {num_features!r}.")
-        check_shapes(state, self.state_shapes(int(num_features), len(labels)))
-        module = self.build_module(int(num_features), len(labels), None)
-        check_state(state, module.state_dict())
-        module.load_state_dict(dict(state))
-        module.eval()
+        module = self._module_with(state, int(num_features), len(labels))
         self.classes_, self.n_features_in_, self.module_ = labels, int(num_features), module
         self.history_, self.held_back_, self.best_epoch_ = (), None, None
         self.stopped_, self.training_seconds_ = None, None
         return self
 
-
-def check_shapes(
-    state: Mapping[str, torch.Tensor], expected: Mapping[str, tuple[int, ...]]
-) -> None:
-    """Check that a state has the expected names and shapes.
-
-    Raises:
-        ModelError: It has not.
-    """
-    missing, unknown = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
-    if missing or unknown:
-        raise ModelError(
-            f"The state does not fit the head: missing {missing or 'none'}, unknown "
-            f"{unknown or 'none'}. Were the options changed?"
-        )
-    for name, shape in expected.items():
-        if tuple(state[name].shape) != shape:
-            raise ModelError(
-                f"Expected {name!r} of shape {shape}, got {tuple(state[name].shape)}. Were the "
-                "options changed?"
-            )
-
-
-def check_state(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
-    """Check that a state has the expected names, shapes and types, and finite values.
-
-    Raises:
-        ModelError: It has not.
-    """
-    check_shapes(state, {name: tuple(want.shape) for name, want in expected.items()})
-    for name, want in expected.items():
-        got = state[name]
-        if got.dtype != want.dtype:
-            raise ModelError(f"Expected {name!r} of type {want.dtype}, got {got.dtype}.")
-        if not torch.isfinite(got).all():
-            raise ModelError(f"Expected finite values of {name!r}, got NaN or infinity.")
+    def _module_with(
+        self, state: Mapping[str, torch.Tensor], num_features: int, num_classes: int
+    ) -> nn.Module:
+        """Return the module that holds a state, of whose size alone it takes memory."""
+        try:
+            with torch.device("meta"):  # shapes without numbers
+                module = self.build_module(num_features, num_classes, None)
+            types = {name: tensor.dtype for name, tensor in module.state_dict().items()}
+            module.load_state_dict({k: t.detach().clone() for k, t in state.items()}, assign=True)
+        except (RuntimeError, TypeError) as error:  # torch's, of sizes beyond its integers too
+            reason = " ".join(str(error).partition("Exception raised")[0].split())
+            raise ModelError(f"The weights do not fit the head's options: {reason}") from error
+        for name, tensor in state.items():
+            if tensor.dtype != types[name]:
+                raise ModelError(f"Expected {name!r} of type {types[name]}, got {tensor.dtype}.")
+            if not torch.isfinite(tensor).all():
+                raise ModelError(f"Expected finite values of {name!r}, got NaN or infinity.")
+        return module.eval()
 
 
 def held_out(

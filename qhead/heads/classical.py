@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from qhead import checks
 from qhead.errors import HeadError
 from qhead.heads.base import TorchHead
-from qhead.heads.layers import linear, linear_shapes, principal_axes
+from qhead.heads.layers import linear, principal_axes
 from qhead.training import TrainingOptions
 
 
@@ -59,9 +59,6 @@ class MLPHead(TorchHead):
     ) -> nn.Module:
         generator = self.initialisation_generator()
         return nn.Sequential(*_mlp(num_features, self.hidden, num_classes, generator))
-
-    def state_shapes(self, num_features: int, num_classes: int) -> dict[str, tuple[int, ...]]:
-        return _mlp_shapes(0, num_features, self.hidden, num_classes)
 
 
 class ReducedMLPHead(TorchHead):
@@ -123,23 +120,20 @@ class ReducedMLPHead(TorchHead):
     ) -> nn.Module:
         hidden = self.hidden_width(num_classes)
         generator = self.initialisation_generator()
-        if features is None:
-            mean, directions = np.zeros(num_features), np.zeros((num_features, self.num_components))
-        else:
+        projection = _Projection(num_features, self.num_components)
+        if features is not None:
             mean = np.average(features.astype(np.float64), axis=0, weights=sample_weight)
             directions = self._directions(features, mean, sample_weight, generator)
             squares = ((features - mean) @ directions) ** 2
             variance = np.average(squares, axis=0, weights=sample_weight).mean()
             directions = directions / np.sqrt(variance) if variance > 0 else directions
+            projection.mean = torch.tensor(mean, dtype=torch.float32)
+            projection.directions = torch.tensor(directions, dtype=torch.float32)
         layers = _mlp(self.num_components, hidden, num_classes, generator)
-        return nn.Sequential(_Projection(mean, directions), *layers)
+        return nn.Sequential(projection, *layers)
 
-    def state_shapes(self, num_features: int, num_classes: int) -> dict[str, tuple[int, ...]]:
-        return {
-            "0.mean": (num_features,),
-            "0.directions": (num_features, self.num_components),
-            **_mlp_shapes(1, self.num_components, self.hidden_width(num_classes), num_classes),
-        }
+    def check_size(self, num_features: int, num_classes: int) -> None:
+        self.hidden_width(num_classes)
 
     def hidden_width(self, num_classes: int) -> int:
         """Return the width of the hidden layer, 0 for none, for a number of classes.
@@ -196,10 +190,10 @@ class _Projection(nn.Module):
     mean: Tensor
     directions: Tensor
 
-    def __init__(self, mean: NDArray[np.float64], directions: NDArray[np.float64]) -> None:
+    def __init__(self, num_features: int, num_components: int) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))  # (d,)
-        self.register_buffer("directions", torch.tensor(directions, dtype=torch.float32))  # (d, k)
+        self.register_buffer("mean", torch.zeros(num_features))  # (d,)
+        self.register_buffer("directions", torch.zeros(num_features, num_components))  # (d, k)
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean) @ self.directions
@@ -219,16 +213,6 @@ def _mlp(
         return [linear(num_inputs, num_classes, generator)]
     first = linear(num_inputs, hidden, generator)
     return [first, nn.ReLU(), linear(hidden, num_classes, generator)]
-
-
-def _mlp_shapes(
-    first: int, num_inputs: int, hidden: int, num_classes: int
-) -> dict[str, tuple[int, ...]]:
-    """Return the shapes in the state of `_mlp`, whose first layer has the index `first`."""
-    if not hidden:
-        return linear_shapes(str(first), num_inputs, num_classes)
-    into = linear_shapes(str(first), num_inputs, hidden)
-    return {**into, **linear_shapes(str(first + 2), hidden, num_classes)}
 
 
 def logistic_regression(C: float = 1.0, *, standardise: bool = False) -> Pipeline:

@@ -9,7 +9,7 @@ from torch import nn
 
 from qhead import checks
 from qhead.heads.base import TorchHead
-from qhead.heads.layers import linear, linear_shapes
+from qhead.heads.layers import linear
 from qhead.training import TrainingOptions
 
 
@@ -55,13 +55,6 @@ class InspiredHead(TorchHead):
             nn.ReLU(),
             linear(self.num_units, num_classes, generator),
         )
-
-    def state_shapes(self, num_features: int, num_classes: int) -> dict[str, tuple[int, ...]]:
-        return {
-            **linear_shapes("0", num_features, self.num_units),
-            **linear_shapes("2", self.num_units, self.num_units),
-            **linear_shapes("4", self.num_units, num_classes),
-        }
 
 
 class _Sine(nn.Module):

@@ -33,11 +33,6 @@ class _UnsetLinear(nn.Linear):
         pass
 
 
-def linear_shapes(name: str, num_inputs: int, num_outputs: int) -> dict[str, tuple[int, ...]]:
-    """Return the shapes in the state of a linear layer called `name`."""
-    return {f"{name}.weight": (num_outputs, num_inputs), f"{name}.bias": (num_outputs,)}
-
-
 def linear(num_inputs: int, num_outputs: int, generator: torch.Generator) -> nn.Linear:
     """Return a linear layer with torch's usual initialisation, drawn from `generator`.
 

@@ -33,7 +33,7 @@ from qhead.circuits import (
 from qhead.errors import HeadError
 from qhead.heads.amplitudes import REDUCTIONS, AmplitudeMap, QuantumEncoder
 from qhead.heads.base import HeadSummary, TorchHead
-from qhead.heads.layers import linear, linear_shapes
+from qhead.heads.layers import linear
 from qhead.heads.step import (
     READOUTS,
     STARTS,
@@ -327,32 +327,17 @@ class QuantumHead(TorchHead):
             )
         return loaded, register, layers, connectivity
 
-    def state_shapes(self, num_features: int, num_classes: int) -> dict[str, tuple[int, ...]]:
-        """Return name → shape of everything in `state`, by arithmetic alone.
-
-        Raises:
-            HeadError: The encoders would be too large to build.
-        """
-        num_qubits, num_measured = self._num_qubits(num_classes), self._num_measured(num_classes)
-        loaded, register, layers, connectivity = self._encoder_size(
-            num_features, num_qubits // self.num_encoders
-        )
-        room = 2**loaded - (1 if self.bias_amplitude else 0)
+    def check_size(self, num_features: int, num_classes: int) -> None:
+        """Refuse encoders that would be too large to build."""
+        fed = self._num_qubits(num_classes) // self.num_encoders
+        _, register, layers, connectivity = self._encoder_size(num_features, fed)
+        checks.at_most("the register of an encoder", register, _MAX_ENCODER_QUBITS, "qubits")
         weights = num_ansatz_parameters(register, layers, connectivity, self.reading)
         if weights * self.num_encoders > _MAX_ENCODER_WEIGHTS:
             raise HeadError(
                 f"Expected encoders of at most {_MAX_ENCODER_WEIGHTS:,} weights, got "
                 f"{weights * self.num_encoders:,}: lower encoder_layers or their connectivity."
             )
-        outputs = 2**num_measured if self.readout == "probabilities" else num_measured
-        return {
-            "amplitudes.mean": (num_features,),
-            **({"amplitudes.projection": (num_features, room)} if num_features > room else {}),
-            "amplitudes.scale": (),
-            **{f"encoders.{index}.weight": (weights,) for index in range(self.num_encoders)},
-            "step.weight": (self._num_weights(num_qubits),),
-            **linear_shapes("readout", outputs, num_classes),
-        }
 
     def build_module(
         self,
@@ -362,7 +347,7 @@ class QuantumHead(TorchHead):
         sample_weight: NDArray[np.float64] | None = None,
     ) -> QuantumModule:
         """Return the module for embeddings of `num_features` numbers and `num_classes` classes."""
-        self.state_shapes(num_features, num_classes)  # checks the size of the encoders
+        self.check_size(num_features, num_classes)
         num_qubits, num_measured = self._num_qubits(num_classes), self._num_measured(num_classes)
         if features is not None and 2**num_measured < num_classes:
             warnings.warn(
@@ -376,7 +361,6 @@ class QuantumHead(TorchHead):
         loaded, register, layers, connectivity = self._encoder_size(
             num_features, num_qubits // self.num_encoders
         )
-        checks.at_most("the register of an encoder", register, _MAX_ENCODER_QUBITS, "qubits")
         if features is not None:
             self._check_memory(register, len(features))
         amplitudes = AmplitudeMap(

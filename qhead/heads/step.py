@@ -50,13 +50,12 @@ def initial_weights(
     ⟨Z_i⟩ = ±sin x_i. A start from the identity keeps gradients large (Grant et al., Quantum 3,
     214, 2019); here it makes the untrained head linear in small angles as well.
     """
-    centre = torch.zeros(num_weights)
+    centre = np.zeros(num_weights, np.float32)
     if identity:
         centre[: num_weights - num_qubits] = -math.pi / 2
-    drawn: NDArray[np.float32] = (
-        centre + spread * torch.randn(num_weights, generator=generator)
-    ).numpy()
-    return drawn
+    drawn = torch.randn(num_weights, generator=generator, device=generator.device)
+    weights: NDArray[np.float32] = centre + (spread * drawn).numpy()
+    return weights
 
 
 def readout_observables(
@@ -113,9 +112,15 @@ def quantum_step(
     with torch.random.fork_rng(devices=[]):
         connector = TorchConnector(network, initial_weights=initial)
     # It registers its one parameter under two names, so that a state would hold it twice.
-    weight = connector._parameters.pop("_weights")
-    object.__setattr__(connector, "_weights", weight)
+    del connector._parameters["_weights"]
+    _alias_weights(connector)
+    connector.register_load_state_dict_post_hook(_alias_weights)  # it may assign another tensor
     return connector
+
+
+def _alias_weights(connector: TorchConnector, _: object = None) -> None:
+    """Let the connector's second name mean its one parameter."""
+    object.__setattr__(connector, "_weights", connector._parameters["weight"])
 
 
 def _projector(value: int, num_measured: int, num_qubits: int) -> SparsePauliOp:

@@ -226,9 +226,12 @@ class HeadContract:
         missing = {n: t for n, t in state.items() if n != name}
         wrong = [
             (nan, "finite"),
-            (missing, "missing"),
-            ({**state, "extra": torch.zeros(1)}, "unknown"),
-            ({**state, name: state[name].repeat(2, *[1] * (state[name].ndim - 1))}, "shape"),
+            (missing, "Missing key"),
+            ({**state, "extra": torch.zeros(1)}, "Unexpected key"),
+            (
+                {**state, name: state[name].repeat(2, *[1] * (state[name].ndim - 1))},
+                "size mismatch",
+            ),
             ({**state, name: state[name].half()}, "type"),
         ]
         for bad, message in wrong:
