@@ -87,7 +87,8 @@ def change(node: ast.AST) -> Callable[[], None] | None:
         case ast.Constant(value=bool()):
             return lambda: setattr(node, "value", not node.value)
         case ast.Constant(value=int() | float()):
-            return lambda: setattr(node, "value", node.value + 1)
+            other = node.value + 1 if node.value + 1 != node.value else 2 * node.value
+            return lambda: setattr(node, "value", other)
         case ast.UnaryOp(op=ast.USub() | ast.Not() | ast.Invert()):
             return lambda: setattr(node, "op", ast.UAdd())
         case ast.BoolOp():

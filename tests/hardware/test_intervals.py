@@ -47,6 +47,13 @@ def test_two_sided_95_percent() -> None:
     assert norm.cdf(Z_95) - norm.cdf(-Z_95) == pytest.approx(0.95, abs=1e-12)
 
 
+def test_an_interval_is_one_of_95_percent() -> None:
+    assert pytest.approx(norm.ppf(0.975)) == Z_95
+    # Half of a fair coin's interval: z/2/√n, and the half shot that makes up for whole numbers.
+    half = Z_95 * float(std_error_of_share(0.5, 10_000))
+    assert half == pytest.approx(1.959964 / 2 / 100 + 0.5 / 10_000, rel=1e-3)
+
+
 def test_one_flip_in_two_hundred_has_the_error_of_more_than_one() -> None:
     # Wald says 0.010, and the true value may well be three flips away.
     z = 1 - 2 / 200
