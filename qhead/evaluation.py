@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from pydantic import NonNegativeInt
-from sklearn.metrics import confusion_matrix, f1_score
+from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
 from hardware.circuits.intervals import Z_95
 from hardware.words import counted
@@ -18,6 +18,17 @@ NUM_CALIBRATION_BINS = 10
 
 
 @dataclass(frozen=True)
+class ClassScores:
+    """Scores of one class; None where nothing defines one: no label predicted, no true one."""
+
+    label: int | str
+    precision: float | None  # of the predicted labels, the share that is right
+    recall: float | None  # of the true labels, the share that is found
+    f1: float | None  # harmonic mean of the two
+    support: NonNegativeInt  # true labels
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Scores of one classifier on n labelled sentences, on one target.
 
@@ -25,7 +36,8 @@ class Evaluation:
     the classes. `brier` is the mean squared distance of the probabilities from the one-hot truth,
     summed over the classes (0 … 2); `calibration_error` is the expected calibration error over ten
     equal bins of the winning probability. `confusion[i][j]` counts true class i labelled j.
-    `undecided` counts the labels that the shot noise leaves open.
+    `undecided` counts the labels that are too close to call at this shot count. `per_class` has the
+    scores of each class, in the order of `classes`; it is empty in records of version 0.1.
     """
 
     accuracy: float
@@ -40,6 +52,7 @@ class Evaluation:
     undecided: NonNegativeInt = 0
     seconds: float | None = None
     notes: tuple[str, ...] = ()
+    per_class: tuple[ClassScores, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-able dictionary."""
@@ -99,7 +112,29 @@ def evaluate_prediction(
         undecided=int((~prediction.decided).sum()),
         seconds=seconds,
         notes=prediction.notes,
+        per_class=class_scores(labels, prediction.labels, classes),
     )
+
+
+def class_scores(
+    labels: np.ndarray, predicted: np.ndarray, classes: np.ndarray
+) -> tuple[ClassScores, ...]:
+    """Return precision, recall, F1 and support of each class.
+
+    Args:
+        labels: True labels, shape (n,).
+        predicted: Predicted labels, shape (n,).
+        classes: The K classes.
+    """
+    precision, recall, f1, support = precision_recall_fscore_support(
+        labels, predicted, labels=classes, zero_division=np.nan
+    )  # (K,) each
+    columns = (classes.tolist(), _known(precision), _known(recall), _known(f1), support.tolist())
+    return tuple(ClassScores(*row) for row in zip(*columns, strict=True))
+
+
+def _known(values: np.ndarray) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]
 
 
 def calibration_error(

@@ -69,7 +69,7 @@ class Prediction:
 
     @property
     def winning(self) -> np.ndarray:
-        """The probability of the label given, shape (n,)."""
+        """The probability of the predicted label, shape (n,)."""
         return self.probabilities.max(axis=1)
 
 

@@ -163,9 +163,21 @@ def evaluation_table(evaluations: Sequence[Evaluation], *, title: str) -> Table:
     return table
 
 
+def class_table(evaluation: Evaluation) -> Table:
+    """Return precision, recall and F1 of each class as a table."""
+    table = Table(title="by class", title_justify="left")
+    table.add_column("class")
+    for name in ("precision", "recall", "F1", "support"):
+        table.add_column(name, justify="right")
+    for row in evaluation.per_class:
+        shares = ("–" if v is None else f"{v:.3f}" for v in (row.precision, row.recall, row.f1))
+        table.add_row(str(row.label), *shares, str(row.support))
+    return table
+
+
 def confusion_table(evaluation: Evaluation) -> Table:
     """Return the confusion matrix as a table: rows are true labels."""
-    table = Table(title="true label ↓, label given →", title_justify="left")
+    table = Table(title="true label ↓, predicted label →", title_justify="left")
     table.add_column("true")
     for label in evaluation.classes:
         table.add_column(str(label), justify="right")

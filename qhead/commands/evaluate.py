@@ -10,6 +10,7 @@ from typing import Any
 from qhead.commands.arguments import EncoderChoice
 from qhead.commands.common import (
     align_labels,
+    class_table,
     confusion_table,
     evaluation_table,
     load_split,
@@ -71,6 +72,7 @@ def run(
     show(
         {**named, **record, **told},
         evaluation_table([result], title=f"{folder} on {data.source}"),
+        class_table(result),
         confusion_table(result),
         *(f"· {note}" for note in result.notes),
         json=json,

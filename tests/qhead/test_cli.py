@@ -229,6 +229,9 @@ def test_evaluate_prints_one_object(data, model, target):
     assert told["n"] == 80
     assert told["target"] == target
     assert np.sum(told["confusion"]) == 80
+    assert [row["support"] for row in told["per_class"]] == [40, 40]
+    assert [row["label"] for row in told["per_class"]] == ["minus", "plus"]
+    assert all(0 <= row[name] <= 1 for row in told["per_class"] for name in ("precision", "recall"))
     assert {"f1", "brier", "calibration_error", "data_fingerprint", "seed"} <= set(told)
 
 
@@ -237,6 +240,7 @@ def test_evaluate_prints_a_table(data, model):
     assert result.exit_code == 0
     assert "shots:64" in result.stdout
     assert "true label" in result.stdout
+    assert "precision" in result.stdout
     assert not [line for line in result.stdout.splitlines() if line != line.rstrip()]
 
 

@@ -6,7 +6,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import brier_score_loss
 
 from qhead.errors import DataError
-from qhead.evaluation import calibration_error, evaluate_prediction, wilson_interval
+from qhead.evaluation import calibration_error, class_scores, evaluate_prediction, wilson_interval
 from qhead.prediction import Prediction, exact_prediction
 
 CLASSES = np.array(["a", "b", "c"])
@@ -38,7 +38,23 @@ def test_scores_by_hand():
     assert result.brier == pytest.approx(np.mean(squares))
     assert result.undecided == 0
     assert result.target == "exact"
+    assert [row.label for row in result.per_class] == ["a", "b", "c"]
+    assert np.mean([row.f1 for row in result.per_class]) == pytest.approx(result.f1)
     json.dumps(result.as_dict(), allow_nan=False)
+
+
+def test_scores_of_each_class_by_hand():
+    # a: 2 right of 3 predicted and 2 true; b: 1 of 1 and 3; c: never predicted; d: never true
+    truth = np.array(["a", "a", "b", "b", "b", "c"])
+    predicted = np.array(["a", "a", "b", "a", "d", "d"])
+    a, b, c, d, e = class_scores(truth, predicted, np.array(["a", "b", "c", "d", "e"]))
+    assert (a.label, a.precision, a.recall, a.support) == ("a", pytest.approx(2 / 3), 1.0, 2)
+    assert a.f1 == pytest.approx(0.8)
+    assert (b.precision, b.recall, b.support) == (1.0, pytest.approx(1 / 3), 3)
+    assert b.f1 == pytest.approx(0.5)
+    assert (c.precision, c.recall, c.f1, c.support) == (None, 0.0, 0.0, 1)
+    assert (d.precision, d.recall, d.f1, d.support) == (0.0, None, 0.0, 0)
+    assert (e.precision, e.recall, e.f1, e.support) == (None, None, None, 0)  # neither
 
 
 def test_brier_is_twice_scikit_learns_binary_score():

@@ -62,7 +62,7 @@ def test_a_pipe_gets_a_table_of_twenty_classes_whole(capsys: pytest.CaptureFixtu
     result = evaluation(20)
     show_table(console(), confusion_table(result))
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "true label ↓, label given →"
+    assert lines[0] == "true label ↓, predicted label →"
     header = next(line for line in lines if "class-number-0" in line)
     for name in result.classes:
         assert name in header
