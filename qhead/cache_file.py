@@ -9,14 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _SCHEMA = (
-    "CREATE TABLE vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL, truncated INTEGER NOT NULL,"
-    " checksum BLOB NOT NULL, used INTEGER NOT NULL)",
-    "CREATE INDEX vectors_used ON vectors (used)",
+    "CREATE TABLE vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL, truncated INTEGER NOT NULL)",
     "CREATE TABLE file_hashes (path TEXT PRIMARY KEY, size INTEGER NOT NULL,"
-    " mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL, sha256 TEXT NOT NULL,"
-    " checksum BLOB NOT NULL)",
+    " mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL, sha256 TEXT NOT NULL)",
 )
-_VERSION = 1
+_VERSION = 2
 _WAIT_SECONDS = 30.0
 
 

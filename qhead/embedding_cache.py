@@ -3,11 +3,10 @@
 Why SQLite, and not a file a vector or one large array: a row appears in a transaction, so that a
 process killed at any moment leaves either the whole batch or none of it; several processes may
 write at once (write-ahead log, waiting their turn); thousands of vectors are read by a few queries;
-and the least recently used ones can be found and deleted without touching the rest.
+and the oldest can be deleted without touching the rest. Reading writes nothing.
 
 The key of a row is SHA-256 over the *space* (everything about the encoder that changes a vector)
-and the text. The row carries a checksum over key and vector together, so that a damaged vector, or
-one that a damaged index page attributes to another text, counts as absent. It is never returned.
+and the text.
 
 Each call opens the file and closes it again: the object holds no connection, so that threads may
 share it and a process may fork. The file must be on a local disk (SQLite's write-ahead log does not
@@ -36,7 +35,7 @@ from qhead.errors import EncoderError
 DEFAULT_MAX_BYTES = 2 * 1024**3
 
 # A file of another version of the tables has another name and is left alone.
-_FILE = "embeddings-v1.sqlite"
+_FILE = "embeddings-v2.sqlite"
 _KEYS_PER_QUERY = 500  # SQLite's oldest limit on variables is 999
 _KEPT_AFTER_EVICTION = 0.9
 # A file changed within this time may change again without a new time stamp.
@@ -65,7 +64,6 @@ class CacheStats:
     max_bytes: int
     hits: int
     misses: int
-    damaged: int  # rows whose checksum did not fit; counted among the misses
 
 
 class EmbeddingCache:
@@ -74,7 +72,7 @@ class EmbeddingCache:
     Args:
         folder: Where the file lies; None: QHEAD_CACHE, or else ``qhead`` in the user's cache folder
             (XDG_CACHE_HOME or ``~/.cache``). Nothing is read or written before the first use.
-        max_bytes: Above this size the least recently used vectors go. The file may exceed it by one
+        max_bytes: Above this size the oldest vectors go. The file may exceed it by one
             batch, and by the log beside it.
 
     Raises:
@@ -91,7 +89,7 @@ class EmbeddingCache:
         self.folder = _default_folder() if folder is None else Path(folder)
         self.max_bytes = max_bytes
         self.enabled = True
-        self._hits = self._misses = self._damaged = 0
+        self._hits = self._misses = 0
 
     @property
     def path(self) -> Path:
@@ -110,12 +108,6 @@ class EmbeddingCache:
         with self._off_on_failure(), self._connection() as connection:
             for start in range(0, len(keys), _KEYS_PER_QUERY):
                 found |= self._read(connection, keys[start : start + _KEYS_PER_QUERY])
-            if found:
-                with transaction(connection):
-                    connection.executemany(
-                        "UPDATE vectors SET used = ? WHERE key = ?",
-                        [(time.time_ns(), key) for key in found],
-                    )
         result = [found.get(key) for key in keys]
         hits = sum(item is not None for item in result)
         self._hits += hits
@@ -137,17 +129,14 @@ class EmbeddingCache:
             vectors: Shape (n, d), float32.
             truncated: Whether the encoder saw only the beginning of each text; None: of none.
         """
-        now = time.time_ns()
         flags = [False] * len(texts) if truncated is None else truncated
-        rows = []
-        for text, vector, flag in zip(texts, vectors, flags, strict=True):
-            key, data = _key(space, text), np.asarray(vector, dtype="<f4").tobytes()
-            rows.append((key, data, int(flag), _checksum(key, data, int(flag)), now))
+        rows = [
+            (_key(space, text), np.asarray(vector, dtype="<f4").tobytes(), int(flag))
+            for text, vector, flag in zip(texts, vectors, flags, strict=True)
+        ]
         with self._off_on_failure(), self._connection() as connection:
             with transaction(connection):
-                connection.executemany(
-                    "INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?, ?)", rows
-                )
+                connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", rows)
                 evicted = self._evict(connection)
             if evicted:
                 give_back(connection)
@@ -161,18 +150,17 @@ class EmbeddingCache:
         seen = (str(path), state.st_size, state.st_mtime_ns, state.st_ino)
         with self._off_on_failure(), self._connection() as connection:
             row = connection.execute(
-                "SELECT sha256, checksum FROM file_hashes"
+                "SELECT sha256 FROM file_hashes"
                 " WHERE path = ? AND size = ? AND mtime_ns = ? AND inode = ?",
                 seen,
             ).fetchone()
-            if row is not None and row[1] == _file_checksum(*seen, row[0]):
+            if row is not None:
                 return str(row[0])
         digest = file_sha256(path)
         if time.time_ns() - state.st_mtime_ns > _SETTLED_NS:
             with self._off_on_failure(), self._connection() as connection, transaction(connection):
                 connection.execute(
-                    "INSERT OR REPLACE INTO file_hashes VALUES (?, ?, ?, ?, ?, ?)",
-                    (*seen, digest, _file_checksum(*seen, digest)),
+                    "INSERT OR REPLACE INTO file_hashes VALUES (?, ?, ?, ?, ?)", (*seen, digest)
                 )
         return digest
 
@@ -181,7 +169,7 @@ class EmbeddingCache:
         entries = size = 0
         with self._off_on_failure(), self._connection() as connection:
             entries, size = count_entries(connection), bytes_used(connection)
-        counts = (self._hits, self._misses, self._damaged)
+        counts = (self._hits, self._misses)
         return CacheStats(self.folder, self.enabled, entries, size, self.max_bytes, *counts)
 
     def clear(self) -> None:
@@ -193,29 +181,25 @@ class EmbeddingCache:
     def _read(
         self, connection: sqlite3.Connection, keys: Sequence[bytes]
     ) -> dict[bytes, CachedVector]:
-        asked = set(keys)
         marks = ",".join("?" * len(keys))
-        query = f"SELECT key, vector, truncated, checksum FROM vectors WHERE key IN ({marks})"
+        query = f"SELECT key, vector, truncated FROM vectors WHERE key IN ({marks})"
         found = {}
-        for key, data, truncated, checksum in connection.execute(query, keys):
-            # A damaged row may hold values of any type.
-            sound = isinstance(data, bytes) and isinstance(truncated, int) and key in asked
-            if not sound or checksum != _checksum(key, data, truncated):
-                self._damaged += 1
-                continue
-            found[key] = CachedVector(
-                np.frombuffer(data, dtype="<f4").astype(np.float32), bool(truncated)
-            )
+        for key, data, truncated in connection.execute(query, keys):
+            # A row of a damaged file may hold anything; what can be no vector is not there.
+            if isinstance(data, bytes) and len(data) % 4 == 0:
+                vector = np.frombuffer(data, dtype="<f4").astype(np.float32)
+                if np.isfinite(vector).all():
+                    found[key] = CachedVector(vector, bool(truncated))
         return found
 
     def _evict(self, connection: sqlite3.Connection) -> bool:
-        """Delete the least recently used rows until the rest fits; return whether any went."""
+        """Delete the oldest rows until the rest fits; return whether any went."""
         before = entries = count_entries(connection)
         while entries and (size := bytes_used(connection)) > self.max_bytes:
             surplus = 1 - _KEPT_AFTER_EVICTION * self.max_bytes / size
             connection.execute(
                 "DELETE FROM vectors WHERE rowid IN"
-                " (SELECT rowid FROM vectors ORDER BY used, rowid LIMIT ?)",
+                " (SELECT rowid FROM vectors ORDER BY rowid LIMIT ?)",
                 (math.ceil(entries * surplus),),
             )
             entries = count_entries(connection)
@@ -269,11 +253,3 @@ def _default_folder() -> Path:
 def _key(space: str, text: str) -> bytes:
     # The space has no NUL, so that no other pair of space and text gives the same bytes.
     return hashlib.sha256(space.encode() + b"\0" + text.encode()).digest()
-
-
-def _file_checksum(*row: object) -> bytes:
-    return hashlib.blake2b(repr(row).encode(), digest_size=16).digest()
-
-
-def _checksum(key: bytes, data: bytes, truncated: int) -> bytes:
-    return hashlib.blake2b(key + bytes([truncated & 255]) + data, digest_size=16).digest()

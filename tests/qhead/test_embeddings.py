@@ -416,7 +416,7 @@ def test_what_is_put_is_got(cache: EmbeddingCache) -> None:
         assert entry.truncated == (index % 3 == 0)
     assert cache.get("other space", texts) == [None] * 1300
     stats = cache.stats()
-    assert (stats.entries, stats.hits, stats.misses, stats.damaged) == (1300, 1300, 1301, 0)
+    assert (stats.entries, stats.hits, stats.misses) == (1300, 1300, 1301)
     cache.clear()
     assert cache.stats().entries == 0
 
@@ -499,25 +499,37 @@ def test_a_kill_in_the_middle_of_writing_loses_no_finished_batch(
         complete = all(entry is not None for entry in found)
         assert complete or (i > finished and not any(found)), "half a batch"
         assert all((entry.vector == i).all() for entry in found if entry is not None)
-    assert cache.stats().damaged == 0
     cache.put("space", *rows(5))  # and it can be written to
     assert cache.enabled
 
 
-def test_the_least_recently_used_go_first(tmp_path: Path) -> None:
+def test_the_oldest_go_first(tmp_path: Path) -> None:
     limit = 1_000_000
     cache = EmbeddingCache(tmp_path, max_bytes=limit)
-    kept, values = rows(20, seed=1, width=384)
-    cache.put("space", kept, values)
+    again, values = rows(20, seed=1, width=384)
     for batch in range(40):  # 40 x 50 vectors of 1.5 kB: three times the limit
         texts, vectors = rows(50, seed=100 + batch, width=384)
         cache.put("space", texts, vectors)
-        assert all(entry is not None for entry in cache.get("space", kept)), batch
+        assert all(entry is not None for entry in cache.get("space", texts)), batch
         assert cache.stats().bytes <= limit
-    assert all(entry is not None for entry in cache.get("space", texts))
+        cache.put("space", again, values)  # what is written again is young again
+    assert all(entry is not None for entry in cache.get("space", [*again, *texts]))
     assert cache.get("space", rows(50, seed=100)[0]) == [None] * 50
     assert cache.path.stat().st_size < 1.2 * limit
     assert cache.stats().entries > 300
+
+
+def test_reading_writes_nothing(cache: EmbeddingCache) -> None:
+    texts, vectors = rows(30)
+    cache.put("space", texts, vectors)
+    with sqlite3.connect(cache.path) as connection:
+        version = "PRAGMA data_version"  # moves with every write of another connection
+        before = connection.execute(version).fetchone()
+        assert None not in cache.get("space", texts)
+        assert connection.execute(version).fetchone() == before
+        cache.put("space", texts, vectors)
+        assert connection.execute(version).fetchone() != before
+    connection.close()
 
 
 def test_a_lower_limit_shrinks_the_file(tmp_path: Path) -> None:
@@ -529,46 +541,23 @@ def test_a_lower_limit_shrinks_the_file(tmp_path: Path) -> None:
         EmbeddingCache(tmp_path, max_bytes=10)
 
 
-def test_a_flipped_bit_in_a_row_is_a_miss(cache: EmbeddingCache) -> None:
+@pytest.mark.parametrize("value", [b"123", "text", 7, np.float32("nan").tobytes() * 8])
+def test_what_can_be_no_vector_is_a_miss(cache: EmbeddingCache, value: object) -> None:
     texts, vectors = rows(3)
-    for column in ("vector", "checksum", "key"):
-        cache.put("space", texts, vectors)
-        with sqlite3.connect(cache.path) as connection:
-            key, value = connection.execute(f"SELECT key, {column} FROM vectors").fetchone()
-            damaged = bytes([value[0], value[1] ^ 4]) + value[2:]
-            connection.execute(f"UPDATE vectors SET {column} = ? WHERE key = ?", (damaged, key))
-        connection.close()
-        found = cache.get("space", texts)
-        assert sum(entry is None for entry in found) == 1
-        for entry, vector in zip(found, vectors, strict=True):
-            assert entry is None or np.array_equal(entry.vector, vector)
-        cache.clear()
-    assert cache.stats().damaged == 2  # a damaged key is simply not found
+    cache.put("space", texts, vectors)
+    with sqlite3.connect(cache.path) as connection:
+        connection.execute("UPDATE vectors SET vector = ? WHERE rowid = 2", (value,))
+    connection.close()
+    assert [entry is None for entry in cache.get("space", texts)] == [False, True, False]
     assert cache.enabled
 
 
-def test_swapped_vectors_are_misses(cache: EmbeddingCache) -> None:
-    """What a damaged index would do: sound values under the key of another text."""
-    texts, vectors = rows(2)
-    cache.put("space", texts, vectors)
-    with sqlite3.connect(cache.path) as connection:
-        (a, b) = connection.execute("SELECT rowid, vector, checksum FROM vectors").fetchall()
-        for (row, *_), (_, vector, checksum) in ((a, b), (b, a)):
-            connection.execute(
-                "UPDATE vectors SET vector = ?, checksum = ? WHERE rowid = ?",
-                (vector, checksum, row),
-            )
-    connection.close()
-    assert cache.get("space", texts) == [None, None]
-    assert cache.stats().damaged == 2
-
-
-def test_flipped_bytes_anywhere_in_the_file_never_give_a_wrong_vector(tmp_path: Path) -> None:
+def test_a_damaged_file_raises_nothing(tmp_path: Path) -> None:
     texts, vectors = rows(60, width=64)
     EmbeddingCache(tmp_path / "whole").put("space", texts, vectors)
     whole = EmbeddingCache(tmp_path / "whole").path.read_bytes()
     rng = np.random.default_rng(8)
-    seen = 0
+    off = 0
     for trial in range(60):
         damaged = bytearray(whole)
         for place in rng.integers(0, len(whole), 20):
@@ -578,11 +567,10 @@ def test_flipped_bytes_anywhere_in_the_file_never_give_a_wrong_vector(tmp_path: 
         cache.path.write_bytes(damaged)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CacheWarning)
-            found = cache.get("space", texts)
-        for entry, vector in zip(found, vectors, strict=True):
-            assert entry is None or np.array_equal(entry.vector, vector)
-        seen += any(entry is None for entry in found)
-    assert seen > 30, "the damage was never met"
+            for entry in cache.get("space", texts):
+                assert entry is None or np.isfinite(entry.vector).all()
+        off += not cache.enabled
+    assert 0 < off < 60, "the damage was never met"
 
 
 def off_with_one_warning(cache: EmbeddingCache, tiny: Path) -> None:
