@@ -25,6 +25,7 @@ from qhead.commands.arguments import (
     Json,
     LabelColumn,
     Model,
+    NewEncoder,
     NoCache,
     Recalibrate,
     Revision,
@@ -53,8 +54,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-
-_ENCODER = "Encoder"
 
 
 @app.callback(invoke_without_command=True)
@@ -108,15 +107,7 @@ def train(
             "DATA has a test split.",
         ),
     ] = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            "--encoder",
-            help="Id or folder of a sentence-transformers model; default: the one that ships.",
-            rich_help_panel=_ENCODER,
-            show_default=False,
-        ),
-    ] = None,
+    encoder: NewEncoder = None,
     revision: Revision = None,
     no_cache: NoCache = False,
     head: Annotated[
@@ -275,6 +266,74 @@ def predict(
         short=ShortForm(budget, tiles, recalibrate, skip_empty=skip_empty),
         seed=seed,
         encoder=EncoderChoice(encoder, revision, not no_cache),
+    )
+
+
+@app.command(
+    epilog="Example: qhead compare reviews.csv --heads quantum,mlp,linear --seeds 10 --per-class 32"
+)
+@exit_codes
+def compare(
+    data: Data,
+    heads: Annotated[
+        str,
+        typer.Option(
+            "--heads",
+            help="Names with commas between them: quantum, mlp, reduced_mlp (as many parameters as "
+            "quantum), inspired, linear (logistic regression) or svc. The others are compared "
+            "with the first.",
+        ),
+    ] = "quantum,mlp,reduced_mlp,inspired,linear",
+    seeds: Annotated[
+        int, typer.Option("--seeds", help="Number of splits to train and test on.", min=2)
+    ] = 5,
+    per_class: Annotated[
+        int | None,
+        typer.Option(
+            "--per-class",
+            help="Rows to sample per class for training; default: all but the test rows.",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
+    test_fraction: Annotated[
+        float,
+        typer.Option(
+            "--test-fraction",
+            help="Fraction held out for testing, if DATA has no test split and --per-class is not "
+            "given.",
+        ),
+    ] = 0.25,
+    control: Annotated[
+        bool,
+        typer.Option(
+            "--control", help="Repeat with shuffled training labels: heads must score chance."
+        ),
+    ] = False,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    skip_empty: SkipEmpty = False,
+    encoder: NewEncoder = None,
+    revision: Revision = None,
+    no_cache: NoCache = False,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Compare heads on your data: the same splits for all, accuracy differences with intervals."""
+    from qhead.commands.compare import run
+
+    run(
+        data,
+        heads=heads,
+        num_seeds=seeds,
+        per_class=per_class,
+        test_fraction=test_fraction,
+        control=control,
+        columns=(text_column, label_column),
+        skip_empty=skip_empty,
+        encoder=EncoderChoice(encoder, revision, not no_cache),
+        seed=seed,
+        json=json,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +13,7 @@ from qhead.classifier import TextClassifier, current_versions
 from qhead.data import holdout_split, load_texts
 from qhead.embeddings import SentenceEncoder
 from qhead.evaluation import evaluate_prediction
-from qhead.heads import (
-    InspiredHead,
-    MLPHead,
-    QuantumHead,
-    ReducedMLPHead,
-    TorchHead,
-    logistic_regression,
-    num_trainable_parameters,
-)
+from qhead.heads import QuantumHead, TorchHead, num_trainable_parameters
 from qhead.prediction import predict_head
 from qhead.progress import counting_bar, training_bar, waiting
 from qhead.report import figures
@@ -35,12 +26,19 @@ from qhead.report.model_page import (
     version_facts,
 )
 from qhead.report.page import Emulation, Fact, Page, Row
+from qhead.studies.comparison import HEAD_MAKERS
 from qhead.targets import resolve_target
-from qhead.training import TrainingOptions
 
 DATA = "demo:reviews"
 TARGETS = ("exact", "shots:1024", "noisy:0.001,0.01:1024", "aer:fez:1024")
 QUANTUM = "quantum"
+#: The classical heads beside it, by the names that the table gives them.
+CONTROLS = {
+    "logistic regression": "linear",
+    "MLP, 48 hidden": "mlp",
+    "equal-parameter MLP": "reduced_mlp",
+    "inspired": "inspired",
+}
 
 VALIDATION_FRACTION, TEST_FRACTION = 0.15, 0.25
 
@@ -66,36 +64,16 @@ def quantum_head(seed: int) -> QuantumHead:
     return QuantumHead(topology="chain", seed=seed)
 
 
-def controls(seed: int, max_parameters: int) -> dict[str, Any]:
-    """Return the classical heads that the quantum head is compared with, unfitted.
-
-    Args:
-        seed: Seed of initialisation, batches and projections.
-        max_parameters: Bound of the equal-parameter control.
-    """
-    slow = TrainingOptions(learning_rate=0.005)
-    return {
-        "logistic regression": logistic_regression(),
-        "MLP, 48 hidden": MLPHead(hidden=48, training=slow, seed=seed),
-        "equal-parameter MLP": ReducedMLPHead(
-            max_parameters=max_parameters, training=slow, seed=seed
-        ),
-        "inspired": InspiredHead(training=slow, seed=seed),
-    }
-
-
 def demonstrate(
     *,
     seed: int,
     cache: bool = True,
-    say: Callable[[str], None] = lambda line: None,
 ) -> Demonstration:
     """Embed, train and evaluate, with progress bars on a terminal.
 
     Args:
         seed: Seed of the split, of all heads and of all shots.
         cache: Whether the user's cache of embeddings is used.
-        say: Told what happens next.
     """
     start = time.perf_counter()
     data = load_texts(DATA)
@@ -110,7 +88,7 @@ def demonstrate(
         embeddings = encoder.encode(
             data.texts, progress=lambda done, total: bar(done, total)
         )  # (n, d)
-    scored = _Scored(embeddings[split.test], data.labels[split.test], seed, say)
+    scored = _Scored(embeddings[split.test], data.labels[split.test], seed)
     validation = (embeddings[split.validation], data.labels[split.validation])
     model = TextClassifier(encoder, quantum_head(seed))
     with training_bar(f"training {QUANTUM}") as training:
@@ -124,8 +102,8 @@ def demonstrate(
     heads: dict[str, Any] = {QUANTUM: model.head_}
     rows = [scored.on(target, QUANTUM, model.head_) for target in TARGETS]
     rows[0] = dataclasses.replace(rows[0], training_seconds=model.head_.training_seconds_)
-    for name, head in controls(seed, model.head_.num_parameters).items():
-        say(f"training {name}")
+    for name, kind in CONTROLS.items():
+        head = HEAD_MAKERS[kind](seed, embeddings[split.train].shape, len(data.classes))
         options = {"validation": validation} if isinstance(head, TorchHead) else {}
         began = time.perf_counter()
         with waiting(f"training {name}"):
@@ -152,11 +130,9 @@ class _Scored:
     embeddings: np.ndarray  # (n, d)
     labels: np.ndarray  # (n,)
     seed: int
-    say: Callable[[str], None]
 
     def on(self, target: str, name: str, head: Any) -> Row:
         """Return the scores of one head on one target."""
-        self.say(f"evaluating {name} on {target}")
         start = time.perf_counter()
         with waiting(f"{name} on {target}"):
             prediction = predict_head(head, self.embeddings, resolve_target(target, seed=self.seed))
@@ -201,8 +177,8 @@ def demonstration_page(result: Demonstration) -> Page:
         key_figures=[accuracy, *head_figures(result.model.head_)],
         rows=result.rows,
         rows_caption="One split and one seed: the intervals are those of the test set alone "
-        "(Wilson, 95 %), and heads whose intervals overlap are not told apart. Undecided: labels "
-        "that the shot noise leaves open.",
+        "(Wilson, 95 %); heads whose intervals overlap may be equally good. Undecided: labels that "
+        "are too close to call at this shot count.",
         accuracies=figures.accuracies(scores, chance=result.chance),
         curves=curves(result.heads),
         confusions=[(row.evaluation.target, row.evaluation) for row in subject],

@@ -15,11 +15,11 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
-from heads_table import half_width
 
 from qhead.data import concatenate, few_shot_split, load_splits
 from qhead.embeddings import SentenceEncoder
 from qhead.heads import QuantumHead
+from qhead.studies.comparison import half_width
 from qhead.training import TrainingOptions
 
 TRAINING = {field.name for field in fields(TrainingOptions)}

@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from heads_table import half_width
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 from qhead.data import load_splits
 from qhead.embeddings import SentenceEncoder
 from qhead.heads import QuantumHead, num_trainable_parameters
+from qhead.studies.comparison import half_width
 from qhead.training import TrainingOptions
 
 STRENGTHS = [0.1, 1.0, 10.0, 100.0]

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from heads_table import half_width
 
 from hardware.emulation.fake import FakeTarget
 from hardware.planning.options import PlanOptions
@@ -25,6 +24,7 @@ from qhead.data import holdout_split, load_texts
 from qhead.embeddings import SentenceEncoder
 from qhead.heads import QuantumHead
 from qhead.simulator import ExactTarget
+from qhead.studies.comparison import half_width
 
 TOPOLOGIES = ("ring", "chain")
 

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from qhead.data import Split, concatenate, few_shot_split, load_splits
 from qhead.embeddings import SentenceEncoder
@@ -39,6 +38,7 @@ from qhead.heads import (
     select_on_validation,
     svc,
 )
+from qhead.studies.comparison import half_width
 from qhead.training import TrainingOptions
 
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)
@@ -156,13 +156,6 @@ def shuffled_labels(data: Data, rng: np.random.Generator) -> Data:
 def random_features(data: Data, rng: np.random.Generator) -> Data:
     """Return the data with noise in place of embeddings."""
     return rng.normal(size=data[0].shape).astype(np.float32), data[1]
-
-
-def half_width(values: Sequence[float]) -> float:
-    """Return the half width of a 95 % t-interval of the mean; NaN for one value."""
-    if len(values) < 2:
-        return float("nan")
-    return float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -27,6 +27,16 @@ SkipEmpty = Annotated[
     bool, typer.Option("--skip-empty", help="Leave empty texts out; they are counted.")
 ]
 _ENCODER = "Encoder"  # panel of the help
+NewEncoder = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder",
+        help="Folder or Hub id of a sentence-transformers model; default: the one that comes with "
+        "qhead.",
+        rich_help_panel=_ENCODER,
+        show_default=False,
+    ),
+]
 EncoderPlace = Annotated[
     str | None,
     typer.Option(

@@ -27,11 +27,11 @@ def run(out: Path, *, seed: int, json: bool, cache: bool) -> None:
     page, folder = out / REPORT, out / MODEL
     if page.exists() and not is_report(page):
         raise InputError(
-            f"Expected {page} to be the report of an earlier demo, got another file, which is not "
-            "replaced. Choose another folder with --out."
+            f"{page} is not the report of an earlier demo and is not replaced. Choose another "
+            "folder with --out."
         )
     check_destination(folder, overwrite=True)
-    result = demonstrate(seed=seed, cache=cache, say=_say)
+    result = demonstrate(seed=seed, cache=cache)
     # The numbers first: what goes wrong with a file must not cost them.
     show(_as_dict(result, page, folder), _table(result), json=json)
     sys.stdout.flush()
@@ -46,8 +46,8 @@ def _table(result: Demonstration) -> Table:
     table = Table(
         title=f"{DATA}: trained on {counts['train']} sentences, chosen on {counts['validation']}, "
         f"scored on {counts['test']}",
-        caption="95 %: Wilson's interval of this test set. Undecided: labels that the shot noise "
-        "leaves open.",
+        caption="95 %: Wilson's interval of this test set. Undecided: labels too close to call "
+        "at this shot count.",
         title_justify="left",
         caption_justify="left",
     )
@@ -90,9 +90,3 @@ def _as_dict(result: Demonstration, page: Path, folder: Path) -> dict[str, Any]:
         "report": str(page),
         "model": str(folder),
     }
-
-
-def _say(line: str) -> None:
-    """Tell what happens next, on a terminal only."""
-    if sys.stderr.isatty():
-        print(line, file=sys.stderr)

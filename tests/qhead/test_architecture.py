@@ -19,8 +19,8 @@ ROOMS = (
     "errors", "checks", "files", "checkpoints", "training", "progress",
     "demo", "hub", "data", "sentence_models", "transformer", "cache_file", "embedding_cache",
     "embeddings", "circuits", "simulator", "targets", "heads", "prediction",
-    "evaluation", "model_folder", "model_records", "model_encoder", "classifier", "report",
-    "demonstration", "commands", "cli", "__main__",
+    "evaluation", "model_folder", "model_records", "model_encoder", "classifier", "studies",
+    "report", "demonstration", "commands", "cli", "__main__",
 )  # fmt: skip
 
 PUBLIC = {

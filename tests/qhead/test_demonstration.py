@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from qhead.cli import app
-from qhead.demonstration import TARGETS, controls, quantum_head
+from qhead.demonstration import CONTROLS, TARGETS, quantum_head
 from qhead.errors import InputError
 
 
@@ -24,7 +24,7 @@ def test_every_head_and_target_is_scored(demo):
     rows = told["rows"]
     assert [row["target"] for row in rows[: len(TARGETS)]] == list(TARGETS)
     assert [row["head"] for row in rows[: len(TARGETS)]] == ["quantum"] * len(TARGETS)
-    assert [row["head"] for row in rows[len(TARGETS) :]] == list(controls(0, 100))
+    assert [row["head"] for row in rows[len(TARGETS) :]] == list(CONTROLS)
     for row in rows:
         low, high = row["accuracy_interval"]
         assert low < row["accuracy"] < high
@@ -52,7 +52,6 @@ def test_the_numbers_come_before_the_files(tmp_path, monkeypatch):
     monkeypatch.setattr("qhead.commands.demo.demonstrate", lambda **options: Found)
     monkeypatch.setattr("qhead.commands.demo._as_dict", lambda *given: {"rows": [1]})
     monkeypatch.setattr("qhead.commands.demo._table", lambda result: "the table")
-    monkeypatch.setattr("qhead.commands.demo.show_table", lambda screen, table: screen.print(table))
     monkeypatch.setattr("qhead.commands.demo.demonstration_page", lambda result: None)
     monkeypatch.setattr("qhead.commands.demo.write", failing)
     Found.model = type("Saved", (), {"save": staticmethod(lambda *given, **options: None)})

@@ -1,0 +1,1 @@
+"""Studies: questions put to heads and data, each answered by rows."""
