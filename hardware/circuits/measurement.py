@@ -207,7 +207,11 @@ class Measurement:
 
     @classmethod
     def of(cls, observables: Sequence[SparsePauliOp]) -> Measurement:
-        """Group the Pauli strings of M observables, greedily, into commuting settings."""
+        """Group the Pauli strings of M observables, greedily, into commuting settings.
+
+        By hand, though Qiskit has `PauliList.group_commuting`: a run's results are assigned to a
+        grouping that is derived again when they arrive, and a later Qiskit may group differently.
+        """
         terms: dict[str, np.ndarray] = {}
         constants = np.zeros(len(observables))
         for index, observable in enumerate(observables):

@@ -78,6 +78,20 @@ def test_heavy_strings_are_placed_first() -> None:
     ]
 
 
+def test_the_grouping_stays_as_it_is() -> None:
+    """Runs in the ledger are unpacked by it: another order would mix up their results."""
+    labels = ["IIZ", "XXI", "ZIZ", "IYY", "XII", "IIY", "ZZZ", "YXY"]
+    found = Measurement.of([SparsePauliOp(labels, range(1, 9))])
+    assert [
+        (s.bases, s.masks.tolist(), s.coefficients.ravel().tolist()) for s in found.settings
+    ] == [
+        ("ZZZ", [7, 5, 1], [7, 3, 1]),
+        ("YXY", [7, 1], [8, 6]),
+        ("XX", [3, 2], [2, 5]),
+        ("YY", [3], [4]),
+    ]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_settings_measure_their_observables(seed: int) -> None:
     # With counts in proportion to exact probabilities the values are the exact ones.
