@@ -31,7 +31,7 @@ from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -123,8 +123,17 @@ def silent(tree: ast.AST) -> set[ast.AST]:
     return found
 
 
-def mutants(source: str) -> Iterator[tuple[str, str, range]]:
-    """Yield each mutant's text, what was changed in it and the lines of the change."""
+class Mutant(NamedTuple):
+    """A file with one change: its text, what was changed, in which line, and the lines' numbers."""
+
+    text: str
+    change: str
+    line: str
+    lines: range
+
+
+def mutants(source: str) -> Iterator[Mutant]:
+    """Yield each mutant of a file."""
     tree = ast.parse(source)
     left_alone = silent(tree)
     for index, node in enumerate(ast.walk(tree)):
@@ -137,7 +146,8 @@ def mutants(source: str) -> Iterator[tuple[str, str, range]]:
         assert apply is not None
         apply()
         lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
-        yield ast.unparse(other), f"{before}  ->  {ast.unparse(changed)}", lines
+        line = source.splitlines()[node.lineno - 1].strip()
+        yield Mutant(ast.unparse(other), f"{before} -> {ast.unparse(changed)}", line, lines)
 
 
 @dataclass
@@ -241,7 +251,7 @@ def reach(tree: Path, files: Sequence[str], tests: Sequence[str]) -> Reach:
 
 
 def examine(
-    tree: Path, file: str, reached: Reach, equivalent: Sequence[str], most_seconds: float
+    tree: Path, file: str, reached: Reach, equivalent: set[tuple[str, str]], most_seconds: float
 ) -> bool:
     """Try all mutants of one file, print the survivors and return whether there were none."""
     source = (tree / file).read_text(encoding="utf-8")
@@ -250,18 +260,19 @@ def examine(
     for cached in (tree / file).parent.glob(f"__pycache__/{Path(file).stem}.*"):
         cached.unlink()
     tried, known, survived = 0, 0, 0
-    for text, what, lines in mutants(source):
+    for mutant in mutants(source):
         tried += 1
-        judges = reached.tests_of(file, lines, most_seconds)
-        (tree / file).write_text(text, encoding="utf-8")
-        if judges and in_a_child(tree, 5 * most_seconds, partial(run_tests, judges)) != 0:
-            continue
-        if what in equivalent:
+        if (mutant.line, mutant.change) in equivalent:
             known += 1
+            continue
+        judges = reached.tests_of(file, mutant.lines, most_seconds)
+        (tree / file).write_text(mutant.text, encoding="utf-8")
+        if judges and in_a_child(tree, 5 * most_seconds, partial(run_tests, judges)) != 0:
             continue
         survived += 1
         unreached = "" if judges else " (no test reaches it)"
-        print(f"survived, {file}:{lines.start}: {what}{unreached}", flush=True)
+        where = f"{file}:{mutant.lines.start}"
+        print(f"{where}: survived: {mutant.change}{unreached}\n    {mutant.line}", flush=True)
     (tree / file).write_text(source, encoding="utf-8")
     sys.dont_write_bytecode = False
     print(f"{file}: {tried} mutants, {known} equivalent, {survived} survived", flush=True)
@@ -276,7 +287,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="of tests for each mutant")
     given = parser.parse_args()
     table = tomllib.loads(TABLE.read_text(encoding="utf-8"))
-    equivalent = table.get("equivalent", {})
+    equivalent = defaultdict(set)
+    for row in table["equivalent"]:
+        equivalent[row["file"]].add((row["line"], row["change"]))
     groups = [(row["files"], given.tests or row["tests"]) for row in table["group"]]
     if given.files:
         if unknown := set(given.files) - {file for files, _ in groups for file in files}:
@@ -295,7 +308,7 @@ def main() -> int:
                 continue
             reached = reach(tree, files, tests)
             for file in files:
-                clean &= examine(tree, file, reached, list(equivalent.get(file, {})), given.seconds)
+                clean &= examine(tree, file, reached, equivalent[file], given.seconds)
     return int(not clean)
 
 

@@ -11,6 +11,7 @@ from scipy.stats import t as student
 
 from hardware.circuits.intervals import (
     Z_95,
+    known,
     std_error_of_estimate,
     std_error_of_groups,
     std_error_of_mean,
@@ -163,6 +164,18 @@ def test_extremes_are_found_or_bounded(num_bits: int) -> None:
     assert high[1] >= 0.25 * (2 * top + top**2) - 1e-12
 
 
+def test_extremes_may_be_at_the_last_outcome() -> None:
+    setting = Setting((0, 1, 2), "ZZZ", np.array([1, 2, 4]), np.ones((3, 1)))
+    assert [float(bound[0]) for bound in setting._extremes(None)] == [-3.0, 3.0]
+
+
+def test_a_wide_settings_bound_takes_the_larger_of_both_readings() -> None:
+    setting = Setting(tuple(range(9)), "Z" * 9, np.array([1]), np.ones((1, 1)))
+    flips = ReadoutFlips(np.full(9, 0.3), np.full(9, 0.1))  # a read 0 is worth 2, a 1 less
+    low, high = setting._extremes(flips)
+    assert (low[0], high[0]) == (pytest.approx(-2.0), pytest.approx(2.0))
+
+
 # What a platform's estimator reports.
 
 
@@ -181,6 +194,50 @@ def test_reported_errors_are_bounded_from_below_by_the_shots() -> None:
         assert estimated(value, float("nan")) == pytest.approx(own)
     assert estimated(1.05, 0.0) == estimated(1.0, 0.0)  # mitigated values may leave the range
     assert estimated(0.0, 0.2) == pytest.approx(0.2, rel=0.02)
+
+
+@pytest.mark.parametrize("scale", [3.0, 0.2])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"randomizations": 2},
+        {"readout_mitigated": True},
+        {"noise_factors": (1.0, 3.0, 5.0)},
+        {"coefficients": np.ones(2)},
+    ],
+)
+def test_an_observable_times_a_number_has_its_error_times_that_number(
+    scale: float, more: dict[str, object]
+) -> None:
+    coefficients = more.get("coefficients", ONE)
+    for value, reported in ((0.9, 0.0), (0.3, 0.2), (0.9, 0.01)):
+        one = estimated(value, reported, **more)
+        many = {**more, "coefficients": scale * coefficients}
+        assert estimated(scale * value, scale * reported, **many) == pytest.approx(scale * one)
+
+
+def test_a_large_reported_error_is_taken_as_the_scatter_of_the_shots() -> None:
+    # Four times as many shots with half the error say the same scatter.
+    assert estimated(0.5, 0.2, 400) == pytest.approx(0.2, rel=0.03)
+    assert estimated(0.5, 0.1, 1600) == pytest.approx(0.1, rel=0.03)
+
+
+@pytest.mark.parametrize("factors", [(1.0, 3.0, 5.0), (1.0, 1.5, 2.0), (1.0, 2.0, 7.0)])
+def test_the_lines_gain_is_that_of_least_squares(factors: tuple[float, ...]) -> None:
+    design = np.vander(factors, 2)
+    gain = np.sqrt(np.linalg.inv(design.T @ design)[1, 1])
+    found = estimated(0.0, 0.0, 10**6, noise_factors=factors)
+    assert found == pytest.approx(gain * 1e-3, rel=0.01)
+
+
+def test_only_what_is_below_the_largest_number_is_known() -> None:
+    assert list(known(np.array([0.0, -9e99, 1e100, np.inf, np.nan]))) == [1, 1, 0, 0, 0]
+
+
+def test_two_randomizations_have_students_factor_too() -> None:
+    factor = (student.ppf(0.975, 1) + 1 / np.sqrt(2)) / Z_95 * np.sqrt(2)
+    assert estimated(0.0, 0.01, randomizations=2) == pytest.approx(factor * 0.01, rel=0.01)
 
 
 def test_few_randomizations_have_students_factor() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp, Statevector, random_statevector
 
+from hardware.circuits import measurement as measurement_module
 from hardware.circuits.intervals import std_error_of_groups, std_error_of_mean
 from hardware.circuits.measurement import Counts, Measurement, Setting
 from hardware.circuits.readout import ReadoutFlips
@@ -163,3 +166,33 @@ def test_each_row_and_bit_has_its_calibration() -> None:
     found = setting.estimate(counts, flips, 2)
     parts = [(1 + found.values) / 0.7 * errors[0], (found.values - 1) / 0.7 * errors[1]]
     np.testing.assert_allclose(found.calibration, np.hypot(*parts))
+
+
+@pytest.mark.parametrize(
+    ("chunk_bytes", "shots", "shot_bytes", "rows"),
+    [
+        (6080, 100, None, 10),  # 4 outcomes of (3·2 terms + 5·1 observables + 2 qubits + 6) numbers
+        (6079, 100, None, 9),
+        (6080, 3, None, 13),  # 3 outcomes at most
+        (6080, 100, 10, 3),  # and 1000 bytes of shots
+        (6080, 1000, 10, 1),  # one row, whatever it takes
+    ],
+)
+def test_parts_take_the_memory_that_they_may(
+    monkeypatch: pytest.MonkeyPatch, chunk_bytes: int, shots: int, shot_bytes: int | None, rows: int
+) -> None:
+    assert measurement_module.CHUNK_BYTES == 64 * 2**20
+    monkeypatch.setattr(measurement_module, "CHUNK_BYTES", chunk_bytes)
+    found = Measurement.of([SparsePauliOp(["IZ", "ZI"])])
+    more = {} if shot_bytes is None else {"shot_bytes": shot_bytes}
+    parts = list(found.chunks(27, shots, **more))
+    assert parts[0] == slice(0, rows)
+    assert parts[-1].stop == 27
+    assert all(one.stop == two.start for one, two in pairwise(parts))
+
+
+def test_the_identity_alone_is_measured_in_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measurement_module, "CHUNK_BYTES", 100)
+    found = Measurement.of([SparsePauliOp(["II"])])
+    assert list(found.chunks(250, 10)) == [slice(0, 100), slice(100, 200), slice(200, 250)]
+    assert list(found.chunks(25, 10, 1)) == [slice(0, 9), slice(9, 18), slice(18, 25)]
