@@ -14,8 +14,15 @@ from qiskit.providers import BackendV2
 
 from hardware.errors import BadResultError
 
-#: States of a job on the platform. Everything else counts as still under way.
-FINAL = ("DONE", "ERROR", "CANCELLED")
+#: States of a job on a device, each with a rank: of several jobs under one tag the lowest counts.
+#: Any other state needs an explanation; the job counts as still under way.
+STATES = {
+    "DONE": 0, "RUNNING": 1, "QUEUED": 2, "INITIALIZING": 2, "UNKNOWN": 3,
+    "ERROR": 4, "CANCELLED": 4,
+}  # fmt: skip
+#: States in which a job will give no result any more, and those that it never leaves.
+USELESS = ("ERROR", "CANCELLED")
+FINAL = ("DONE", *USELESS)
 
 _FETCH = "The result was cut, changed or swapped: collect the run again to fetch it anew."
 

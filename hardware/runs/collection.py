@@ -6,16 +6,14 @@ import math
 from collections import Counter
 from contextlib import suppress
 
-from hardware.devices.base import FINAL, RemoteJob
+from hardware.devices.base import STATES, USELESS, RemoteJob
 from hardware.devices.ibm.translation import plain
 from hardware.errors import BudgetError, ServiceError, UnclearError, VanishedError
 from hardware.ledger.records import JobRecord
 from hardware.runs.outcome import unusable
 from hardware.runs.progress import OnProgress, RunStatus, run_status
-from hardware.runs.submission import USELESS, Sender
+from hardware.runs.submission import Sender
 
-#: States of a job that need no explanation.
-_KNOWN = (*FINAL, "QUEUED", "RUNNING", "INITIALIZING", "UNKNOWN")
 #: For how many listing delays a job may be in another state before it counts as unknown.
 _STRANGE = 20
 
@@ -106,7 +104,7 @@ class Collector:
             return self._miss(job, remote_id)
         if job.doubt_at is not None:
             self._ledger.trust(job)
-        if seen.status not in _KNOWN:
+        if seen.status not in STATES:
             return self._puzzle(job, seen)
         if not seen.final:
             return False

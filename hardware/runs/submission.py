@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-from hardware.devices.base import Device, JobRequest, RemoteJob
+from hardware.devices.base import STATES, USELESS, Device, JobRequest, RemoteJob
 from hardware.errors import (
     AccountError,
     BatchClosedError,
@@ -33,9 +33,6 @@ from hardware.runs.policy import Clock, Policy
 from hardware.runs.progress import OnProgress
 from hardware.runs.waits import Waits
 
-_PREFERENCE = {"DONE": 0, "RUNNING": 1, "QUEUED": 2, "INITIALIZING": 2, "UNKNOWN": 3}
-#: States in which a job on the platform gives nothing any more.
-USELESS = ("ERROR", "CANCELLED")
 #: How often a job is looked for while the platform has time to list it.
 _LOOKS = 4
 _SHORTEST = 0.01  # seconds between them
@@ -410,4 +407,4 @@ class Sender:
 
 def _rank(job: RemoteJob) -> tuple[int, str]:
     """Which of several jobs under a tag is to count: the one furthest on, then the oldest."""
-    return _PREFERENCE.get(job.status, 4), job.created
+    return STATES.get(job.status, 4), job.created

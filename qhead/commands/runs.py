@@ -10,6 +10,7 @@ from rich.table import Table
 from hardware.ledger.budget import ChargeRatio
 from hardware.ledger.database import default_path
 from hardware.ledger.ledger import Ledger
+from hardware.ledger.records import JOB_STATES
 from hardware.planning.plan_file import load_submitted
 from hardware.planning.pubs import unpack
 from hardware.runs import runner
@@ -21,8 +22,6 @@ from qhead.commands.guard import complain
 from qhead.commands.specs import check_seconds
 from qhead.commands.tables import show_table
 from qhead.progress import waiting
-
-_STATES = ("planned", "submitting", "submitted", "done", "unknown", "failed", "cancelled")
 
 
 def run_runs(*, json: bool) -> None:
@@ -129,7 +128,7 @@ def status_dict(status: RunStatus) -> dict[str, Any]:
         "local": run.local,
         "created": run.created_at,
         "updated": run.updated_at,
-        "jobs": {state: status.jobs.get(state, 0) for state in _STATES},
+        "jobs": {state: status.jobs.get(state, 0) for state in JOB_STATES},
         "estimated_seconds": run.estimate_seconds,
         **charged_dict(status),
         "in_flight_seconds": spent.in_flight,
@@ -157,7 +156,7 @@ def _show(status: RunStatus, *, missing: int | None = None, rows: int | None = N
         "state": run.state,
         "target": run.target,
         "created": run.created_at,
-        "jobs": ", ".join(f"{n} {state}" for state in _STATES if (n := status.jobs.get(state))),
+        "jobs": ", ".join(f"{n} {state}" for state in JOB_STATES if (n := status.jobs.get(state))),
     }
     if rows is not None and missing is not None:
         told["rows with results"] = f"{rows - missing} of {rows}"
