@@ -135,7 +135,7 @@ class Mutant(NamedTuple):
 def mutants(source: str) -> Iterator[Mutant]:
     """Yield each mutant of a file."""
     tree = ast.parse(source)
-    left_alone = silent(tree)
+    left_alone, bodies = silent(tree), _bodies_of_defaults(tree)
     for index, node in enumerate(ast.walk(tree)):
         if node in left_alone or change(node) is None:
             continue
@@ -145,9 +145,20 @@ def mutants(source: str) -> Iterator[Mutant]:
         apply = change(changed)
         assert apply is not None
         apply()
-        lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+        lines = bodies.get(node) or range(node.lineno, (node.end_lineno or node.lineno) + 1)
         line = source.splitlines()[node.lineno - 1].strip()
         yield Mutant(ast.unparse(other), f"{before} -> {ast.unparse(changed)}", line, lines)
+
+
+def _bodies_of_defaults(tree: ast.AST) -> dict[ast.AST, range]:
+    """Return the lines of a function by the nodes of its defaults, which run at import."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            body = range(node.body[0].lineno, (node.end_lineno or node.lineno) + 1)
+            defaults = [*node.args.defaults, *node.args.kw_defaults]
+            found |= {part: body for each in defaults if each for part in ast.walk(each)}
+    return found
 
 
 @dataclass

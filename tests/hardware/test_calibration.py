@@ -254,6 +254,9 @@ def test_asymmetric_flips_that_are_unknown_fall_back_on_the_error(wrong: float |
     backend.properties = lambda: _Flips(0.01, 0.03)  # type: ignore[attr-defined]
     (matrix,) = readout_confusions(backend, [0])
     np.testing.assert_allclose(matrix, [[0.99, 0.01], [0.03, 0.97]])
+    backend.properties = lambda: _Flips(0.0, 1.0)  # type: ignore[attr-defined]
+    (matrix,) = readout_confusions(backend, [0])
+    np.testing.assert_allclose(matrix, [[1.0, 0.0], [1.0, 0.0]])
 
 
 def test_targets_without_properties_are_unknown() -> None:

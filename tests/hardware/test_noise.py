@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from qiskit import transpile
-from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.circuit import Gate, Parameter, QuantumCircuit
 from qiskit.quantum_info import PTM, SparsePauliOp, SuperOp
 from qiskit.transpiler import InstructionProperties
 from qiskit_aer.noise import NoiseModel
@@ -194,3 +194,49 @@ def test_fakes_are_found_by_any_of_their_names() -> None:
     assert fake_backend("fez") is fake_backend("fez")
     with pytest.raises(UnknownBackendError, match=r"'marrakesh'.*`qhead backends`"):
         fake_name("marakesh")
+
+
+@pytest.mark.parametrize("rate", [-0.01, 1.01, 1.5, float("nan")])
+def test_rates_are_probabilities(rate: float) -> None:
+    circuit = QuantumCircuit(1)
+    for rates in ((rate, 0.0, 0.0), (0.0, rate, 0.0), (0.0, 0.0, rate)):
+        with pytest.raises(InvalidInputError, match=r"in \[0, 1\]"):
+            depolarizing_noise(circuit, *rates)
+    assert depolarizing_noise(circuit, 1.0, 1.0, 1.0).asked
+
+
+@pytest.mark.parametrize(("p1", "p2", "noisy"), [(0.1, 0.0, ["sx"]), (0.0, 0.1, ["cx"])])
+def test_a_rate_of_zero_touches_nothing(p1: float, p2: float, noisy: list[str]) -> None:
+    circuit = QuantumCircuit(2)
+    circuit.sx(0)
+    circuit.cx(0, 1)
+    report = depolarizing_noise(circuit, p1, p2).attach(circuit, [0])
+    assert [each.instruction for each in report.gates if each.noisy] == noisy
+
+
+def test_aers_model_knows_the_gates_of_the_circuit_and_no_delays() -> None:
+    backend = FakeManilaV2()
+    circuit = QuantumCircuit(2)
+    circuit.sx(0)
+    circuit.delay(100, 0, unit="ns")
+    circuit.cx(0, 1)
+    model = calibrated_noise(backend, circuit, [0, 1], [0]).aer_model()
+    assert set(model.basis_gates) == {"sx", "cx", "rz", "id"}
+    assert len(model.noise_instructions) == 4  # two gates, the delay's label and the read-out
+
+
+def test_a_gate_that_only_bears_a_known_name_is_refused() -> None:
+    circuit = QuantumCircuit(1)
+    circuit.append(Gate("sx", 1, []), [0])
+    with pytest.raises(InvalidInputError, match="transpile the circuit"):
+        calibrated_noise(FakeManilaV2(), circuit, [0], [0])
+    circuit = QuantumCircuit(1)
+    circuit.h(0)
+    with pytest.raises(InvalidInputError, match="transpile the circuit"):
+        calibrated_noise(FakeManilaV2(), circuit, [0], [0])
+
+
+def test_a_calibration_that_touches_nothing_is_an_error() -> None:
+    circuit = QuantumCircuit(1)
+    with pytest.raises(NoiseNotAppliedError):
+        calibrated_noise(FakeManilaV2(), circuit, [0], []).attach(circuit, [])

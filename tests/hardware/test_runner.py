@@ -64,6 +64,7 @@ def test_a_run_goes_from_plan_to_results(tmp_path, primitive):
         assert_paid_once(bench, 3)
         assert len({job.session_id for job in bench.cloud.jobs.values()}) == 1
         assert {s["state"] for s in bench.cloud.sessions.values()} == {"closed"}
+        assert bench.faults.seen["session_close"] == 1
         assert bench.collect(run).state == "done"  # nothing left to do
         assert len(bench.cloud.jobs) == 3
 
@@ -825,3 +826,26 @@ def test_collecting_ends_where_only_trouble_is_left(tmp_path):
         status = bench.collect(run, timeout=None)
         assert bench.states(run) == ["submitted", "planned"]
         assert set(status.problems) == {0}
+
+
+def test_a_batch_stays_open_as_long_as_its_run(tmp_path):
+    with Bench(tmp_path) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan(2))
+        bench.collect(run, timeout=0.0)
+        assert bench.faults.seen["session_close"] == 0
+        assert bench.ledger.run(run).batch_id is not None
+        bench.cloud.release()
+        assert bench.collect(run).state == "done"
+        assert bench.faults.seen["session_close"] == 1
+        assert bench.ledger.run(run).batch_id is None
+
+
+def test_the_blocking_form_pays_anew_unless_it_may_reuse(tmp_path):
+    with Bench(tmp_path) as bench:
+        means = {**bench.means, "budget_seconds": 100.0, "policy": QUICK, "timeout": 20.0}
+        for _ in range(2):
+            runner.execute(plan(1), **means)
+        assert len(bench.cloud.jobs) == 2
+        runner.execute(plan(1), **means, reuse=True)
+        assert len(bench.cloud.jobs) == 2
