@@ -11,7 +11,12 @@ from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
 from hardware.devices.backends import fake_backend, fake_name, fake_names, working_target
 from hardware.emulation.calibrated import CalibratedTarget
-from hardware.emulation.noise import calibrated_noise, depolarizing_noise, readout_confusions
+from hardware.emulation.noise import (
+    calibrated_noise,
+    depolarizing_noise,
+    readout_confusions,
+    readout_remarks,
+)
 from hardware.emulation.rates import NoisyTarget, ShotsTarget
 from hardware.emulation.sampling import Sampler
 from hardware.errors import InvalidInputError, NoiseNotAppliedError, UnknownBackendError
@@ -240,3 +245,9 @@ def test_a_calibration_that_touches_nothing_is_an_error() -> None:
     circuit = QuantumCircuit(1)
     with pytest.raises(NoiseNotAppliedError):
         calibrated_noise(FakeManilaV2(), circuit, [0], []).attach(circuit, [])
+
+
+def test_only_uneven_read_out_is_remarked_upon() -> None:
+    even, uneven = np.array([[0.9, 0.1], [0.1, 0.9]]), np.array([[0.9, 0.1], [0.2, 0.8]])
+    assert readout_remarks([None, even]) == ()
+    assert len(readout_remarks([None, even, uneven])) == 1

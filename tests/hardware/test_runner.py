@@ -849,3 +849,25 @@ def test_the_blocking_form_pays_anew_unless_it_may_reuse(tmp_path):
         assert len(bench.cloud.jobs) == 2
         runner.execute(plan(1), **means, reuse=True)
         assert len(bench.cloud.jobs) == 2
+
+
+@pytest.mark.parametrize("budget", [0.0, 0.5])
+def test_a_new_budget_below_what_is_left_is_refused_by_what_is_left(tmp_path, budget):
+    with Bench(tmp_path, faults=FaultPlan({("submit", 1): EndJob("Failed")})) as bench:
+        run = bench.submit(plan(1))
+        bench.collect(run)
+        with pytest.raises(BudgetError, match="to fit in its budget"):
+            bench.resume(run, budget_seconds=budget)
+        assert bench.faults.seen["submit"] == 1
+
+
+def test_the_runs_own_pending_jobs_are_no_problem_of_it(tmp_path):
+    policy = dataclasses.replace(QUICK, pace=Pace(max_pending=1), patience=0.0)
+    with Bench(tmp_path, policy=policy) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan(2))
+        assert bench.states(run) == ["submitted", "planned"]
+        assert bench.resume(run).problems == {}
+        other = bench.submit(plan(1))
+        assert run in bench.resume(other).problems[-1]
+        bench.cloud.release()
