@@ -64,6 +64,24 @@ class RemoteJob:
         return self.status in FINAL
 
 
+@dataclass(frozen=True)
+class Abilities:
+    """What a device lets a run do. The platform and local devices do all of it.
+
+    Args:
+        searchable: Whether its jobs can be found by their tags, from any process. Where they
+            cannot, a job that may have been taken is never sent again without the user's word.
+        batches: Whether it takes batches of jobs.
+        client_options: Whether it takes the options and the estimator of the IBM client.
+        warnings: Sentences on what it does not do, said when a run is submitted.
+    """
+
+    searchable: bool = True
+    batches: bool = True
+    client_options: bool = True
+    warnings: tuple[str, ...] = ()
+
+
 class Device(Protocol):
     """Where jobs are sent. All methods raise errors of `hardware.errors` only."""
 
@@ -81,6 +99,10 @@ class Device(Protocol):
 
         The same device through another account knows none of these jobs.
         """
+
+    @property
+    def abilities(self) -> Abilities:
+        """What the device lets a run do."""
 
     @property
     def backend(self) -> BackendV2:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from qiskit.providers import BackendV2
 
-from hardware.devices.base import JobRequest, RemoteJob, result_arrays
+from hardware.devices.base import Abilities, JobRequest, RemoteJob, result_arrays
 from hardware.devices.ibm.primitives import make_primitive
 
 Execute = Callable[[JobRequest], object]
@@ -23,13 +23,20 @@ class LocalDevice:
         backend: The fake backend.
         execute: Runs a request and returns the primitive's result; the client's own primitives in
             local mode by default.
+        abilities: What `execute` takes; all that the client does by default.
     """
 
     local = True
     instance = None
 
-    def __init__(self, backend: BackendV2, execute: Execute | None = None) -> None:
+    def __init__(
+        self,
+        backend: BackendV2,
+        execute: Execute | None = None,
+        abilities: Abilities | None = None,
+    ) -> None:
         self.backend = backend
+        self.abilities = abilities or Abilities()
         self._execute = execute or (lambda request: run_locally(request, backend))
 
     @property

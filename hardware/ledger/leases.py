@@ -203,6 +203,8 @@ class Claims(Books):
                 f"under way or not known yet and the job needs about {seconds:g} s. What has been "
                 "sent can be collected; resume the run with a larger budget to send the rest."
             )
+        if run.never_charged:
+            return seconds  # nothing stops a job there, so that a larger share means nothing
         left = run.budget_seconds - used
         return max(seconds, seconds * left / spent.to_come) if spent.to_come else seconds
 

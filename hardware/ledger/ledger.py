@@ -21,6 +21,7 @@ from hardware.ledger import database
 from hardware.ledger.leases import SLACK, Claim, Claims, Pace, covered_overruns
 from hardware.ledger.records import (
     JOB_MOVES,
+    UNSEEN,
     JobRecord,
     JobState,
     RunRecord,
@@ -143,6 +144,8 @@ class Ledger(Claims):
                     (job.run_id, job.idx),
                 )
                 db.execute("UPDATE tags SET doubt_at = NULL WHERE tag = ?", (job.tag,))
+                if job.remote_id == UNSEEN + tag:  # this is the one that was not seen
+                    db.execute("DELETE FROM remote_jobs WHERE remote_id = ?", (job.remote_id,))
                 self._remote(db, remote_id, tag, "adopted", status)
                 run = self.run(job.run_id)
                 if run.state in ("planned", "failed") or run.state == job.state == "cancelled":

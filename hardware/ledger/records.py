@@ -44,6 +44,10 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 MAX_REASON = 2000  # characters
+#: Begins the id of a job whose request may have been taken by a device that cannot search for it.
+UNSEEN = "unseen:"
+#: Begins `RunRecord.instance` where a provider tells neither charges nor accounts.
+PROVIDER = "provider:"
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,11 @@ class RunRecord:
     created_at: str
     updated_at: str
     instance: str | None  # SHA-256 of the account's instance; None: local, or an older ledger
+
+    @property
+    def never_charged(self) -> bool:
+        """Whether its provider never tells what a job was charged; see `PROVIDER`."""
+        return self.instance is not None and self.instance.startswith(PROVIDER)
 
 
 @dataclass(frozen=True)

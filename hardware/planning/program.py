@@ -103,5 +103,6 @@ def _prepared(request: JobRequest) -> Any:
         # Which gates a fractional factor folds is drawn at random; how many are is not.
         prepared.resilience.zne.amplifier = "gate_folding_front"
         return estimator.prepare(list(request.pubs), prepared, request.precision)[0]
-    except (IBMInputValueError, ValueError) as error:
+    except (IBMInputValueError, ValueError, TypeError, AttributeError) as error:
+        # The last two: its twirling stumbles over gates of other providers.
         raise PlanError(f"The client refuses the plan's circuits and options: {error}") from error

@@ -6,8 +6,8 @@ import math
 from collections import Counter
 from contextlib import suppress
 
+from hardware.devices.asking import plain
 from hardware.devices.base import STATES, USELESS, RemoteJob
-from hardware.devices.ibm.translation import plain
 from hardware.errors import BudgetError, ServiceError, UnclearError, VanishedError
 from hardware.ledger.records import JobRecord
 from hardware.runs.outcome import unusable
@@ -76,7 +76,7 @@ class Collector:
         the filter lists all jobs as pending, for ever.
         """
         sent = [job for job in under_way if job.remote_id is not None]
-        if not self._filtered:
+        if not self._filtered or not self._device.abilities.searchable:
             return sent
         pending = self._device.pending(self._ledger.run(self._run).tag)
         listed = [job for job in sent if job.remote_id in pending]
@@ -207,7 +207,7 @@ class Collector:
         Raises:
             AccountError, ServiceError: The platform cannot be asked.
         """
-        if self._device.local:
+        if self._device.local or not self._device.abilities.searchable:
             return 0
         without = ("planned", "unknown", "failed", *(("cancelled",) if cancelled_too else ()))
         found = self._device.find(self._ledger.run(self._run).tag)

@@ -6,7 +6,7 @@ import logging
 import math
 
 from hardware.devices.base import Device
-from hardware.errors import BudgetError, RunStateError, ServiceError
+from hardware.errors import BudgetError, PlanError, RunStateError, ServiceError
 from hardware.ledger.budget import advised_budget
 from hardware.ledger.records import RunRecord
 from hardware.planning.plan import JobPlan
@@ -52,6 +52,25 @@ def checked_budget(plan: JobPlan, budget: float | None, *, local: bool = False) 
             "tiles or fewer rows."
         )
     return None if local or budget is None else float(budget)
+
+
+def check_abilities(plan: JobPlan, device: Device) -> None:
+    """Refuse a plan with options that its device does not take, and say what it does not do.
+
+    Raises:
+        PlanError: It asks for the estimator or for options of the IBM client.
+    """
+    options = plan.options
+    if not device.abilities.client_options and (
+        options.mitigation.estimator or options.primitive_options()
+    ):
+        raise PlanError(
+            f"{device.name} takes circuits and shots. Zero-noise extrapolation, resilience, "
+            "twirling, decoupling and repetition delays belong to the IBM client: plan without "
+            "them. Read-out inversion works on any device."
+        )
+    for warning in device.abilities.warnings:
+        _logger.warning(warning)
 
 
 def check_allowance(plan: JobPlan, device: Device) -> None:

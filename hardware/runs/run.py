@@ -312,7 +312,7 @@ class StoredRun:
             status = runner.status(self.id, ledger=ledger, plan=self.plan)
             request = partial(job_request, self.plan)
             stored = not runner.unusable(self.id, request, ledger=ledger)
-            charged = status.run.local or not ledger.uncharged(self.id)
+            charged = status.run.local or status.run.never_charged or not ledger.uncharged(self.id)
             # Looked for again, as a second job is that a request may have left.
             lost = status.jobs.get("unknown", 0) > 0 or bool(ledger.unverified(self.id))
             if status.finished and stored and charged and not lost:

@@ -29,6 +29,7 @@ from hardware.planning.pubs import job_request
 from hardware.runs.collection import Collector, Rounds
 from hardware.runs.outcome import expectations, finished_run, results, status, unusable
 from hardware.runs.permission import (
+    check_abilities,
     check_allowance,
     check_budget,
     check_instance,
@@ -77,6 +78,7 @@ def submit(
 
     Raises:
         InvalidInputError: The plan is for another device.
+        PlanError: It has options that the device does not take.
         BudgetError: No budget, a negative one, or one below the plan's estimate; or the account has
             less time left than that. Nothing was written.
         AccountError, ServiceError: The platform failed. If the error has a `run_id`, the run is in
@@ -88,6 +90,7 @@ def submit(
             f"Expected the plan's device, {plan.backend}, got {device.name}: plan for that one."
         )
     budget = checked_budget(plan, budget_seconds, local=device.local)
+    check_abilities(plan, device)
     if not device.local:
         check_allowance(plan, device)
     run = ledger.create_run(

@@ -28,7 +28,7 @@ from hardware.errors import (
 )
 from hardware.ledger.budget import cap_seconds
 from hardware.ledger.ledger import Claim, Ledger
-from hardware.ledger.records import JobRecord, new_claimant
+from hardware.ledger.records import UNSEEN, JobRecord, new_claimant
 from hardware.runs.policy import Clock, Policy
 from hardware.runs.progress import OnProgress
 from hardware.runs.waits import Waits
@@ -108,7 +108,7 @@ class Sender:
         """Claim the next job; where other runs hold it back, ask whether they still do."""
         policy = self.policy
         claim = self.ledger.claim_next(self.run_id, self.claimant, policy.lease, policy.pace)
-        if not claim.others:
+        if not claim.others or not self.device.abilities.searchable:
             return claim
         try:
             elsewhere = {
@@ -154,7 +154,7 @@ class Sender:
 
     def _was_sent(self, job: JobRecord) -> bool:
         """Adopt the job if an earlier request for it had its effect after all."""
-        if self.device.local or (job.doubt_at is None and job.attempt == 1):
+        if not self._searches or (job.doubt_at is None and job.attempt == 1):
             return False
         found = [(self.seen(one), tag) for one, tag in self.listed(job)]
         for one, tag in found:
@@ -200,7 +200,8 @@ class Sender:
     def _batch(self) -> str | None:
         """Return the batch for this run's jobs; None for a single one and for local devices."""
         run = self.ledger.run(self.run_id)
-        if self.device.local or len(self.ledger.jobs(self.run_id)) < 2:
+        batches = self.device.abilities.batches and not self.device.local
+        if not batches or len(self.ledger.jobs(self.run_id)) < 2:
             return None
         if run.batch_id is not None:
             return run.batch_id
@@ -214,6 +215,9 @@ class Sender:
         if not self.ledger.accept(job, remote.id, remote.status, tag):
             # The lease lapsed and another process took over: it will find this job by its tag.
             self.ledger.mark_verified(job, False)
+            now = self.ledger.job(self.run_id, job.idx)
+            if not self.device.abilities.searchable and now.remote_id == UNSEEN + job.tag:
+                self.ledger.adopt_stray(now, remote.id, remote.status, job.tag)  # it cannot
             return
         own, job = job.tag, self.ledger.job(self.run_id, job.idx)
         if self.ledger.run(self.run_id).state == "cancelled":
@@ -254,11 +258,47 @@ class Sender:
                 except ServiceError:
                     continue  # nothing depends on it now; the next look tries again
 
+    @property
+    def _searches(self) -> bool:
+        """Whether there is anything to search for by tag, and a device that can."""
+        return self.device.abilities.searchable and not self.device.local
+
+    def _leave_unknown(self, job: JobRecord, error: HardwareError | None) -> None:
+        """Note that nobody can tell whether a job was taken: it is not sent again by itself.
+
+        Raises:
+            UnclearError: Its request is still on its way, or has just failed.
+        """
+        if self.device.leaving(job.tag):
+            raise UnclearError(
+                f"{self.device.name} has not answered to the submission of job {job.idx}, which is "
+                "still on its way: resume the run later."
+            )
+        why = str(error) if error is not None else "its sender ended before the answer was noted."
+        reason = (
+            f"{self.device.name} may have taken job {job.idx}: {why} Jobs cannot be found by their "
+            "tags there, and a second one might be paid for twice. Look at the provider's own list "
+            "of jobs; if it is not there, resume with --resubmit-unknown (in Python "
+            "resubmit_unknown=True)."
+        )
+        if self.ledger.accept(job, UNSEEN + job.tag, "UNKNOWN"):
+            self.ledger.end(self.ledger.job(self.run_id, job.idx), "unknown", reason)
+        if error is not None:
+            raise UnclearError(reason) from error
+
     def _resolve(self, job: JobRecord, error: HardwareError | None) -> None:
         """Adopt the job if the platform has it, else do what its refusal or failure asks for.
 
         Where the platform cannot be asked, the job stays ``submitting``: `recover` asks later.
         """
+        in_doubt = error is None or not error.sure
+        if in_doubt and not self.device.abilities.searchable:
+            sent = self.device.find(job.tag)  # by this process
+            if sent:
+                self._adopt(job, sent)
+            else:
+                self._leave_unknown(job, error)
+            return
         try:
             found = self._find(job, wait=error is None or not error.sure)
         except (AccountError, ServiceError) as failure:
@@ -337,7 +377,7 @@ class Sender:
         Raises:
             AccountError, ServiceError: The platform cannot be asked; the job stays unverified.
         """
-        if self.device.local:
+        if not self._searches:
             self.ledger.mark_verified(job)
             return
         found = self.device.find(job.tag)

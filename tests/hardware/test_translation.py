@@ -12,8 +12,9 @@ from qiskit_ibm_runtime.accounts import InvalidAccountError
 from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 from qiskit_ibm_runtime.exceptions import IBMRuntimeError
 
+from hardware.devices.asking import plain
 from hardware.devices.ibm.answers import seconds
-from hardware.devices.ibm.translation import RAW_KEY, plain, translate
+from hardware.devices.ibm.translation import RAW_KEY, translate
 from hardware.errors import (
     AccountError,
     BatchClosedError,

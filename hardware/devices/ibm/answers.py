@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from hardware.devices.ibm.translation import LATER, plain
+from hardware.devices.asking import LATER, plain
 from hardware.errors import UnclearError
 from hardware.ledger.records import MAX_REASON
 

@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 from qiskit.providers.exceptions import QiskitBackendNotFoundError
 from qiskit_ibm_runtime import QiskitRuntimeService
 
-from hardware.devices.ibm.translation import LATER, NO_TIME, RAW_KEY, translate
+from hardware.devices.asking import within
+from hardware.devices.ibm.translation import NO_TIME, RAW_KEY, translate
 from hardware.errors import (
     AccountError,
     BusyError,
@@ -113,7 +114,7 @@ def ask(
         request: The call.
         seconds: How long to wait.
         what: What the platform is asked, for messages: "for the list of devices".
-        label: Name under which `going_on` knows the call.
+        label: Name under which `hardware.devices.asking.going_on` knows the call.
         sending: Whether the request sends work, so that it can meet a limit on usage.
         unheard: Gets the failures that the client logged in place of raising them.
 
@@ -138,55 +139,3 @@ def ask(
     if unheard is not None:
         unheard.extend(translate(each, what) for each in logged)
     return value
-
-
-#: Calls with a label that have not ended; they outlive the objects that made them.
-_going: dict[str, threading.Thread] = {}
-
-
-def going_on(label: str) -> bool:
-    """Whether a call that nobody waits for any more still goes on in this process."""
-    thread = _going.get(label)
-    return thread is not None and thread.is_alive()
-
-
-def within(
-    function: Callable[[], T], seconds: float, what: str = "for an answer", label: str | None = None
-) -> T:
-    """Return the value of a function, or give up waiting for it.
-
-    The call goes on in a thread that nobody waits for: a hanging download cannot be interrupted.
-
-    Raises:
-        UnclearError: The time is up.
-    """
-    values: list[T] = []
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            values.append(function())
-        except BaseException as error:  # handed to the caller's thread, which raises it
-            errors.append(error)
-
-    thread = threading.Thread(target=work, daemon=True, name="qhead-request")
-    if label is not None:
-        _going[label] = thread
-    thread.start()
-    thread.join(seconds)
-    if label is not None and not thread.is_alive():
-        _going.pop(label, None)
-    if errors:
-        error = errors[0]
-        context = error.__context__
-        try:
-            raise error
-        finally:
-            # Raised while the caller handles another failure, it would have lost what hides the
-            # status of this request, and got that of the other.
-            error.__context__ = context
-    if not values:
-        raise UnclearError(
-            f"The platform was asked {what} and did not answer within {seconds:g} s. {LATER}"
-        )
-    return values[0]

@@ -11,7 +11,8 @@ import numpy as np
 from qiskit_ibm_runtime import Batch, IBMBackend, QiskitRuntimeService
 from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 
-from hardware.devices.base import JobRequest, RemoteJob, result_arrays
+from hardware.devices.asking import LATER, going_on, plain
+from hardware.devices.base import Abilities, JobRequest, RemoteJob, result_arrays
 from hardware.devices.ibm.answers import (
     all_pages,
     final_charge,
@@ -20,10 +21,9 @@ from hardware.devices.ibm.answers import (
     job_tags,
     seconds_left,
 )
-from hardware.devices.ibm.client import ask, going_on, guarded
+from hardware.devices.ibm.client import ask, guarded
 from hardware.devices.ibm.decoding import decoded
 from hardware.devices.ibm.primitives import make_primitive
-from hardware.devices.ibm.translation import LATER, plain
 from hardware.errors import (
     BatchClosedError,
     HardwareError,
@@ -95,6 +95,7 @@ class PlatformDevice:
     """
 
     local = False
+    abilities = Abilities()
 
     def __init__(
         self, service: QiskitRuntimeService, name: str, deadlines: Deadlines | None = None

@@ -23,6 +23,7 @@ from qiskit_ibm_runtime.exceptions import (
 )
 from urllib3.exceptions import HTTPError
 
+from hardware.devices.asking import LATER, plain
 from hardware.errors import (
     AccountError,
     BatchClosedError,
@@ -35,7 +36,6 @@ from hardware.errors import (
     UnclearError,
     VanishedError,
 )
-from hardware.ledger.records import scrub
 
 RAW_KEY = "Unable to retrieve IBM Cloud access token"
 NO_TIME = ("This instance has met its usage limit", "There is currently no more time available")
@@ -62,9 +62,6 @@ _CLOSED = re.compile(
     re.IGNORECASE,
 )
 _LIMIT = re.compile(r"usage limit|limit on usage|quota|no more time|allocation", re.IGNORECASE)
-_ADDRESS = re.compile(r"\(?\b(?:https?|wss?)://\S+|\b\S+\.(?:com|net|cloud)(?:[:/]\S*)?", re.I)
-_MARKUP = re.compile(r"^\s*<|<(?:html|body|head|!doctype)", re.IGNORECASE)
-LATER = "Try again later; a run that has begun can be resumed."
 
 
 def translate(
@@ -250,20 +247,6 @@ def _message(body: str) -> str:
                     if isinstance(place.get(name), str):
                         return str(place[name])
     return ""
-
-
-def plain(text: str, length: int = 300) -> str:
-    """Return foreign text fit for a message: one line, without addresses, secrets and markup.
-
-    Of a Traceback the last line is kept, which says what happened.
-    """
-    text = scrub(text).strip()
-    if _MARKUP.search(text):
-        return ""
-    if "Traceback (most recent call last)" in text:
-        text = text.splitlines()[-1]
-    text = _ADDRESS.sub("", text.replace("Traceback:", ""))
-    return " ".join(text.split())[:length].strip(" .,:'\"")
 
 
 def _chain(error: BaseException) -> list[BaseException]:

@@ -1,0 +1,313 @@
+"""Any Qiskit backend as a device: results, and what the ledger promises where tags do not exist."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from contracts.sampling_bounds import assert_means, shifted
+from contracts.target_contract import exact_values, workload
+from qiskit.providers import BackendV2, JobStatus, Options
+from qiskit.providers.fake_provider import GenericBackendV2
+from qiskit_aer import AerSimulator
+from qiskit_ibm_runtime.fake_provider import FakeManilaV2
+
+import hardware
+from hardware import Mitigation, PlanOptions, Run
+from hardware.devices.backend import BackendDevice, device_of
+from hardware.devices.local import LocalDevice
+from hardware.errors import (
+    BudgetError,
+    InvalidInputError,
+    PlanError,
+    RefusedError,
+    RunStateError,
+    ServiceError,
+    UnclearError,
+)
+from hardware.ledger.ledger import Ledger, Pace
+from hardware.planning.pubs import job_request
+from hardware.runs.policy import Policy
+from hardware.runs.submission import Sender
+
+# What Qiskit's generic backend says of itself when it is made without a calibration.
+pytestmark = pytest.mark.filterwarnings("ignore:Qiskit backend .* has no QubitProperties")
+
+SHOTS = 2000
+IONS = ["r", "rz", "rxx"]
+QUICK = Policy(pace=Pace(), settle=0.05, busy=0.05, patience=0.2, poll=(0.02, 0.1))
+
+
+@pytest.fixture(autouse=True)
+def ledger(tmp_path, monkeypatch):
+    """Give every test a ledger of its own; return its path."""
+    path = tmp_path / "ledger.sqlite"
+    monkeypatch.setenv("QHEAD_LEDGER", str(path))
+    monkeypatch.setattr("hardware.runs.run.POLICY", QUICK)
+    return path
+
+
+class Job:
+    """A provider's job: counts come when it is asked for them."""
+
+    def __init__(self, name, counts):
+        self.name, self.counts, self.state = name, counts, JobStatus.DONE
+
+    def job_id(self):
+        return self.name
+
+    def status(self):
+        return self.state
+
+    def error_message(self):
+        return "the trap was empty"
+
+    def result(self):
+        return SimpleNamespace(get_counts=lambda index: self.counts[index])
+
+    def cancel(self):
+        self.state = JobStatus.CANCELLED
+
+
+class Provider(BackendV2):
+    """An all-to-all trapped-ion backend that states no calibration, takes money and loses answers.
+
+    Its jobs outlive the process that sent them: `retrieve_job` gives them back.
+    """
+
+    def __init__(self, num_qubits=5, jobs=None, gates=IONS):
+        super().__init__(name="ions")
+        self._inner = GenericBackendV2(num_qubits, basis_gates=gates, noise_info=False)
+        self.jobs = {} if jobs is None else jobs
+        self.lose = 0  # answers that are lost after the job was taken
+        self.state = JobStatus.DONE
+
+    @property
+    def target(self):
+        return self._inner.target
+
+    @property
+    def max_circuits(self):
+        return 6  # two sets of rows in three measurement settings
+
+    @classmethod
+    def _default_options(cls):
+        options = Options(shots=100)
+        options.set_validator("shots", (1, 5000))
+        return options
+
+    def run(self, run_input, **options):
+        assert set(options) == {"shots"}
+        result = self._inner.run(run_input, **options).result()
+        job = Job(f"job-{len(self.jobs)}", [result.get_counts(i) for i in range(len(run_input))])
+        job.state = self.state
+        self.jobs[job.name] = job
+        if self.lose:
+            self.lose -= 1
+            raise ConnectionResetError("https://ions.example/jobs?key=secret: reset by peer")
+        return job
+
+    def retrieve_job(self, job_id):
+        return self.jobs[job_id]
+
+
+def again(provider):
+    """Return the same backend as another process opens it."""
+    return BackendDevice(Provider(jobs=provider.jobs))
+
+
+def plan_for(device, **options):
+    return hardware.plan(workload(), device, PlanOptions(shots=SHOTS, tiles=1, **options))
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("inversion", [False, True])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: AerSimulator(),
+        lambda: GenericBackendV2(3, noise_info=False),
+        lambda: GenericBackendV2(3, basis_gates=IONS, noise_info=False),
+        lambda: GenericBackendV2(3, basis_gates=["rx", "rz", "rzz"], noise_info=False),
+    ],
+    ids=["aer", "generic", "ions", "rzz"],
+)
+def test_simulators_run_a_workload_without_a_budget(make, inversion):
+    device = device_of(make())
+    assert isinstance(device, LocalDevice)
+    made = plan_for(device, seed=shifted(3), mitigation=Mitigation(readout_inversion=inversion))
+    found = hardware.submit(made, device=device).collect()
+    largest = [np.abs(observable.coeffs).sum() for observable in workload().observables]
+    assert_means(found.values, exact_values(workload()), SHOTS, largest)
+    assert not found.missing
+
+
+@pytest.mark.sampled
+def test_a_provider_runs_a_workload_in_one_process_and_another_collects_it(caplog):
+    provider = Provider()
+    device = device_of(provider)
+    assert isinstance(device, BackendDevice)
+    made = plan_for(device)
+    assert [len(job.pubs) * len(job.pubs[0].rows) for job in made.jobs] == [6] * 3
+    with pytest.raises(BudgetError):
+        hardware.submit(made, device=device)
+    with caplog.at_level(logging.WARNING):
+        run = hardware.submit(made, device=device, budget=1000)
+    for words in ("cannot be found by a tag", "neither what a job was charged"):
+        assert sum(words in record.getMessage() for record in caplog.records) == 1
+    later = Run.open(run.id, device=again(provider))
+    found = later.collect()
+    largest = [np.abs(observable.coeffs).sum() for observable in workload().observables]
+    assert_means(found.values, exact_values(workload()), SHOTS, largest)
+    status = later.status()
+    assert (status.state, status.uncharged, status.spending.charged) == ("done", 3, 0.0)
+    # Nothing is left to learn, so the device is not needed any more.
+    assert Run.open(run.id).collect().values.shape == found.values.shape
+
+
+def test_a_job_whose_answer_was_lost_is_not_sent_again_by_itself():
+    provider = Provider()
+    device = BackendDevice(provider)
+    made = plan_for(device)
+    provider.lose = 1
+    with pytest.raises(UnclearError, match="may have taken job 0") as caught:
+        hardware.submit(made, device=device, budget=1000)
+    assert "secret" not in str(caught.value)
+    run = Run.open(caught.value.run_id, device=device)
+    status = run.update()
+    assert status.jobs == {"unknown": 1, "done": 2}
+    assert len(provider.jobs) == 3
+    spent = run.status().spending
+    assert spent.in_flight >= sum(made.job_seconds) - 1e-6  # the job in doubt counts
+    run.resume()
+    Run.open(run.id, device=again(provider)).resume()
+    assert len(provider.jobs) == 3
+    assert run.status().jobs == {"unknown": 1, "done": 2}
+    with pytest.raises(BudgetError):  # both may be paid for
+        run.resume(budget=sum(made.job_seconds) * 1.01, resubmit_unknown=True)
+    run.resume(budget=1000, resubmit_unknown=True)
+    assert not run.collect().missing
+    assert len(provider.jobs) == 4
+
+
+def test_a_job_whose_sender_died_is_not_sent_again_by_itself(monkeypatch):
+    provider = Provider()
+    device = BackendDevice(provider)
+
+    class Died(BaseException):
+        pass
+
+    def die(*_):
+        raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sender, "_accepted", die)
+        with pytest.raises(Died):
+            hardware.submit(plan_for(device), device=device, budget=1000)
+    with Ledger() as ledger:
+        run_id = ledger.runs()[0].id
+    other = Run.open(run_id, device=again(provider))
+    assert other.update().jobs == {"unknown": 1, "done": 2}
+    assert len(provider.jobs) == 3  # the one in doubt was sent once
+    assert "its sender ended before" in other.status().problems[0]
+
+
+def test_a_job_whose_sender_died_is_adopted_by_the_process_that_sent_it(monkeypatch):
+    device = BackendDevice(Provider())
+    with monkeypatch.context() as patch:
+        patch.setattr(Sender, "_accepted", lambda *_: None)
+        run = hardware.submit(plan_for(device), device=device, budget=1000)
+    assert not run.collect().missing
+    assert len(device.backend.jobs) == 3
+
+
+def test_a_job_that_another_process_cannot_ask_for_becomes_unknown():
+    class Forgetful(Provider):
+        retrieve_job = None
+
+    provider = Forgetful()
+    device = BackendDevice(provider)
+    assert any("collect the run in this process" in each for each in device.abilities.warnings)
+    provider.state = JobStatus.RUNNING
+    run = hardware.submit(plan_for(device), device=device, budget=1000)
+    other = Run.open(run.id, device=BackendDevice(Forgetful(jobs=provider.jobs)))
+    assert other.update().jobs == {"unknown": 3}
+    assert len(provider.jobs) == 3
+
+
+def test_plans_with_the_clients_options_are_refused():
+    with pytest.raises(PlanError, match="The client refuses"):  # it knows no RXX
+        plan_for(BackendDevice(Provider()), mitigation=Mitigation(resilience=True))
+    device = BackendDevice(Provider(gates=None))
+    for mitigation in (Mitigation(resilience=True), Mitigation(twirl_gates=True)):
+        made = plan_for(device, mitigation=mitigation)
+        for each in (device, device_of(device.backend, local=True)):
+            with pytest.raises(PlanError, match="belong to the IBM client"):
+                hardware.submit(made, device=each, budget=1000)
+    with pytest.raises(PlanError, match="at most 5,000 shots"):
+        hardware.plan(workload(), device, PlanOptions(shots=5001))
+
+
+def test_the_backends_of_the_platform_have_a_target_of_their_own():
+    assert isinstance(device_of(FakeManilaV2()), LocalDevice)
+    with pytest.raises(InvalidInputError, match="Expected a BackendV2"):
+        device_of("ions")
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [{"00": SHOTS - 1}, {"000": SHOTS}, {"0x0": SHOTS}, {"00": 0.5}, {}, None, {"00": -1}],
+)
+def test_counts_that_do_not_fit_are_refused_and_fetched_again(counts):
+    provider = Provider()
+    device = BackendDevice(provider)
+    run = hardware.submit(plan_for(device), device=device, budget=1000)
+    job = provider.jobs["job-0"]
+    good, job.counts = job.counts, [counts] * 6
+    status = run.update(wait=0)
+    assert status.jobs == {"submitted": 1, "done": 2}
+    assert "Collect" in status.problems[0] or "collect" in status.problems[0]
+    job.counts = good
+    assert run.update().jobs == {"done": 3}
+
+
+def test_jobs_that_fail_or_are_cancelled_say_so():
+    provider = Provider()
+    device = BackendDevice(provider)
+    provider.state = JobStatus.RUNNING
+    run = hardware.submit(plan_for(device), device=device, budget=1000)
+    provider.jobs["job-0"].state = JobStatus.ERROR
+    status = run.update(wait=0)
+    assert status.jobs == {"failed": 1, "submitted": 2}
+    assert status.problems[0] == "the trap was empty"
+    provider.jobs["job-1"].cancel = None
+    with pytest.raises(ServiceError, match="cannot cancel jobs"):
+        run.cancel()
+    assert run.status().jobs == {"failed": 1, "submitted": 1, "cancelled": 1}
+    with pytest.raises(RunStateError):
+        run.resume()
+    provider.jobs["job-1"].state = JobStatus.DONE
+    assert run.update().jobs == {"failed": 1, "done": 1, "cancelled": 1}
+
+
+def test_another_providers_backend_of_the_same_name_is_refused():
+    class Other(Provider):
+        pass
+
+    run = hardware.submit(plan_for(d := BackendDevice(Provider())), device=d, budget=1000)
+    with pytest.raises(RunStateError, match="another account"):
+        Run.open(run.id, device=BackendDevice(Other())).update()
+
+
+def test_a_job_has_no_more_circuits_than_the_provider_takes(monkeypatch):
+    device = BackendDevice(Provider())
+    inverted = plan_for(device, mitigation=Mitigation(readout_inversion=True))
+    assert [job.items for job in inverted.jobs] == [5] * 6  # one set, and two preparations
+    monkeypatch.setattr(Provider, "max_circuits", 4)
+    with pytest.raises(PlanError, match="at most 4 circuits"):
+        plan_for(device, mitigation=Mitigation(readout_inversion=True))
+    with pytest.raises(RefusedError, match="at most 4 circuits a job, and this one has 5"):
+        device.send(job_request(inverted, 0), ("run", "job"), None, None)
+    assert not device.backend.jobs
