@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 
 from hardware.checks import check_shots, parse_shots
-from hardware.devices.named import DEVICES, parse_device
+from hardware.devices.named import DEVICES, is_device, parse_device
 from hardware.errors import BudgetError, UnknownTargetError, did_you_mean
 from hardware.workload import Expectations, Workload
 
@@ -61,7 +61,7 @@ def parse_target(spec: str, *, seed: int | None = None) -> ExecutionTarget:
             "Expected a target with shots, got 'exact': the exact simulator belongs to qhead, not "
             "to the devices and their emulations."
         )
-    if kind not in SYNTAX:
+    if kind not in SYNTAX and not is_device(spec):
         raise UnknownTargetError(
             f"Expected a target such as {', '.join(SYNTAX.values())}, got {spec!r}."
             f"{did_you_mean(kind, SYNTAX)}"
@@ -74,11 +74,11 @@ def parse_target(spec: str, *, seed: int | None = None) -> ExecutionTarget:
     if kind == "shots":
         _expect(len(fields) == 1, kind, spec)
         return ShotsTarget(shots=parse_shots(fields[0], spec), seed=seed)
-    if kind in DEVICES:
+    if is_device(spec):
         named = parse_device(spec)
         shots = DEFAULT_SHOTS if named.shots is None else named.shots
         if not named.local:
-            return DeviceTarget(named.name, shots)
+            return DeviceTarget(named.name, shots, named.kind)
         from hardware.emulation.fake import FakeTarget
 
         return FakeTarget.of(named.name, shots, seed)
@@ -93,13 +93,14 @@ def parse_target(spec: str, *, seed: int | None = None) -> ExecutionTarget:
 
 @dataclass(frozen=True)
 class DeviceTarget:
-    """A real device, by name, or ``least_busy`` or ``best``: ``ibm:NAME[:N]``.
+    """A real device: ``ibm:NAME[:N]``, ``backend:MODULE:FACTORY[:N]`` or of a package's own kind.
 
     Only names the place: running there spends QPU time, so plan and submit with a budget.
     """
 
     backend: str
     shots: int
+    kind: str = "ibm"
 
     def __post_init__(self) -> None:
         check_shots(self.shots)
@@ -107,7 +108,7 @@ class DeviceTarget:
     @property
     def spec(self) -> str:
         """The canonical specification."""
-        return f"ibm:{self.backend}:{self.shots}"
+        return f"{self.kind}:{self.backend}:{self.shots}"
 
     def estimator(self) -> BaseEstimatorV2:
         """Refuse."""

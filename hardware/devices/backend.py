@@ -225,13 +225,22 @@ class BackendDevice:
             VanishedError: Another process sent it, and the provider gives no jobs back.
             UnclearError: The provider failed.
         """
-        job = self._job(job_id)
-        state = self._ask(job.status, f"for the state of job {job_id}")
+        try:
+            job = self._job(job_id)
+        except UnclearError as error:
+            if _is_failure(error):
+                return RemoteJob(job_id, (), "", "ERROR", str(error))
+            raise
+        what, said = f"for the state of job {job_id}", None
+        try:
+            state = self._ask(job.status, what)
+        except UnclearError as error:
+            # Some packages raise a job's failure, and tell its state when they are asked again.
+            state, said = self._ask(job.status, what), str(error)
         status = str(getattr(state, "name", state)).upper()
         status = "QUEUED" if status == "VALIDATING" else status
-        return RemoteJob(
-            job_id, (), "", status, self._why(job, job_id) if status == "ERROR" else None
-        )
+        reason = (said or self._why(job, job_id)) if status == "ERROR" else None
+        return RemoteJob(job_id, (), "", status, reason)
 
     def _why(self, job: Any, job_id: str) -> str | None:
         """Return why a job failed, None where the provider does not say."""
@@ -285,6 +294,11 @@ class BackendDevice:
 
     def close_batch(self, batch: str) -> None:
         """Do nothing: there are no batches."""
+
+
+def _is_failure(error: UnclearError) -> bool:
+    """Whether a package gave the failure of a job in place of the job, as IonQ's does."""
+    return type(error.__cause__).__name__.endswith("JobFailureError")
 
 
 # --- from requests to circuits, and from counts to results --------------------------------------

@@ -1,4 +1,4 @@
-"""Devices as a user names them: ``fake:fez``, ``ibm:ibm_fez:2000``, ``ibm:best``.
+"""Devices as a user names them: ``fake:fez``, ``ibm:ibm_fez:2000``, ``backend:my.module:make``.
 
 Light: nothing here makes a network call or imports a provider's client before it has to.
 """
@@ -6,13 +6,23 @@ Light: nothing here makes a network call or imports a provider's client before i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from keyword import iskeyword
 
 from hardware.checks import parse_shots
 from hardware.devices.backends import fake_name, fake_names
 from hardware.errors import UnknownTargetError, did_you_mean
 
 #: Specifications of devices, by kind. `hardware.runs.opening` opens each kind.
-DEVICES = {"fake": "fake:NAME[:SHOTS]", "ibm": "ibm:NAME[:SHOTS]"}
+DEVICES = {
+    "fake": "fake:NAME[:SHOTS]",
+    "ibm": "ibm:NAME[:SHOTS]",
+    "backend": "backend:MODULE:FACTORY[:SHOTS]",
+}
+#: Entry points of packages that bring devices of a kind of their own, named ``KIND:NAME[:SHOTS]``.
+#: Each is a function that takes NAME and returns a `BackendV2` or a `Device`.
+ENTRY_POINTS = "qhead.devices"
+_RESERVED = (*DEVICES, "exact", "shots", "noisy", "aer")
 #: Names that stand for a choice among the account's devices.
 LEAST_BUSY, BEST = "least_busy", "best"
 
@@ -22,8 +32,9 @@ class NamedDevice:
     """A device as the user named it.
 
     Args:
-        kind: What runs it: ``"fake"``, on this machine, or ``"ibm"``, the platform.
-        name: Its name, e.g. ``"fez"``, ``"ibm_fez"`` or ``"least_busy"``.
+        kind: What runs it: ``"fake"``, this machine, ``"ibm"``, the platform, ``"backend"``, what
+            a Python function returns, or the kind of an installed package.
+        name: Its name, e.g. ``"fez"``, ``"ibm_fez"``, ``"least_busy"`` or ``"my.module:make"``.
         shots: Shots that the specification asks for, None where it does not.
     """
 
@@ -33,26 +44,41 @@ class NamedDevice:
 
     @property
     def local(self) -> bool:
-        """Whether it is simulated here and costs nothing."""
+        """Whether it surely is simulated here and costs nothing; others tell when opened."""
         return self.kind == "fake"
 
     def spec(self, device: str, shots: int) -> str:
         """Return the specification of the device that was opened, e.g. ``"ibm:ibm_fez:4096"``.
 
         Args:
-            device: The device's own name, which ``best`` and ``least_busy`` stand for.
+            device: The device's own name, which ``ibm:best`` and ``ibm:least_busy`` stand for.
             shots: Shots of every row.
         """
-        return f"{self.kind}:{self.name if self.local else device}:{shots}"
+        return f"{self.kind}:{device if self.kind == 'ibm' else self.name}:{shots}"
+
+
+def installed_kinds() -> dict[str, EntryPoint]:
+    """Return the entry points of installed packages by kind; none takes the name of a target here.
+
+    They are not loaded.
+    """
+    return {
+        each.name: each for each in entry_points(group=ENTRY_POINTS) if each.name not in _RESERVED
+    }
 
 
 def is_device(target: object) -> bool:
     """Return whether a target's specification names a device, which needs a plan and a ledger."""
-    return isinstance(target, str) and target.strip().partition(":")[0] in DEVICES
+    if not isinstance(target, str):
+        return False
+    kind = target.strip().partition(":")[0]
+    return kind in DEVICES or kind in installed_kinds()
 
 
 def parse_device(target: str) -> NamedDevice:
     """Return the device of a specification: ``fake:fez``, ``ibm:ibm_fez:2000``, ``ibm:best``.
+
+    Nothing is imported: a name after ``backend:`` is only checked to be one of Python.
 
     Raises:
         UnknownTargetError: It names no device.
@@ -61,11 +87,26 @@ def parse_device(target: str) -> NamedDevice:
     """
     kind, _, rest = target.strip().partition(":")
     fields = rest.split(":")
-    if kind not in DEVICES or len(fields) > 2 or not all(fields):
-        hint = f" Did you mean 'fake:{rest}'?" if kind == "aer" else did_you_mean(kind, DEVICES)
+    if kind == "backend" and len(fields) > 1:
+        fields = [":".join(fields[:2]), *fields[2:]]
+    known = {**DEVICES, **{each: f"{each}:NAME[:SHOTS]" for each in installed_kinds()}}
+    if kind not in known or len(fields) > 2 or not all(fields):
+        hint = f" Did you mean 'fake:{rest}'?" if kind == "aer" else did_you_mean(kind, known)
         raise UnknownTargetError(
-            f"Expected a device, {' or '.join(DEVICES.values())}, got {target!r}.{hint} "
+            f"Expected a device, {' or '.join(known.values())}, got {target!r}.{hint} "
             f"Fakes are, e.g., {', '.join(fake_names()[:6])}; `qhead backends` lists all."
+        )
+    if kind == "backend" and not _is_path(fields[0]):
+        raise UnknownTargetError(
+            f"Expected a Python module and a function in it, such as backend:my.module:make, got "
+            f"{target!r}."
         )
     shots = parse_shots(fields[1], target) if len(fields) == 2 else None
     return NamedDevice(kind, fake_name(fields[0]) if kind == "fake" else fields[0], shots)
+
+
+def _is_path(text: str) -> bool:
+    """Return whether a text is ``dotted.module:dotted.name``, words of Python and nothing else."""
+    module, colon, name = text.partition(":")
+    words = [*module.split("."), *name.split(".")]
+    return bool(colon) and all(word.isidentifier() and not iskeyword(word) for word in words)

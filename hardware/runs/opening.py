@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from importlib import import_module
+from operator import attrgetter
+from typing import Any
 
+from qiskit.providers import BackendV2
+
+from hardware.devices.asking import plain
 from hardware.devices.base import Device
 from hardware.devices.local import LocalDevice
-from hardware.devices.named import BEST, LEAST_BUSY, NamedDevice
+from hardware.devices.named import (
+    BEST,
+    LEAST_BUSY,
+    NamedDevice,
+    installed_kinds,
+    is_device,
+    parse_device,
+)
 from hardware.emulation.fake import local_device
-from hardware.errors import UnknownBackendError, UnknownTargetError
+from hardware.errors import HardwareError, UnknownBackendError, UnknownTargetError
 from hardware.planning.ranking import rank
 from hardware.workload import Workload
 
@@ -25,7 +40,12 @@ def open_device(named: NamedDevice, workload: Workload | None = None) -> Device:
         UnknownBackendError: The account has no such device, or none that the circuit fits on.
         ServiceError: The platform cannot be asked.
     """
-    return OPENERS[named.kind](named.name, workload)
+    if named.kind in OPENERS:
+        return OPENERS[named.kind](named.name, workload)
+    entry = installed_kinds().get(named.kind)
+    if entry is None:
+        raise UnknownTargetError(f"No installed package opens devices of the kind {named.kind!r}.")
+    return _made(entry.load, f"{named.kind}:{named.name}", named.name)
 
 
 def named_device(target: str, device: str, *, local: bool) -> NamedDevice:
@@ -40,9 +60,12 @@ def named_device(target: str, device: str, *, local: bool) -> NamedDevice:
         UnknownTargetError: Nothing here can open a device of this kind.
     """
     kind = target.partition(":")[0]
-    if kind in OPENERS:
+    if kind in ("fake", "ibm"):
         return NamedDevice(kind, device)
-    if local:
+    if is_device(target):
+        with suppress(UnknownTargetError):  # where a device was given, its plans name no function
+            return replace(parse_device(target), shots=None)
+    if local and kind not in OPENERS:
         return NamedDevice("fake", device)
     raise UnknownTargetError(
         f"Cannot open {device} from {target!r}: give the device itself, device=…."
@@ -84,6 +107,45 @@ def _ibm(name: str, workload: Workload | None) -> Device:
     return platform_device(service, name)
 
 
+def _backend(name: str, workload: Workload | None) -> Device:
+    """Open what a Python function returns: imports and runs that module's code."""
+    module, _, path = name.partition(":")
+    return _made(lambda: attrgetter(path)(import_module(module)), f"backend:{name}")
+
+
+def _made(load: Callable[[], Any], spec: str, *arguments: str) -> Device:
+    """Return what somebody's function makes as a device.
+
+    Raises:
+        UnknownBackendError: It cannot be imported, fails, or returns something else.
+    """
+    # Imported here: Qiskit's transpiler takes a second.
+    from hardware.devices.backend import device_of
+
+    try:
+        found = load()(*arguments)
+    except HardwareError:
+        raise
+    except Exception as error:  # code of anybody's may raise anything
+        said = plain(str(error))
+        raise UnknownBackendError(
+            f"{spec} cannot be opened: {type(error).__name__}{f': {said}' if said else ''}. Its "
+            "module must be importable (see PYTHONPATH), and its function must need no more "
+            f"arguments than {len(arguments)}."
+        ) from error
+    if isinstance(found, BackendV2):
+        return device_of(found)
+    if callable(getattr(found, "send", None)) and callable(getattr(found, "fetch", None)):
+        return found
+    raise UnknownBackendError(
+        f"Expected a BackendV2 or a device from {spec}, got {type(found).__name__}."
+    )
+
+
 #: A provider is a row here, a row of `hardware.devices.named.DEVICES` and a file in
 #: `hardware/devices/`.
-OPENERS: Mapping[str, Callable[[str, Workload | None], Device]] = {"fake": _fake, "ibm": _ibm}
+OPENERS: Mapping[str, Callable[[str, Workload | None], Device]] = {
+    "fake": _fake,
+    "ibm": _ibm,
+    "backend": _backend,
+}

@@ -23,7 +23,13 @@ from hardware.checks import check_shots
 from hardware.devices.backends import ExecutionLimits, calibration_id, working_target
 from hardware.devices.base import Device
 from hardware.devices.named import NamedDevice, parse_device
-from hardware.errors import InvalidInputError, PlanError, RunError, UnknownRunError
+from hardware.errors import (
+    InvalidInputError,
+    PlanError,
+    RunError,
+    UnknownRunError,
+    UnknownTargetError,
+)
 from hardware.ledger.database import default_path
 from hardware.ledger.ledger import Ledger
 from hardware.ledger.records import Event, RunRecord
@@ -42,6 +48,8 @@ from hardware.workload import Expectations, Workload
 
 #: Pace and patience where the caller gives none.
 POLICY = Policy()
+#: Devices that the caller named in this process. A plan from a file may name any Python function.
+_named_here: set[str] = set()
 _logger = logging.getLogger(__name__)
 
 
@@ -50,7 +58,9 @@ def plan(workload: Workload, target: str | Device, options: PlanOptions | None =
 
     Args:
         workload: N rows of one circuit.
-        target: ``"fake:fez"``, ``"ibm:ibm_fez:2000"``, ``"ibm:best"``, or an open device.
+        target: ``"fake:fez"``, ``"ibm:ibm_fez:2000"``, ``"ibm:best"``, an open device, or
+            ``"backend:my.module:make"``, which imports that module and calls ``make()`` for a
+            `BackendV2`.
         options: Shots, tiles, mitigation, limits; shots may stand in the target instead.
 
     Returns:
@@ -64,6 +74,7 @@ def plan(workload: Workload, target: str | Device, options: PlanOptions | None =
     if not isinstance(target, str):
         return planner.plan(workload, target.backend, options)
     named = parse_device(target)
+    _named_here.add(named.name)
     return plan_on(open_device(named, workload), named, workload, options)
 
 
@@ -157,7 +168,13 @@ def planned_device(plan: JobPlan) -> Device:
         AccountError, UnknownBackendError, ServiceError: It cannot be opened.
     """
     local = plan.backend.startswith("fake_")
-    device = open_device(named_device(plan.target, plan.backend, local=local))
+    named = named_device(plan.target, plan.backend, local=local)
+    if named.kind == "backend" and named.name not in _named_here:
+        raise UnknownTargetError(
+            f"The plan would import and run {named.name}, and plans may come from others: open the "
+            "device yourself and give it as device=…."
+        )
+    device = open_device(named)
     if plan.backend != device.name:
         raise PlanError(
             f"The plan is for {plan.backend}, and the device is {device.name}: plan again."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+from importlib.metadata import EntryPoint
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,6 +20,7 @@ import hardware
 from hardware import Mitigation, PlanOptions, Run
 from hardware.devices.backend import BackendDevice, device_of
 from hardware.devices.local import LocalDevice
+from hardware.devices.named import is_device, parse_device
 from hardware.errors import (
     BudgetError,
     InvalidInputError,
@@ -26,11 +29,14 @@ from hardware.errors import (
     RunStateError,
     ServiceError,
     UnclearError,
+    UnknownBackendError,
+    UnknownTargetError,
 )
 from hardware.ledger.ledger import Ledger, Pace
 from hardware.planning.pubs import job_request
 from hardware.runs.policy import Policy
 from hardware.runs.submission import Sender
+from hardware.targets import parse_target
 
 # What Qiskit's generic backend says of itself when it is made without a calibration.
 pytestmark = pytest.mark.filterwarnings("ignore:Qiskit backend .* has no QubitProperties")
@@ -311,3 +317,123 @@ def test_a_job_has_no_more_circuits_than_the_provider_takes(monkeypatch):
     with pytest.raises(RefusedError, match="at most 4 circuits a job, and this one has 5"):
         device.send(job_request(inverted, 0), ("run", "job"), None, None)
     assert not device.backend.jobs
+
+
+def make_ions():
+    return Provider()
+
+
+def make_nothing():
+    return "no backend"
+
+
+def make_trouble():
+    raise ValueError("token=secret https://ions.example is wrong")
+
+
+@pytest.fixture
+def module(monkeypatch):
+    """Let ``backend:ions:make_ions`` import this file."""
+    monkeypatch.setitem(sys.modules, "ions", sys.modules[__name__])
+
+
+def test_a_target_may_name_a_function_that_makes_a_backend(module, monkeypatch):
+    monkeypatch.setattr("hardware.runs.run._named_here", set())
+    options = PlanOptions(tiles=1)
+    made = hardware.plan(workload(), f"backend:ions:make_ions:{SHOTS}", options)
+    assert made.target == f"backend:ions:make_ions:{SHOTS}"
+    assert (made.shots, made.backend) == (SHOTS, "ions")
+    with pytest.raises(BudgetError):
+        hardware.submit(made)
+    run = hardware.submit(made, budget=1000)
+    assert type(Run.open(run.id).device.backend) is Provider
+    # A plan from somebody else runs none of their code.
+    monkeypatch.setattr("hardware.runs.run._named_here", set())
+    with pytest.raises(UnknownTargetError, match="would import and run ions:make_ions"):
+        hardware.submit(made, budget=1000)
+    with pytest.raises(UnknownTargetError, match="give the device itself"):
+        hardware.submit(plan_for(BackendDevice(Provider())), budget=1000)
+    target = parse_target("backend:ions:make_ions")
+    assert target.spec == "backend:ions:make_ions:4096"
+    with pytest.raises(BudgetError):
+        target.run(workload())
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "backend:ions", "backend:ions:", "backend::make", "backend:ions:make ions", "backend:..:x",
+        "backend:ions:make()", "backend:os.path;import os:x", "backend:ions:lambda",
+        "backend:a/b:c", "backend:ions:make_ions:many", "backend:ions:make_ions:1:2",
+    ],
+)  # fmt: skip
+def test_only_names_of_python_are_taken(spec):
+    with pytest.raises(UnknownTargetError):
+        parse_device(spec)
+
+
+def test_functions_that_make_no_backend_are_refused(module):
+    for name, words in (
+        ("ions:make_nothing", "got str"),
+        ("ions:make_trouble", "ValueError"),
+        ("ions:missing", "AttributeError"),
+        ("no_such_module_here:make", "ModuleNotFoundError"),
+        ("ions:plan_for", "TypeError"),
+    ):
+        with pytest.raises(UnknownBackendError, match=words) as caught:
+            hardware.plan(workload(), f"backend:{name}")
+        assert "https" not in str(caught.value)
+
+
+def test_an_installed_package_may_bring_a_kind_of_its_own(module, monkeypatch):
+    found = [
+        EntryPoint("ions", "ions:Provider", "qhead.devices"),
+        EntryPoint("fake", "ions:make_trouble", "qhead.devices"),
+    ]
+    monkeypatch.setattr("hardware.devices.named.entry_points", lambda group: found)
+    assert is_device("ions:5")
+    with pytest.raises(UnknownTargetError, match=r"or ions:NAME\[:SHOTS\]"):
+        parse_device("ion:5")
+    assert parse_device("fake:manila").name == "manila"  # nobody takes over a kind of ours
+    monkeypatch.setattr(sys.modules[__name__].Provider, "__init__", _by_name)
+    made = hardware.plan(workload(), f"ions:trap:{SHOTS}", PlanOptions(tiles=1))
+    assert (made.target, made.backend) == (f"ions:trap:{SHOTS}", "trap")
+    monkeypatch.setattr("hardware.devices.named.entry_points", lambda group: [])
+    with pytest.raises(UnknownTargetError):
+        hardware.submit(made, budget=1000)
+
+
+def _by_name(self, name):
+    BackendV2.__init__(self, name=name)
+    self._inner, self.jobs = GenericBackendV2(5, basis_gates=IONS, noise_info=False), {}
+
+
+def test_a_package_that_raises_a_failure_is_heard():
+    class Raising(Job):
+        asked = False
+
+        def status(self):
+            if self.state is JobStatus.ERROR and not self.asked:
+                self.asked = True
+                raise RuntimeError("Failure from the API: too hot")
+            return self.state
+
+    provider = Provider()
+    device = BackendDevice(provider)
+    run = hardware.submit(plan_for(device), device=device, budget=1000)
+    device._jobs["job-0"] = job = Raising("job-0", [])
+    job.state = JobStatus.ERROR
+    assert run.update().jobs == {"failed": 1, "done": 2}
+    assert "too hot" in run.status().problems[0]
+
+    class TrapJobFailureError(Exception):
+        pass
+
+    def refuse(job_id):
+        raise TrapJobFailureError("too cold")
+
+    provider.retrieve_job = refuse
+    seen = again(provider)
+    seen.backend.retrieve_job = refuse
+    assert "too cold" in seen.look("job-1").reason
+    assert seen.look("job-1").status == "ERROR"

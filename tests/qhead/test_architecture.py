@@ -134,9 +134,13 @@ def test_nothing_is_pickled_evaluated_or_seeded_globally(package):
 
 
 # A thread that catches everything to raise it again in the thread that waits.
-HANDS_ON = ("hardware/devices/ibm/client.py",)
-# The client may stumble over an answer in any way; here all of it is translated.
-TRANSLATES = ("hardware/devices/ibm/client.py", "hardware/devices/ibm/decoding.py")
+HANDS_ON = ("hardware/devices/asking.py",)
+# The client may stumble over an answer in any way, and other providers' packages raise classes of
+# their own; here all of it is translated.
+TRANSLATES = (
+    "hardware/devices/backend.py", "hardware/devices/ibm/client.py",
+    "hardware/devices/ibm/decoding.py", "hardware/runs/opening.py",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("package", ["hardware", "qhead"])
