@@ -45,6 +45,11 @@ class HardwareError(Exception):
     #: the first.
     sure = False
 
+    def __init__(self, message: str = "", *, options: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        #: Options that the message names as Python spells them (``num_qubits=4``).
+        self.options = tuple(options)
+
 
 class InvalidInputError(HardwareError, ValueError):
     """The caller's input cannot be used. Nothing was run and nothing was written."""

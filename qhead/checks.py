@@ -26,7 +26,9 @@ def number(
     if not low <= found < high or (strict and found == low):
         bounds = f"{'above' if strict else 'at least'} {low:g}"
         bounds += f" and below {high:g}" if high < math.inf else ""
-        raise HeadError(f"Expected {name} to be a finite number {bounds}, got {value!r}.")
+        raise HeadError(
+            f"Expected {name} to be a finite number {bounds}, got {value!r}.", options=[name]
+        )
     return found
 
 
@@ -35,14 +37,17 @@ def count(name: str, value: Any, *, low: int = 1, high: int | None = None) -> in
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or value < low or (high is not None and value > high):
         bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
-        raise HeadError(f"Expected {name} to be an integer {bounds}, got {value!r}.")
+        raise HeadError(
+            f"Expected {name} to be an integer {bounds}, got {value!r}.", options=[name]
+        )
     return int(value)
 
 
 def at_most(name: str, value: int, high: int, what: str) -> None:
     """Check that `value` is at most `high`, which is `what`."""
     if value > high:
-        raise HeadError(f"Expected {name} to be at most {high}, {what}, got {value}.")
+        message = f"Expected {name} to be at most {high}, {what}, got {value}."
+        raise HeadError(message, options=f"{name} {what}".split())
 
 
 def label_problem(labels: Any) -> str | None:
@@ -123,4 +128,6 @@ def choice(name: str, value: Any, known: Sequence[str | None]) -> None:
     if not isinstance(value, str | None) or value not in known:
         hint = did_you_mean(str(value), [word for word in known if word])
         words = ", ".join(map(repr, known))
-        raise HeadError(f"Expected {name} to be one of {words}, got {value!r}.{hint}")
+        raise HeadError(
+            f"Expected {name} to be one of {words}, got {value!r}.{hint}", options=[name]
+        )

@@ -83,7 +83,8 @@ def check_ansatz(
     if topology == "ring" and 1 < num_qubits <= connectivity:
         raise HeadError(
             f"A ring of num_qubits={num_qubits} takes a connectivity of at most {num_qubits - 1}, "
-            f"got {connectivity}: use connectivity={num_qubits - 1}."
+            f"got {connectivity}: use connectivity={num_qubits - 1}.",
+            options=("num_qubits", "connectivity"),
         )
 
 

@@ -347,5 +347,7 @@ def _batches(texts: list[str], size: int) -> Iterator[list[str]]:
 
 def _positive(name: str, value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise EncoderError(f"Expected {name} to be a positive integer, got {value!r}.")
+        raise EncoderError(
+            f"Expected {name} to be a positive integer, got {value!r}.", options=[name]
+        )
     return value

@@ -20,12 +20,19 @@ Every message says what was expected, what came, and what to do.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class QheadError(Exception):
     """Base of all exceptions of `qhead`."""
 
     #: Exit code of a command that ends with this error.
     exit_code = 1
+
+    def __init__(self, message: str = "", *, options: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        #: Options that the message names as Python spells them (``num_qubits=4``).
+        self.options = tuple(options)
 
 
 class TrainingError(QheadError):

@@ -132,7 +132,8 @@ def _check_replaceable(folder: Path, *, overwrite: bool) -> None:
     if not overwrite:
         raise ModelError(
             f"Expected a new folder, got {folder}, which holds a model already. Choose another "
-            "name, or replace it with overwrite=True."
+            "name, or replace it with overwrite=True.",
+            options=["overwrite"],
         )
 
 

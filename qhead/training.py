@@ -332,7 +332,8 @@ def learning_rate_at(options: TrainingOptions, epoch: int) -> float:
     if options.schedule == "constant":
         return options.learning_rate
     if options.max_epochs is None:
-        raise HeadError("The cosine schedule needs max_epochs, or `TrainingOptions.resolved`.")
+        message = "The cosine schedule needs max_epochs, or `TrainingOptions.resolved`."
+        raise HeadError(message, options=["max_epochs"])
     turn = math.pi * (epoch - 1) / options.max_epochs
     return options.learning_rate * (1 + math.cos(turn)) / 2
 

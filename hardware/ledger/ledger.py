@@ -344,7 +344,8 @@ class Ledger(Claims):
             raise RunStateError(
                 f"Run {run_id} was cancelled: its results so far can be collected. To send its "
                 f"cancelled jobs after all{'' if run.local else ', at your cost'}, use "
-                "resubmit_cancelled=True."
+                "resubmit_cancelled=True.",
+                options=["resubmit_cancelled"],
             )
         return run
 

@@ -112,7 +112,8 @@ class Mitigation:
         if circuits is not None and not self.twirls:
             raise PlanError(
                 f"Expected twirling with {circuits} randomizations, the random circuits that it "
-                "takes, got none: add twirl_gates or twirl_measure, or leave their number out."
+                "takes, got none: add twirl_gates or twirl_measure, or leave their number out.",
+                options=("twirl_gates", "twirl_measure"),
             )
         if self.readout_inversion and self.estimator:
             raise PlanError(

@@ -49,7 +49,8 @@ def checked_budget(plan: JobPlan, budget: float | None, *, local: bool = False) 
             f"Expected a plan within the budget of {budget:g} s, got one of about {estimate:.2f} s"
             f"{' on the real device' if local else ''}: "
             f"give budget={advised_budget(estimate, None)} or more, or plan fewer shots, more "
-            "tiles or fewer rows."
+            "tiles or fewer rows.",
+            options=["budget"],
         )
     return None if local or budget is None else float(budget)
 

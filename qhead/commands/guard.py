@@ -19,6 +19,7 @@ from hardware.errors import HardwareError
 from hardware.threads import num_threads
 from qhead.commands.config import read_config
 from qhead.commands.terminal import log_on_stderr
+from qhead.commands.wording import in_options, option_names
 from qhead.errors import InputError, QheadError
 
 _log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ def exit_codes(verb: Callable[..., None]) -> Callable[..., None]:
                 verb(*args, **options)
                 sys.stdout.flush()
             except (QheadError, HardwareError) as error:
-                _complain_to_user("Error", str(error), verb)
+                _complain_to_user("Error", error, verb)
                 raise typer.Exit(error.exit_code) from None
             except KeyboardInterrupt:
                 print("Interrupted.", file=sys.stderr)
@@ -125,10 +126,10 @@ def complain(kind: str, message: str) -> None:
         print(f"{kind}: {message}", file=sys.stderr)
 
 
-def _complain_to_user(kind: str, message: str, verb: Callable[..., None]) -> None:
-    from qhead.commands.wording import in_options, option_names
-
-    complain(kind, in_options(message, option_names(verb)))
+def _complain_to_user(kind: str, problem: Any, verb: Callable[..., None]) -> None:
+    """Write an error or a warning to stderr, the options that it names spelled as the verb's."""
+    named = getattr(problem, "options", ())
+    complain(kind, in_options(str(problem), named, option_names(verb)) if named else str(problem))
 
 
 def _sentence(error: Exception) -> str:
@@ -178,4 +179,4 @@ def _show_warning(
 ) -> None:
     """Show our own warnings as sentences; those of libraries are for their developers."""
     if category.__module__.split(".")[0] in ("qhead", "hardware"):
-        _complain_to_user("Warning", str(message), verb)
+        _complain_to_user("Warning", message, verb)

@@ -187,7 +187,7 @@ def split(request: TrainRequest) -> Parts:
     try:
         rows = _held_out_rows(request, train, validation, test)
     except DataError as error:
-        raise DataError(f"{train.source}: {error}") from error
+        raise DataError(f"{train.source}: {error}", options=error.options) from error
     parts = Parts(
         train.rows(rows.train),
         validation if validation is not None else _rows(train, rows.validation),

@@ -1,31 +1,18 @@
 """Messages in the words of the command line.
 
 Everything below the command line speaks Python (``text_column``, ``encoder_qubits=9``), for it is a
-library too. At its door the names of a verb's own options are spelled as that verb takes them.
+library too. Its errors carry the names of the options that they speak of; at the command line's
+door these are spelled as the verb takes them.
 """
 
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_args
 
-#: What Python says otherwise than by an option's name.
-_PHRASES = {
-    "overwrite=True": "--force",
-    "resubmit_cancelled=True": "--resubmit-cancelled",
-}
-
-# Quoted words are the user's own: columns, labels, sentences.
-_QUOTED = r"""(?<!\w)'[^'\n]*'|(?<!\w)"[^"\n]*\""""
-_NAME = (
-    r"""(?<![\w'"/.~-])(?P<name>[a-z]+(?:_[a-z]+)*)"""
-    r"""(?:=(?P<value>'[^'\n]*'|[\w.+-]*\w))?(?![\w/'"-]|\.\w)"""
-)
-# Calls in Python are advice to be typed there.
-_CALL = r"(?<![\w/])[A-Za-z_]\w*(?:\.\w+)*\([^()\n]*\)"
-_WORDS = re.compile(f"{_QUOTED}|{_CALL}|{_NAME}")
+#: Parameters that the command line calls otherwise.
+_CALLED = {"overwrite": "force"}
 
 
 def option_names(verb: Callable[..., Any]) -> dict[str, str]:
@@ -44,22 +31,15 @@ def option_names(verb: Callable[..., Any]) -> dict[str, str]:
     return found
 
 
-def in_options(message: str, options: dict[str, str]) -> str:
-    """Return a message with the parameters of a verb spelled as its options.
+def in_options(message: str, named: Iterable[str], options: Mapping[str, str]) -> str:
+    """Return a message with the parameters that it names spelled as a verb's options.
 
-    Translated are names of several words (``text_column``), and a name of any kind with a value
-    (``reduction='pca'`` becomes ``--reduction pca``). Words in quotes and
-    Python's own calls (``save_account(overwrite=True)``) are left alone.
+    ``num_qubits`` becomes ``--num-qubits``, ``topology='ring'`` ``--topology 'ring'`` and
+    ``overwrite=True`` ``--force``; a single word without a value (a topology) stays a word.
     """
-
-    def spelled(found: re.Match[str]) -> str:
-        name, value = found["name"], found["value"]
-        if found[0] in _PHRASES:
-            return _PHRASES[found[0]]
-        if name not in options or (value is None and "_" not in name) or value == "None":
-            return found[0]
-        return (
-            options[name] if value in (None, "True") else f"{options[name]} {value.strip(chr(39))}"
-        )
-
-    return _WORDS.sub(spelled, message)
+    for name in sorted(named, key=len, reverse=True):  # a name may be part of a longer one
+        option = options.get(_CALLED.get(name, name))
+        if option is not None:
+            message = message.replace(f"{name}=True", option).replace(f"{name}=", f"{option} ")
+            message = message.replace(name, option) if "_" in name else message
+    return message

@@ -218,7 +218,8 @@ def _with_text(
         what = "the text is empty" if len(empty) == 1 else f"{len(empty)} texts are empty"
         raise DataError(
             f"{name}, {where}: {what}. Fill in or delete what is empty, or leave it out "
-            "(skip_empty)."
+            "(skip_empty).",
+            options=["skip_empty"],
         )
     if len(empty) == len(records):
         raise DataError(f"{name}: all {len(records)} texts are empty.")
@@ -268,7 +269,8 @@ def _find(
         raise DataError(
             f"{place}: expected a {role} column ({', '.join(usual)}), got the columns "
             f"{shown(columns)}.{_nearest(usual, columns)} Name the column ({role}_column); the "
-            "first line of a CSV or TSV file holds the names."
+            "first line of a CSV or TSV file holds the names.",
+            options=[f"{role}_column"],
         )
     return found
 

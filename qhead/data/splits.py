@@ -43,14 +43,18 @@ def few_shot_split(
         DataError: A class has too few rows, there is one class only, or an option is out of range.
     """
     if isinstance(per_class, bool) or not isinstance(per_class, int | np.integer) or per_class < 1:
-        raise DataError(f"Expected per_class to be a positive integer, got {per_class!r}.")
+        raise DataError(
+            f"Expected per_class to be a positive integer, got {per_class!r}.",
+            options=["per_class"],
+        )
     _check_fraction("validation_fraction", validation_fraction)
     groups = _rows_by_class(labels)
     for label, rows in groups:
         if len(rows) < per_class:
             raise DataError(
                 f"Expected at least {per_class} rows of each class, got {len(rows)} of {label!r}. "
-                "Lower per_class, or bring more rows of that class."
+                "Lower per_class, or bring more rows of that class.",
+                options=["per_class"],
             )
     rng = np.random.default_rng(seed)
     sampled = [rng.choice(rows, per_class, replace=False) for _, rows in groups]
@@ -81,7 +85,8 @@ def holdout_split(
     if validation_fraction + test_fraction >= 1:
         raise DataError(
             "Expected validation_fraction + test_fraction below 1, got "
-            f"{validation_fraction} + {test_fraction}: nothing is left to train on."
+            f"{validation_fraction} + {test_fraction}: nothing is left to train on.",
+            options=("validation_fraction", "test_fraction"),
         )
     groups = _rows_by_class(labels)
     sizes = [len(rows) for _, rows in groups]
@@ -116,7 +121,9 @@ def duplicates_across(
 
 def _check_fraction(name: str, value: float) -> None:
     if not 0 <= value < 1:
-        raise DataError(f"Expected {name} to be at least 0 and below 1, got {value!r}.")
+        raise DataError(
+            f"Expected {name} to be at least 0 and below 1, got {value!r}.", options=[name]
+        )
 
 
 def _rows_by_class(labels: Sequence[Any] | np.ndarray) -> list[tuple[Any, np.ndarray]]:

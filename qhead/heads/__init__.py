@@ -105,7 +105,8 @@ def make_head(kind: str, **options: Any) -> TorchHead:
                 "'", ""
             )  # quoted, no option would be spelled out
             raise HeadError(
-                f"The head {kind!r} has no option {name}; its own are {', '.join(own)}.{hint}"
+                f"The head {kind!r} has no option {name}; its own are {', '.join(own)}.{hint}",
+                options=(name, *own),
             )
     head = head_class(**options)
     head.validate_options()

@@ -66,7 +66,8 @@ class AmplitudeMap(nn.Module):
                 f"Expected embeddings of at most {room} numbers for {self.num_qubits} encoder "
                 f"qubits{' and a bias amplitude' if extra else ''}, got {num_features}: use "
                 f"encoder_qubits={(needed - 1).bit_length()}, or choose a reduction "
-                "('pca' or 'random')."
+                "('pca' or 'random').",
+                options=["encoder_qubits"],
             )
         self.register_buffer("mean", torch.zeros(num_features))
         axes = torch.zeros(num_features, room) if num_features > room else None
@@ -105,7 +106,8 @@ class AmplitudeMap(nn.Module):
         if bool((norms == 0).any()):
             raise HeadError(
                 "Expected embeddings that are not zero, got a zero one, which has no direction to "
-                "load: use a bias_amplitude above 0."
+                "load: use a bias_amplitude above 0.",
+                options=["bias_amplitude"],
             )
         return amplitudes / norms
 

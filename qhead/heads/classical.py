@@ -154,7 +154,8 @@ class ReducedMLPHead(TorchHead):
             raise HeadError(
                 f"Expected max_parameters of at least {least} for {k} components, "
                 f"{num_classes} classes and hidden={self.hidden}, got {budget}. Lower "
-                "num_components or raise max_parameters."
+                "num_components or raise max_parameters.",
+                options=("num_components", "max_parameters", *(["hidden"] if self.hidden else [])),
             )
         return max(fitting, key=lambda h: mlp_size(k, h, num_classes))
 
@@ -172,7 +173,8 @@ class ReducedMLPHead(TorchHead):
         if k > min(n, d):
             raise HeadError(
                 f"Expected num_components of at most {min(n, d)}, the smaller of n_samples = {n} "
-                f"and n_features = {d}, for a PCA; got {k}."
+                f"and n_features = {d}, for a PCA; got {k}.",
+                options=["num_components"],
             )
         if sample_weight is not None:
             return principal_axes(np.sqrt(sample_weight)[:, None] * (features - mean), k).T

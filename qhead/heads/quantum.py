@@ -72,6 +72,8 @@ _MAX_GATES, _MAX_WEIGHTS, _MAX_ENCODER_WEIGHTS = 100_000, 10_000, 100_000
 class ReadoutWarning(UserWarning):
     """A read-out measures too few qubits to tell all classes apart."""
 
+    options = ("num_measured",)  # that the message names
+
 
 class QuantumHead(TorchHead):
     """Encoders → angles → N × [angle encoding → PQC1] → PQC2 → read-out → linear layer.
@@ -200,13 +202,15 @@ class QuantumHead(TorchHead):
                 if getattr(self, name) == 0:
                     raise HeadError(
                         f"Expected {name} of at least 1 with reading='B', which counts the first "
-                        f"block among the layers, got 0: give {name} as well."
+                        f"block among the layers, got 0: give {name} as well.",
+                        options=(name, "reading"),
                     )
         check_ansatz(num_qubits, self.num_layers, self.connectivity, self.topology, self.reading)
         if num_qubits % self.num_encoders:
             raise HeadError(
                 "Expected num_qubits to be a multiple of num_encoders, so that each encoder feeds "
-                f"as many qubits, got {num_qubits} and {self.num_encoders}."
+                f"as many qubits, got {num_qubits} and {self.num_encoders}.",
+                options=("num_qubits", "num_encoders"),
             )
         num_measured = self._num_measured(2)
         checks.at_most("num_measured", num_measured, num_qubits, "num_qubits")
@@ -218,18 +222,28 @@ class QuantumHead(TorchHead):
         if isinstance(self.encoder_qubits, int) and self.encoder_qubits < fed:
             raise HeadError(
                 f"Expected encoder_qubits of at least {fed}, num_qubits / num_encoders, the qubits "
-                f"that each encoder feeds, got {self.encoder_qubits}."
+                f"that each encoder feeds, got {self.encoder_qubits}.",
+                options=("encoder_qubits", "num_qubits", "num_encoders"),
             )
         self._check_size(num_qubits)
         if self.center and self.bias_amplitude == 0:
             raise HeadError(
                 "Expected a bias_amplitude above 0 with center=True, got 0: a centred embedding "
-                "without a constant beside it has no linear term."
+                "without a constant beside it has no linear term.",
+                options=("bias_amplitude", "center"),
             )
         if self.start == "identity" and not self._can_start_as_identity():
             raise HeadError(
                 "A start of 'identity' needs topology='ring', connectivity=1, num_layers=0, "
-                "num_reuploads=1 and reading='A'. Choose these, or start='random'."
+                "num_reuploads=1 and reading='A'. Choose these, or start='random'.",
+                options=(
+                    "topology",
+                    "connectivity",
+                    "num_layers",
+                    "num_reuploads",
+                    "reading",
+                    "start",
+                ),
             )
 
     def _check_ranges(self) -> None:
@@ -269,7 +283,8 @@ class QuantumHead(TorchHead):
             raise HeadError(
                 f"Expected a circuit of at most {_MAX_GATES:,} gates and {_MAX_WEIGHTS:,} weights, "
                 f"got about {gates:,} and {weights:,}: lower num_layers, connectivity or "
-                "num_reuploads."
+                "num_reuploads.",
+                options=("num_layers", "num_reuploads"),
             )
 
     def _num_measured(self, num_classes: int) -> int:
@@ -312,7 +327,8 @@ class QuantumHead(TorchHead):
             raise HeadError(
                 f"Expected embeddings of at most {room} numbers for encoder_qubits={loaded}"
                 f"{' and a bias amplitude' if extra else ''}, got {num_features}: use "
-                f"encoder_qubits={smallest}, or choose a reduction ('pca' or 'random')."
+                f"encoder_qubits={smallest}, or choose a reduction ('pca' or 'random').",
+                options=["encoder_qubits"],
             )
         register = max(loaded, fed)
         layers = self.num_layers if self.encoder_layers is None else self.encoder_layers
@@ -323,7 +339,8 @@ class QuantumHead(TorchHead):
             raise HeadError(
                 f"Expected encoder_connectivity below {register}, the qubits of an encoder's "
                 f"register for embeddings of {num_features} numbers, got {connectivity}: use "
-                f"encoder_qubits={connectivity + 1}, or a lower connectivity."
+                f"encoder_qubits={connectivity + 1}, or a lower connectivity.",
+                options=("encoder_connectivity", "encoder_qubits"),
             )
         return loaded, register, layers, connectivity
 
@@ -336,7 +353,8 @@ class QuantumHead(TorchHead):
         if weights * self.num_encoders > _MAX_ENCODER_WEIGHTS:
             raise HeadError(
                 f"Expected encoders of at most {_MAX_ENCODER_WEIGHTS:,} weights, got "
-                f"{weights * self.num_encoders:,}: lower encoder_layers or their connectivity."
+                f"{weights * self.num_encoders:,}: lower encoder_layers or their connectivity.",
+                options=["encoder_layers"],
             )
 
     def build_module(
@@ -350,13 +368,12 @@ class QuantumHead(TorchHead):
         self.check_size(num_features, num_classes)
         num_qubits, num_measured = self._num_qubits(num_classes), self._num_measured(num_classes)
         if features is not None and 2**num_measured < num_classes:
-            warnings.warn(
+            warning = ReadoutWarning(
                 f"{num_measured} measured qubit(s) have {2**num_measured} joint values, and there "
                 f"are {num_classes} classes: the read-out will confuse some. Raise num_measured, "
-                f"or leave it to the default.",
-                ReadoutWarning,
-                stacklevel=4,
+                f"or leave it to the default."
             )
+            warnings.warn(warning, stacklevel=4)
         generator = self.initialisation_generator()
         loaded, register, layers, connectivity = self._encoder_size(
             num_features, num_qubits // self.num_encoders
@@ -428,7 +445,8 @@ class QuantumHead(TorchHead):
                 f"Expected encoders whose states take at most {_MAX_STATE_BYTES >> 30} GiB in a "
                 f"step of training, got {rows * row / 2**30:.0f} GiB for {rows} rows on "
                 f"{register} qubits: lower batch_size to {_MAX_STATE_BYTES // row}, or "
-                "encoder_qubits."
+                "encoder_qubits.",
+                options=("batch_size", "encoder_qubits"),
             )
 
     def identity(self, module: nn.Module) -> dict[str, Any]:

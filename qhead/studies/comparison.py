@@ -140,14 +140,16 @@ def compare_heads(
     if len(set(seeds)) < 2:
         raise DataError(f"Expected at least 2 seeds for an interval, got {len(set(seeds))}.")
     if test is None and per_class is None and test_fraction == 0:
-        raise DataError("Expected test_fraction above 0 without a test split, got 0.")
+        message = "Expected test_fraction above 0 without a test split, got 0."
+        raise DataError(message, options=["test_fraction"])
     num_classes = len(np.unique(y))
     rows = []
     for seed in seeds:
         train, rest = _split(y, seed, per_class, 0.0 if test is not None else test_fraction)
         X_test, y_test = (X[rest], y[rest]) if test is None else map(np.asarray, test)
         if not len(y_test):
-            raise DataError("Expected rows to test on, got none: lower per_class.")
+            message = "Expected rows to test on, got none: lower per_class."
+            raise DataError(message, options=["per_class"])
         y_train = np.random.default_rng([seed, 99]).permutation(y[train]) if shuffled else y[train]
         for name, make in heads.items():
             estimator = make(seed, X[train].shape, num_classes)
