@@ -257,6 +257,9 @@ def test_a_measured_read_out_has_an_error_too() -> None:
         np.sqrt(2) * estimated(1.0, 0.0)
     )
     assert estimated(0.0, 0.1, readout_mitigated=True) == estimated(0.0, 0.1)
+    assert estimated(0.6, 0.1, readout_mitigated=True) == pytest.approx(
+        np.sqrt(1 + 0.6**2) * estimated(0.6, 0.1)
+    )
     pair = {"coefficients": np.ones(2)}
     assert estimated(0.0, 0.1, readout_mitigated=True, **pair) == pytest.approx(
         np.sqrt(2) * estimated(0.0, 0.1, **pair)

@@ -11,10 +11,12 @@ import pytest
 from loopback import Change, Cloud, Drop, FaultPlan, Reply
 from loopback.bench import QUICK, Bench, assert_equal, assert_paid_once, plan, undisturbed
 
+from hardware.devices.base import RemoteJob
 from hardware.devices.ibm.device import Deadlines
 from hardware.errors import ServiceError
 from hardware.ledger.ledger import Ledger, Pace
 from hardware.runs.policy import Clock
+from hardware.runs.submission import _rank
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 
@@ -336,3 +338,15 @@ def test_a_clock_set_back_holds_the_pace_for_a_minute_at_most(tmp_path):
         assert claim.wait_seconds <= 60.0
         steps.step += 61.0
         assert bench.ledger.claim_next(run, "me", 10.0, policy.pace).job is not None
+
+
+def test_of_several_jobs_under_one_tag_the_one_furthest_on_counts():
+    states = ("DONE", "RUNNING", "QUEUED", "UNKNOWN", "ERROR")
+    newest_first = [RemoteJob(state, (), str(9 - i), state) for i, state in enumerate(states)]
+    assert sorted(reversed(newest_first), key=_rank) == newest_first
+    alike = [("QUEUED", "INITIALIZING"), ("ERROR", "CANCELLED"), ("ERROR", "PAUSED")]
+    for one, other in alike:
+        pair = [RemoteJob("old", (), "1", one), RemoteJob("new", (), "2", other)]
+        assert sorted(pair, key=_rank) == pair
+        pair = [RemoteJob("old", (), "1", other), RemoteJob("new", (), "2", one)]
+        assert sorted(pair, key=_rank) == pair
