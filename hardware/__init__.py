@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from hardware.planning.options import Mitigation, PlanOptions
     from hardware.planning.plan import JobPlan
     from hardware.planning.plan_file import dump_plan, load_plan
+    from hardware.runs.planned import plan
     from hardware.runs.progress import RunStatus
-    from hardware.runs.run import Run, plan, submit
+    from hardware.runs.run import Run, submit
     from hardware.targets import parse_target
     from hardware.workload import Expectations, Workload
 
@@ -33,7 +34,7 @@ _EXPORTS = {
     "dump_plan": "hardware.planning.plan_file",
     "load_plan": "hardware.planning.plan_file",
     "parse_target": "hardware.targets",
-    "plan": "hardware.runs.run",
+    "plan": "hardware.runs.planned",
     "submit": "hardware.runs.run",
 }
 

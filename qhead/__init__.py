@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from qhead.evaluation import Evaluation
     from qhead.heads import InspiredHead, MLPHead, QuantumHead, ReducedMLPHead, make_head
     from qhead.prediction import Prediction
+    from qhead.runs.run import Run
     from qhead.targets import resolve_target
     from qhead.training import TrainingOptions
 
@@ -26,6 +27,7 @@ _EXPORTS = {
     "Prediction": "qhead.prediction",
     "QuantumHead": "qhead.heads",
     "ReducedMLPHead": "qhead.heads",
+    "Run": "qhead.runs.run",
     "SentenceEncoder": "qhead.embeddings",
     "TextClassifier": "qhead.classifier",
     "TrainingOptions": "qhead.training",
@@ -45,6 +47,7 @@ __all__ = [
     "Prediction",
     "QuantumHead",
     "ReducedMLPHead",
+    "Run",
     "SentenceEncoder",
     "TextClassifier",
     "TrainingOptions",

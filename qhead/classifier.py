@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
+from hardware.devices.named import is_device
 from hardware.targets import ExecutionTarget
 from qhead import checks
 from qhead.data import MAX_CHARACTERS, LabelledTexts
@@ -37,6 +38,9 @@ from qhead.model_encoder import check_encoder, encoder_record, open_encoder
 from qhead.model_folder import StoredModel, read_model, write_model
 from qhead.model_records import check_data, check_versions, read_history, read_metrics
 from qhead.prediction import Prediction, predict_head
+from qhead.runs.device_methods import DeviceMethods
+from qhead.runs.metadata import SavedModel
+from qhead.runs.run import RunProgress
 from qhead.targets import resolve_target
 from qhead.training import ProgressCallback
 
@@ -46,7 +50,7 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-ignore]
+class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-ignore]
     """A classifier of sentences: frozen sentence encoder, then a head trained on its embeddings.
 
     Args:
@@ -64,8 +68,11 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
         metrics_: Scores that the model carries with it when saved, by the part of the data they
             are of: `Evaluation.as_dict()`. Empty until someone fills it.
         versions_: Versions of the packages that trained it.
+        saved_: Folder and fingerprints of the saved model; None before `save` or `load`.
 
-    A specification given as `target` draws its shots from the head's seed (0 where it has none),
+    A device as `target` (``"fake:fez"``, ``"ibm:best"``) plans the sentences, sends them within
+    `budget` through the ledger and waits; `plan`, `submit` and `qhead.Run` are its steps. Any other
+    specification given as `target` draws its shots from the head's seed (0 where it has none),
     so that the same call gives the same result; pass a target for another seed.
     """
 
@@ -185,34 +192,68 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
         self.data_: dict[str, Any] = _told_of(data, getattr(head, "held_back_", None), weight)
         self.metrics_: dict[str, Any] = {}
         self.versions_ = current_versions()
+        self.saved_ = None
 
     def predict(
-        self, texts: Sequence[str], target: ExecutionTarget | str | None = None
+        self,
+        texts: Sequence[str],
+        target: ExecutionTarget | str | None = None,
+        *,
+        budget: float | None = None,
     ) -> np.ndarray:
-        """Return the label of each sentence, shape (n,)."""
+        """Return the label of each sentence, shape (n,).
+
+        Args:
+            texts: n sentences.
+            target: Where the circuits run; None is exact.
+            budget: QPU seconds that a run on a device may use; required on a real one.
+
+        Raises:
+            HardwareError, MissingRowsError: As `predict_detailed`.
+        """
         check_is_fitted(self, "head_")
-        where = self._resolve(target)
-        if where is not None:
-            return self.predict_detailed(texts, where).labels
+        if is_device(target) or self._resolve(target) is not None:
+            return self.predict_detailed(texts, target, budget=budget).labels
         labels: np.ndarray = self.head_.predict(self.embed(texts))
         return labels
 
     def predict_proba(
-        self, texts: Sequence[str], target: ExecutionTarget | str | None = None
+        self,
+        texts: Sequence[str],
+        target: ExecutionTarget | str | None = None,
+        *,
+        budget: float | None = None,
     ) -> np.ndarray:
-        """Return the probability of each class, shape (n, K), columns as in `classes_`."""
-        return self.predict_detailed(texts, target).probabilities
+        """Return the probability of each class, shape (n, K), columns as in `classes_`.
+
+        The arguments and errors are those of `predict`.
+        """
+        return self.predict_detailed(texts, target, budget=budget).probabilities
 
     def predict_detailed(
-        self, texts: Sequence[str], target: ExecutionTarget | str | None = None
+        self,
+        texts: Sequence[str],
+        target: ExecutionTarget | str | None = None,
+        *,
+        budget: float | None = None,
+        progress: RunProgress = True,
     ) -> Prediction:
         """Return labels, probabilities and what the target's shot noise leaves of them.
+
+        Args:
+            texts, target, budget: As for `predict`.
+            progress: Of a run on a device: called with its `RunStatus`; True draws a bar.
 
         Raises:
             DataError: An empty or over-long sentence.
             HeadError: A target other than exact for a head that runs no circuit.
+            BudgetError: No budget for a real device, or one below the estimate.
+            HardwareError: The device or the platform failed; the run can be resumed.
+            MissingRowsError: Rows of a run on a device have no result yet.
         """
         check_is_fitted(self, "head_")
+        if isinstance(target, str) and is_device(target):
+            return self.predict_on_device(texts, target, budget=budget, progress=progress)
         where = self._resolve(target)
         return predict_head(self.head_, self.embed(texts), where)
 
@@ -222,6 +263,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
         labels: ArrayLike,
         target: ExecutionTarget | str | None = None,
         sample_weight: ArrayLike | None = None,
+        *,
+        budget: float | None = None,
     ) -> float:
         """Return the accuracy, weighted by sample where weights (n,) are given.
 
@@ -233,19 +276,23 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
             raise DataError(f"Expected {len(texts)} labels, one a sentence, got {truth.shape}.")
         check_labels(truth, self.classes_)
         weights = checks.sample_weights(sample_weight, len(truth))
-        return float(np.average(self.predict(texts, target) == truth, weights=weights))
+        found = self.predict(texts, target, budget=budget)
+        return float(np.average(found == truth, weights=weights))
 
     def evaluate(
         self,
         texts: Sequence[str],
         labels: ArrayLike,
         target: ExecutionTarget | str | None = None,
+        *,
+        budget: float | None = None,
     ) -> Evaluation:
         """Return accuracy with its interval, F1, confusion and calibration."""
         check_is_fitted(self, "head_")
         truth = label_array(labels, "labels")
         check_labels(truth, self.classes_)
-        return evaluate_prediction(self.predict_detailed(texts, target), truth, self.classes_)
+        found = self.predict_detailed(texts, target, budget=budget)
+        return evaluate_prediction(found, truth, self.classes_)
 
     def embed(self, texts: Sequence[str], *, progress: Progress | None = None) -> np.ndarray:
         """Return the embeddings of n sentences, shape (n, d), float32."""
@@ -296,6 +343,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
             versions=self.versions_,
         )
         write_model(Path(folder), stored, overwrite=overwrite)
+        self.saved_ = SavedModel.of(Path(folder))
 
     @classmethod
     def load(
@@ -359,6 +407,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unus
         model.encoder_, model.head_, model.classes_ = encoder, head, head.classes_
         model.data_, model.metrics_ = stored.data, stored.metrics
         model.versions_ = stored.versions
+        model.saved_ = SavedModel.of(Path(folder))
         return model
 
     def set_params(self, **params: Any) -> Self:

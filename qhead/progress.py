@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -28,6 +29,7 @@ from rich.progress import (
 )
 
 if TYPE_CHECKING:
+    from hardware.runs.progress import RunStatus
     from qhead.training import EpochRecord
 
 #: Seconds before the first line, and between lines.
@@ -78,6 +80,31 @@ def waiting(description: str, console: Console | None = None) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def run_progress(
+    progress: Callable[[RunStatus], None] | bool,
+    description: str,
+    num_jobs: int,
+    console: Console | None = None,
+) -> Iterator[Callable[[RunStatus], None] | None]:
+    """Yield a callback for where a run on a device stands: jobs under way and done, seconds used.
+
+    Args:
+        progress: The caller's own callback, which is yielded as it is; True: a bar; False: None.
+        description: Words before the bar.
+        num_jobs: Jobs of the run.
+        console: Where to draw, if it is a terminal; None: standard error.
+    """
+    if not isinstance(progress, bool):
+        yield progress
+    elif not progress:
+        yield None
+    else:
+        columns = (MofNCompleteColumn(), TextColumn("{task.fields[figures]}"), TimeElapsedColumn())
+        with _shown(description, console, columns, unit="jobs", steady=False) as update:
+            yield lambda status: update(_ended(status), num_jobs, _job_figures(status))
+
+
 _Update = Callable[[int, int, str], None]
 
 
@@ -89,14 +116,20 @@ def _shown(
     *,
     unit: str = "",
     transient: bool = False,
+    steady: bool = True,
 ) -> Iterator[_Update]:
-    """Yield what shows progress; a transient bar leaves nothing on the screen behind it."""
+    """Yield what shows progress.
+
+    Args:
+        unit: What is counted, plural.
+        transient: Leave nothing on the screen behind the bar.
+        steady: Whether the rate so far tells how long the rest takes.
+    """
     if logging.getLogger("qhead").level > logging.INFO:  # silenced on purpose
         yield lambda done, total, figures: None
         return
-    # rich takes a pipe for a terminal where the environment forces colour, hence `isatty`.
-    if not (sys.stderr.isatty() if console is None else console.is_terminal):
-        lines = _Lines(description, unit)
+    if not _is_screen(console):
+        lines = _Lines(description, unit, steady)
         with progress_lines(lines):
             yield lines.update
         return
@@ -110,11 +143,19 @@ def _shown(
         yield update
 
 
+def _is_screen(console: Console | None) -> bool:
+    """Return whether a bar can be drawn: on a terminal, or in a notebook that has widgets."""
+    if console is not None:
+        return console.is_terminal
+    # rich takes a pipe for a terminal where the environment forces colour, hence `isatty`.
+    return sys.stderr.isatty() or (Console().is_jupyter and find_spec("ipywidgets") is not None)
+
+
 class _Lines:
     """Says in one line where some work stands."""
 
-    def __init__(self, description: str, unit: str = "") -> None:
-        self._description, self._unit = description, unit
+    def __init__(self, description: str, unit: str = "", steady: bool = True) -> None:
+        self._description, self._unit, self._steady = description, unit, steady
         self._start = time.monotonic()
         self._state: tuple[int, int, str] | None = None  # done, total, figures
 
@@ -132,7 +173,7 @@ class _Lines:
                 f"{done:,} of {total:,}"
                 + (f" {self._unit if total != 1 else self._unit[:-1]}" if self._unit else "")
             )
-            if done and not ended:
+            if done and not ended and self._steady:
                 words[-1] += f", {done / seconds:.3g} a second, "
                 words[-1] += f"about {duration(seconds / done * (total - done))} left"
             if figures:
@@ -184,4 +225,26 @@ def _figures(record: EpochRecord) -> str:
     text = f"loss {record.train_loss:.3f}"
     if record.validation_accuracy is not None:
         text += f"  validation {record.validation_accuracy:.1%}"
+    return text
+
+
+#: States of jobs that are waited for no more and have no result.
+_WITHOUT_RESULT = ("failed", "unknown", "cancelled")
+
+
+def _ended(status: RunStatus) -> int:
+    return sum(status.jobs.get(state, 0) for state in ("done", *_WITHOUT_RESULT))
+
+
+def _job_figures(status: RunStatus) -> str:
+    under_way = status.jobs.get("submitting", 0) + status.jobs.get("submitted", 0)
+    text = f"{under_way} under way, {status.jobs.get('done', 0)} done"
+    if to_send := status.jobs.get("planned"):
+        text = f"{to_send} to send, {text}"
+    for state in _WITHOUT_RESULT:
+        if number := status.jobs.get(state):
+            text += f", {number} {state}"
+    if not status.run.local:
+        unknown = " + unknown" if status.uncharged else ""
+        text += f", {status.spending.charged:.1f} s{unknown} used"
     return text

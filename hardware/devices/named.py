@@ -47,6 +47,11 @@ class NamedDevice:
         """Whether it surely is simulated here and costs nothing; others tell when opened."""
         return self.kind == "fake"
 
+    @property
+    def charges(self) -> bool:
+        """Whether it surely is a real device, which charges; others tell when opened."""
+        return self.kind == "ibm"
+
     def spec(self, device: str, shots: int) -> str:
         """Return the specification of the device that was opened, e.g. ``"ibm:ibm_fez:4096"``.
 

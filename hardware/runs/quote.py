@@ -37,10 +37,7 @@ class Quote:
             remaining = device.remaining()
         except ServiceError:
             remaining = None
-        path, ratio = ledger or default_path(), None
-        if not device.local and path.exists():
-            with Ledger(path) as opened:
-                ratio = opened.charge_ratio(device.name)
+        ratio = None if device.local else charge_ratio(device.name, ledger)
         return cls(plan, device.local, remaining, ratio)
 
     @property
@@ -69,3 +66,12 @@ class Quote:
             share = f", {part:.1f} % of the {self.remaining:g} s left"
         nothing = " of a real device; here nothing is charged" if self.local else ""
         return f"{plan}{nothing}{share}{past}"
+
+
+def charge_ratio(device: str, ledger: Path | None = None) -> ChargeRatio | None:
+    """Return what a device has charged by the ledger; None where no job of it has finished."""
+    path = ledger or default_path()
+    if not path.exists():
+        return None
+    with Ledger(path) as opened:
+        return opened.charge_ratio(device)

@@ -8,23 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from hardware.errors import RunError
-from hardware.ledger.ledger import Ledger
-from hardware.planning.plan_file import load_submitted
-from hardware.planning.pubs import unpack
-from hardware.runs import runner
 from hardware.runs.progress import RunStatus
+from hardware.runs.quote import Quote
 from qhead.classifier import TextClassifier
-from qhead.commands.collect import wait_for
-from qhead.commands.devices import existing_ledger, naming_the_run
+from qhead.commands.collect import bring_in
 from qhead.commands.guard import complain
-from qhead.commands.notes import About, fingerprint
-from qhead.commands.plan import DeviceOptions, request_of
-from qhead.commands.planned import make_plan
-from qhead.commands.results import RowPredictions, explain_missing, predict_rows
+from qhead.commands.plan import DeviceOptions, make_plan
 from qhead.commands.runs import charged_dict
 from qhead.commands.short_form import ShortForm
 from qhead.commands.submit import send
-from qhead.errors import DataError, MissingRowsError
+from qhead.errors import MissingRowsError
+from qhead.runs.predictions import RowPredictions, explain_missing
+from qhead.runs.run import Run
+from qhead.runs.sentences import check_same
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,47 +72,34 @@ def run_now(
         seed=seed,
         skip_empty=short.skip_empty,
     )
-    made, device, _ = make_plan(request_of(folder, source, asked, texts=texts), model)
-    run_id = send(made, device, short.budget, quiet=device.local)
+    plan, device = make_plan(folder, source, asked, texts=texts, model=model)
     if not device.local:
-        complain("Run", run_id)  # whatever happens to this process, the run can be found
-    try:
-        with Ledger() as ledger, naming_the_run():
-            status = wait_for(ledger, run_id, made, device, wait=None)
-            found = unpack(made, runner.results(run_id, ledger=ledger))
-    except KeyboardInterrupt:
-        complain("Note", f"run {run_id} goes on: qhead collect {run_id}, or qhead cancel {run_id}.")
-        raise
-    rows = predict_rows(model, About.of(made, f"run {run_id}"), found)
-    return RunOutcome(rows, status)
+        complain("Cost", str(Quote.of(plan, device)))
+    sent = send(plan, device, short.budget)
+    if not device.local:
+        complain("Run", sent.id)  # whatever happens to this process, the run can be found
+    status = bring_in(sent, None)
+    return RunOutcome(sent.predictions(texts=texts), status)
 
 
 def from_ledger(
     folder: Path, texts: Sequence[str], run_id: str, model: TextClassifier
 ) -> RunOutcome:
-    """Predict the rows of a run that is in the ledger, as far as their results are; asks nobody.
+    """Predict the rows of a run that is in the ledger; makes no network call.
 
     Raises:
         ModelError: It is a run of another model.
         DataError: It is a run of other sentences.
     """
-    with existing_ledger(run_id) as ledger:
-        made = load_submitted(ledger.plan_body(ledger.run(run_id).id))
-        status = runner.status(run_id, ledger=ledger, plan=made)
-        found = unpack(made, runner.results(status.run.id, ledger=ledger))
-    about = About.of(made, f"run {status.run.id}")
-    about.model.check(folder)
-    if fingerprint(texts) != about.data.fingerprint:
-        raise DataError(
-            f"Expected the {about.data.num_rows} sentences of run {status.run.id} (from "
-            f"{about.data.source}), got {len(texts)} that are others or in another order."
-        )
-    return RunOutcome(predict_rows(model, about, found), status)
+    sent = Run.open(run_id)
+    sent.metadata.check_model(folder, model.readout())
+    check_same(texts, sent.metadata.data, f"DATA for run {sent.id}")
+    return RunOutcome(sent.predictions(readout=model.readout()), sent.status())
 
 
-def all_rows(outcome: RunOutcome, texts: Sequence[str]) -> Iterator[dict[str, Any]]:
+def all_rows(outcome: RunOutcome) -> Iterator[dict[str, Any]]:
     """Yield one record a sentence; a missing one has None in place of each value."""
-    return outcome.rows.records(texts, numbered=False, whole=True)
+    return outcome.rows.records(numbered=False, whole=True)
 
 
 def missing_rows(outcome: RunOutcome, message: str) -> RunError | MissingRowsError:
@@ -126,7 +109,7 @@ def missing_rows(outcome: RunOutcome, message: str) -> RunError | MissingRowsErr
 
 
 def check_whole(outcome: RunOutcome, *, partial: bool) -> None:
-    """Refuse to score a part, unless told to.
+    """Refuse to score a part without ``--partial``.
 
     Raises:
         RunError, MissingRowsError: Rows are missing and `partial` is not given, or none has

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import typer
 
-from hardware.devices.base import Device
-from hardware.errors import InvalidInputError, RunError
-from hardware.ledger.ledger import Ledger
-from hardware.planning.plan import JobPlan
-from hardware.planning.plan_file import load_submitted
-from hardware.planning.pubs import job_request, unpack
-from hardware.runs import runner
+from hardware.errors import InvalidInputError
 from hardware.runs.progress import RunStatus
-from qhead.commands import devices
 from qhead.commands.arguments import EncoderChoice
 from qhead.commands.common import open_model, output, print_json
-from qhead.commands.devices import device_of, existing_ledger, naming_the_run
-from qhead.commands.guard import FAILED, MISSING_ROWS, complain
-from qhead.commands.notes import About
-from qhead.commands.planned import texts_of
-from qhead.commands.results import FIELDS, explain_missing, predict_rows
+from qhead.commands.guard import FAILED, MISSING_ROWS, complain, naming_the_run
 from qhead.commands.rows import check_format, write_rows
-from qhead.commands.run_bar import count_running, run_bar, watched
 from qhead.commands.runs import status_dict
 from qhead.files import check_new
+from qhead.progress import run_progress
+from qhead.runs.metadata import Readout
+from qhead.runs.predictions import FIELDS, explain_missing
+from qhead.runs.run import Run
+from qhead.runs.sentences import find_again
 
 
 def run(
@@ -49,92 +41,65 @@ def run(
     check_new(out, force=force)
     if not wait >= 0:
         raise InvalidInputError(f"Expected --wait with zero or more seconds, or inf, got {wait}.")
-    with existing_ledger(run_id) as ledger:
-        record = ledger.run(run_id)
-        made = load_submitted(ledger.plan_body(record.id))
-        about = About.of(made, f"run {record.id}")
-        where = folder or Path(about.model.path)
-        about.model.check(where)
-        model = open_model(where, encoder)
-        texts = texts_of(about, data)
-        status = bring_in(ledger, record.id, made, wait=None if wait == float("inf") else wait,
-                          offline=offline)  # fmt: skip
-        found = unpack(made, runner.results(record.id, ledger=ledger))
-    rows = predict_rows(model, about, found, refit=refit)
-    records = rows.records(texts, numbered=True, whole=False)
+    sent = Run.open(run_id)
+    readout = _readout(sent, folder, encoder)
+    texts = find_again(sent.metadata.data, data)
+    status = bring_in(sent, wait, offline=offline)
+    found = sent.predictions(texts=texts, refit=refit, readout=readout)
     fields = ("row", *(("text",) if texts is not None else ()), *FIELDS)
-    if json:
-        told = status_dict(status) | {
-            "rows": rows.num_rows,
-            "missing": [row + 1 for row in rows.missing],
-            "predictions": list(records),
-            "notes": list(rows.prediction.notes),
-        }
-        with output(out) as file:
-            print_json(told, file)
-    else:
-        with output(out) as file:
-            write_rows(file, records, fields=fields, format=format, raw=raw)
-        for note in rows.prediction.notes:
+    with output(out) as file:
+        if json:
+            results = {
+                "rows": found.num_rows,
+                "missing": [row + 1 for row in found.missing],
+                "predictions": list(found.records()),
+                "notes": list(found.prediction.notes),
+            }
+            print_json(status_dict(status) | results, file)
+        else:
+            write_rows(file, found.records(), fields=fields, format=format, raw=raw)
+    if not json:
+        for note in found.prediction.notes:
             complain("Note", note)
-    if rows.missing:
-        complain("Note", explain_missing(rows.missing, rows.num_rows, status))
+    if found.missing:
+        complain("Note", explain_missing(found.missing, found.num_rows, status))
     if status.state == "failed":
         raise typer.Exit(FAILED)
-    if rows.missing:
+    if found.missing:
         raise typer.Exit(MISSING_ROWS)
 
 
-def bring_in(
-    ledger: Ledger, run_id: str, made: JobPlan, *, wait: float | None, offline: bool = False
-) -> RunStatus:
-    """Collect a run for so many seconds and return where it stands.
-
-    A run of which everything is known already asks nobody. Where the platform fails and all jobs
-    have ended, what the ledger holds is given all the same.
+def _readout(sent: Run, folder: Path | None, encoder: EncoderChoice) -> Readout | None:
+    """Return the read-out of the run's model where its plan carries none, else None.
 
     Raises:
-        HardwareError: As `hardware.runs.runner.collect`, for a run with jobs to come.
+        ModelError: The folder holds another model than the run's, or none.
     """
-    ledger.settle(run_id)
-    status = runner.status(run_id, ledger=ledger, plan=made)
-    stored = not runner.unusable(run_id, partial(job_request, made), ledger=ledger)
-    charged = status.run.local or not ledger.uncharged(run_id)
-    # Looked for again, as a second job is that a request may have left.
-    lost = status.jobs.get("unknown", 0) > 0 or bool(ledger.unverified(run_id))
-    if offline or (status.finished and stored and charged and not lost):
-        return status
+    metadata = sent.metadata
+    if folder is not None:
+        metadata.check_model(folder)
+    if metadata.readout is not None:
+        return None
+    assert metadata.model is not None  # plans without a read-out are of saved models
+    place = folder or Path(metadata.model.path)
+    metadata.model.check(place)
+    return open_model(place, encoder).readout()
+
+
+def bring_in(sent: Run, wait: float | None, *, offline: bool = False) -> RunStatus:
+    """Collect a run for so many seconds, under a bar, and return where it stands.
+
+    Raises:
+        HardwareError: As `hardware.runs.run.StoredRun.update`.
+    """
     try:
-        if not status.finished:
-            with naming_the_run():
-                return wait_for(ledger, run_id, made, device_of(status.run), wait=wait)
-        return wait_for(ledger, run_id, made, device_of(status.run), wait=wait)
+        with (
+            naming_the_run(),
+            run_progress(True, f"run {sent.id}", len(sent.plan.jobs)) as report,
+        ):
+            return sent.update(wait, offline=offline, on_progress=report)
     except KeyboardInterrupt:
-        complain("Note", f"run {status.run.id} goes on: qhead collect {status.run.id}")
-        raise
-    except RunError as error:
-        if not status.finished:
-            raise
-        missing = "" if stored else " The stored results that cannot be used stay missing."
-        complain("Note", f"the platform could not be asked.{missing} {error}")
-        return status
-
-
-def wait_for(
-    ledger: Ledger, run_id: str, made: JobPlan, device: Device, *, wait: float | None
-) -> RunStatus:
-    """Collect a run on its device for so many seconds, under a bar, and return where it stands."""
-    with run_bar(run_id, len(made.jobs)) as bar:
-
-        def show(status: RunStatus) -> None:
-            remote = bar.drawn and not status.run.local and not status.finished
-            bar.update(status, count_running(ledger, run_id, device) if remote else 0)
-
-        return runner.collect(
-            run_id,
-            ledger=ledger,
-            device=watched(device, bar),
-            timeout=wait,
-            policy=devices.POLICY,
-            on_progress=show,
+        complain(
+            "Note", f"run {sent.id} goes on: qhead collect {sent.id}, or qhead cancel {sent.id}."
         )
+        raise

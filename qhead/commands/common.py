@@ -19,11 +19,10 @@ from hardware.words import counted
 from qhead.commands.arguments import EncoderChoice
 from qhead.commands.tables import show_table
 from qhead.commands.terminal import is_unicode
-from qhead.data import LabelledTexts, load_splits
+from qhead.data import LabelledTexts
 from qhead.data.labels import canonical
-from qhead.data.sources import split_name
 from qhead.data.texts import shown
-from qhead.errors import DataError, HeadError
+from qhead.errors import DataError
 from qhead.files import atomic_file
 
 if TYPE_CHECKING:
@@ -79,45 +78,6 @@ def open_model(folder: Path, encoder: EncoderChoice) -> TextClassifier:
     return TextClassifier.load(
         folder, encoder=encoder.place, revision=encoder.revision, cache=encoder.cache
     )
-
-
-def quantum_head(model: TextClassifier) -> Any:
-    """Return the model's head where it runs a circuit.
-
-    Raises:
-        HeadError: It runs none.
-    """
-    head = model.head_
-    if not hasattr(head, "workload"):
-        raise HeadError(
-            f"Expected a quantum head to run on a device, got "
-            f"{getattr(head, 'kind', type(head).__name__)!r}, which runs no circuit. Train one "
-            "with --head quantum."
-        )
-    return head
-
-
-def load_split(
-    source: str,
-    split: str | None,
-    columns: tuple[str | None, str | None],
-    *,
-    skip_empty: bool = False,
-) -> LabelledTexts:
-    """Load one split of a data set: the one named, else ``test``, else the only one."""
-    text_column, label_column = columns
-    splits = load_splits(
-        source, text_column=text_column, label_column=label_column, skip_empty=skip_empty
-    )
-    name = split_name(split) if split else ("test" if "test" in splits else next(iter(splits)))
-    if name not in splits or (split is None and name != "test" and len(splits) > 1):
-        hint = did_you_mean(name, splits) if split else ""
-        raise DataError(
-            f"{source}: expected one of its splits {shown(splits)}, got "
-            f"{repr(split) if split else 'no choice, and none is called test'}.{hint} "
-            "Name one with --split."
-        )
-    return splits[name]
 
 
 def align_labels(data: LabelledTexts, classes: np.ndarray) -> LabelledTexts:

@@ -1,4 +1,4 @@
-"""What a plan costs, in words, tables and JSON."""
+"""What a plan costs, in tables and JSON."""
 
 from __future__ import annotations
 
@@ -7,75 +7,36 @@ from typing import Any
 
 from rich.table import Table
 
-from hardware.devices.base import Device
-from hardware.ledger.budget import ChargeRatio, advised_budget
-from hardware.ledger.database import default_path
-from hardware.ledger.ledger import Ledger
 from hardware.planning.plan import JobPlan
-from hardware.words import counted
-from qhead.commands.notes import About
+from hardware.runs.quote import Quote
+from hardware.words import size
+from qhead.runs.metadata import RunMetadata
 
 
-def past_charges(device: Device) -> ChargeRatio | None:
-    """Return what the ledger knows of a device's charges; None of a local or an unused one."""
-    if device.local or not default_path().exists():
-        return None
-    with Ledger() as ledger:
-        return ledger.charge_ratio(device.name)
-
-
-def cost_line(
-    made: JobPlan, remaining: float | None, *, local: bool, ratio: ChargeRatio | None = None
-) -> str:
-    """Return the cost of a plan in one line."""
-    cost = made.cost
-    if ratio is not None:
-        refitted = f"; {made.backend} has charged {ratio}: {cost.qpu_seconds * ratio.mean:.1f} s"
-    else:
-        refitted = "" if local else f"; no job of {made.backend} has told yet what it charges"
-    device = " of a real device; here nothing is charged" if local else ""
-    share = ""
-    if remaining is not None:
-        share = f", {100 * cost.share_of(remaining):.1f} % of the {remaining:g} s left"
-    return (
-        f"{made.target}: {counted(cost.tiles, 'tile')}, {counted(cost.jobs, 'job')}, "
-        f"{counted(cost.pubs, 'PUB')}, {counted(cost.items, 'program item')}, "
-        f"{counted(cost.executions, 'execution')}, {size(cost.payload_bytes)}, about "
-        f"{cost.qpu_seconds:.1f} QPU seconds{device}{share}{refitted}"
-    )
-
-
-def tile_table(made: JobPlan) -> Table:
+def tile_table(plan: JobPlan) -> Table:
     """Return the tiles, best first."""
-    table = Table(title=f"tiles on {made.backend}", title_justify="left")
+    table = Table(title=f"tiles on {plan.backend}", title_justify="left")
     for name in ("tile", "qubits", "expected error"):
         table.add_column(name, justify="left" if name == "qubits" else "right")
-    for index, tile in enumerate(made.tiles):
+    for index, tile in enumerate(plan.tiles):
         error = "unknown" if tile.expected_error is None else f"{tile.expected_error:.1%}"
         table.add_row(str(index), " ".join(map(str, tile.qubits)), error)
     return table
 
 
-def cost_table(
-    made: JobPlan,
-    about: About,
-    remaining: float | None,
-    *,
-    local: bool,
-    ratio: ChargeRatio | None,
-) -> Table:
+def cost_table(quote: Quote, metadata: RunMetadata) -> Table:
     """Return the plan in numbers."""
-    cost = made.cost
-    table = Table(title=f"plan for {made.target}", title_justify="left", show_header=False)
+    plan, cost = quote.plan, quote.plan.cost
+    table = Table(title=f"plan for {plan.target}", title_justify="left", show_header=False)
     table.add_column("")
     table.add_column("", justify="right")
-    rows = {"sentences": f"{about.data.num_rows:,}"}
-    if about.recalibration is not None:
-        rows["sentences to recalibrate on"] = f"{about.recalibration.texts.num_rows:,}"
+    rows = {"sentences": f"{metadata.data.num_rows:,}"}
+    if metadata.recalibration is not None:
+        rows["sentences to recalibrate on"] = f"{metadata.recalibration.texts.num_rows:,}"
     rows |= {
-        "shots of each": f"{made.shots:,}",
+        "shots of each": f"{plan.shots:,}",
         "tiles": str(cost.tiles),
-        "slots filled by a repeated row": str(made.padding),
+        "slots filled by a repeated row": str(plan.padding),
         "PUBs": str(cost.pubs),
         "program items, each loaded once": str(cost.items),
         "jobs": str(cost.jobs),
@@ -83,41 +44,33 @@ def cost_table(
         "payload": size(cost.payload_bytes),
         "QPU seconds, estimated": f"{cost.qpu_seconds:.1f}",
     }
-    if ratio is not None:
-        rows["QPU seconds, by past charges"] = f"{cost.qpu_seconds * ratio.mean:.1f}"
-        rows[f"{made.backend} has charged"] = str(ratio)
-    elif not local:
+    if quote.ratio is not None:
+        rows["QPU seconds, by past charges"] = f"{quote.refitted_seconds:.1f}"
+        rows[f"{plan.backend} has charged"] = str(quote.ratio)
+    elif not quote.local:
         rows["QPU seconds, by past charges"] = "unknown: no finished job"
-    if remaining is not None:
+    if quote.remaining is not None:
         rows["of what the account has left"] = (
-            f"{100 * cost.share_of(remaining):.1f} % of {remaining:g} s"
+            f"{100 * cost.share_of(quote.remaining):.1f} % of {quote.remaining:g} s"
         )
     for name, value in rows.items():
         table.add_row(name, value)
     return table
 
 
-def plan_dict(
-    made: JobPlan, about: About, remaining: float | None, *, local: bool, ratio: ChargeRatio | None
-) -> dict[str, Any]:
+def plan_dict(quote: Quote, metadata: RunMetadata) -> dict[str, Any]:
     """Return the plan in numbers, JSON-able."""
-    estimate = made.cost.qpu_seconds
-    again = about.recalibration
+    plan, again = quote.plan, metadata.recalibration
     return {
-        **made.summary(),
-        "sentences": about.data.num_rows,
+        **plan.summary(),
+        "sentences": metadata.data.num_rows,
         "recalibration_sentences": 0 if again is None else again.texts.num_rows,
-        "tile_qubits": [list(tile.qubits) for tile in made.tiles],
-        "remaining_seconds": remaining,
-        "charge_ratio": None if ratio is None else asdict(ratio),
-        "refitted_seconds": None if ratio is None else estimate * ratio.mean,
-        "advised_budget": None if local else advised_budget(estimate, ratio),
-        "model": about.model.path,
-        "data": about.data.source,
-        "notes": list(made.notes),
+        "tile_qubits": [list(tile.qubits) for tile in plan.tiles],
+        "remaining_seconds": quote.remaining,
+        "charge_ratio": None if quote.ratio is None else asdict(quote.ratio),
+        "refitted_seconds": quote.refitted_seconds,
+        "advised_budget": quote.advised_budget,
+        "model": None if metadata.model is None else metadata.model.path,
+        "data": metadata.data.source,
+        "notes": list(plan.notes),
     }
-
-
-def size(num_bytes: int) -> str:
-    """Return ``0.24 MB`` or ``31 kB``."""
-    return f"{num_bytes / 1e6:.2f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.0f} kB"

@@ -7,20 +7,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+from hardware.devices.named import is_device
 from qhead.commands.arguments import EncoderChoice
 from qhead.commands.common import (
     align_labels,
     class_table,
     confusion_table,
     evaluation_table,
-    load_split,
     open_model,
     show,
 )
 from qhead.commands.guard import complain
 from qhead.commands.short_form import ShortForm
-from qhead.commands.specs import is_device
 from qhead.data import LabelledTexts, contradictions, imbalance
+from qhead.data.loading import load_split
 from qhead.evaluation import Evaluation, evaluate_prediction
 from qhead.prediction import predict_head
 from qhead.progress import counting_bar, waiting

@@ -9,7 +9,8 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -124,6 +125,21 @@ def complain(kind: str, message: str) -> None:
         _log.info("Note: %s", message)
     else:
         print(f"{kind}: {message}", file=sys.stderr)
+
+
+@contextmanager
+def naming_the_run() -> Iterator[None]:
+    """Say which run a failure left in the ledger, so that it can be carried on."""
+    try:
+        yield
+    except HardwareError as error:
+        if (run_id := getattr(error, "run_id", None)) is not None:
+            complain(
+                "Note",
+                f"run {run_id} is in the ledger as far as it went. qhead collect {run_id} carries "
+                f"on later; qhead collect {run_id} --offline gives what has arrived.",
+            )
+        raise
 
 
 def _complain_to_user(kind: str, problem: Any, verb: Callable[..., None]) -> None:

@@ -8,31 +8,24 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from hardware.devices.ibm.device import PlatformDevice
-from hardware.devices.local import LocalDevice
-from hardware.errors import PlanError
-from hardware.ledger.budget import advised_budget
-from hardware.planning.options import Mitigation
+from hardware.checks import check_shots
+from hardware.devices.base import Device
+from hardware.devices.named import parse_device
+from hardware.errors import InvalidInputError, PlanError
+from hardware.planning.options import Mitigation, PlanOptions
 from hardware.planning.plan import JobPlan
-from hardware.planning.plan_file import dump_plan
+from hardware.runs.planned import with_shots
+from hardware.runs.quote import Quote
+from qhead.classifier import TextClassifier
 from qhead.commands.arguments import EncoderChoice
-from qhead.commands.common import console, print_json
-from qhead.commands.costs import cost_table, past_charges, plan_dict, tile_table
-from qhead.commands.devices import remaining_seconds
-from qhead.commands.notes import About, ModelNote, TextsNote
-from qhead.commands.plan_files import write_bytes
-from qhead.commands.planned import (
-    PlanRequest,
-    Sentences,
-    make_plan,
-    options_from,
-    read_sentences,
-    read_validation,
-)
-from qhead.commands.specs import parse_device
-from qhead.commands.tables import show_table
+from qhead.commands.common import open_model, show
+from qhead.commands.costs import cost_table, plan_dict, tile_table
 from qhead.errors import InputError
 from qhead.files import check_new
+from qhead.runs.metadata import RunMetadata, SavedModel, SentenceSource
+from qhead.runs.plan_files import save_plan, write_bytes
+from qhead.runs.planning import plan_rows
+from qhead.runs.sentences import Sentences, read_sentences, read_validation
 
 #: Formats of a picture of the chip.
 PICTURES = ("png", "svg")
@@ -42,7 +35,7 @@ MAX_DIGITS = 9
 
 @dataclass(frozen=True)
 class DeviceOptions:
-    """What was asked for on the command line; None where it was not.
+    """Options of the command line; None where one was not given.
 
     Args:
         target: The device.
@@ -70,46 +63,55 @@ class DeviceOptions:
     skip_empty: bool = False
     encoder: EncoderChoice = field(default_factory=EncoderChoice)
 
+    def plan_options(self) -> PlanOptions:
+        """Return the options of the plan.
 
-def request_of(
-    folder: Path, source: str, asked: DeviceOptions, *, texts: Sequence[str] | None = None
-) -> PlanRequest:
-    """Return the request of a command line, everything in it checked and read.
+        Raises:
+            InvalidInputError: Something in them cannot be used, or shots are given twice.
+        """
+        named = parse_device(self.target)
+        given: dict[str, Any] = {"tiles": parse_tiles(self.tiles), "seed": self.seed, **self.plan}
+        if self.shots is not None:
+            given["shots"] = check_shots(self.shots, where=" in --shots")
+            if named.shots not in (None, self.shots):
+                raise InvalidInputError(
+                    f"Expected shots once, got {named.shots} in the target and {self.shots} in "
+                    "--shots."
+                )
+        return with_shots(PlanOptions(mitigation=Mitigation(**self.mitigation), **given), named)
+
+
+def make_plan(
+    folder: Path,
+    source: str,
+    asked: DeviceOptions,
+    *,
+    texts: Sequence[str] | None = None,
+    model: TextClassifier | None = None,
+) -> tuple[JobPlan, Device]:
+    """Plan what a command line asks for, everything in it checked first; nothing is sent.
 
     Args:
         texts: The sentences of `source`, where they have been read already.
+        model: The model of the folder, where it has been opened already.
 
     Raises:
         InvalidInputError, InputError: Something in it cannot be used.
+        HardwareError: As `qhead.runs.planning.plan_rows`.
     """
-    spec = parse_device(asked.target)
-    options = options_from(
-        spec,
-        asked.shots,
-        {
-            "tiles": parse_tiles(asked.tiles),
-            "seed": asked.seed,
-            "mitigation": Mitigation(**asked.mitigation),
-            **asked.plan,
-        },
-    )
-    again = asked.recalibrate
+    named, options = parse_device(asked.target), asked.plan_options()
     if texts is None:
-        ModelNote.of(folder)  # a missing model is reported before sentences are read
+        SavedModel.of(folder)  # a missing model is reported before sentences are read
         sentences = read_sentences(source, asked.split, asked.columns, asked.skip_empty)
     else:
-        note = TextsNote.of(texts, source, asked.split, asked.columns[0], asked.skip_empty)
-        sentences = Sentences(tuple(texts), note)
-    return PlanRequest(
-        folder=folder,
-        sentences=sentences,
-        spec=spec,
-        options=options,
-        recalibrate=None
-        if again is None
-        else read_validation(again, asked.columns, asked.skip_empty),
-        encoder=asked.encoder,
-    )
+        column = asked.columns[0]
+        place = SentenceSource.of(texts, source, asked.split, column, asked.skip_empty)
+        sentences = Sentences(tuple(texts), place)
+    again = None
+    if asked.recalibrate is not None:
+        again = read_validation(asked.recalibrate, asked.columns, asked.skip_empty)
+    model = model or open_model(folder, asked.encoder)
+    return plan_rows(model.device_rows(sentences, again), named, options)
 
 
 def parse_tiles(text: str) -> int | None:
@@ -164,12 +166,12 @@ def picture_format(path: Path) -> str:
     return kind
 
 
-def drawn(made: JobPlan, device: LocalDevice | PlatformDevice, kind: str) -> bytes:
+def drawn(plan: JobPlan, device: Device, kind: str) -> bytes:
     """Return the picture of the chip with the plan's tiles."""
     from hardware.planning.drawing import draw_plan
 
     buffer = BytesIO()
-    draw_plan(made, device.backend).savefig(buffer, format=kind, dpi=120)
+    draw_plan(plan, device.backend).savefig(buffer, format=kind, dpi=120)
     return buffer.getvalue()
 
 
@@ -187,23 +189,21 @@ def run(
     check_new(out, force=force)
     check_new(picture, force=force)
     kind = None if picture is None else picture_format(picture)
-    made, device, _ = make_plan(request_of(folder, source, asked))
-    about = About.of(made, "the plan")
+    plan, device = make_plan(folder, source, asked)
     if out is not None:
-        write_bytes(out, dump_plan(made))
+        save_plan(plan, out)
     if picture is not None and kind is not None:
-        write_bytes(picture, drawn(made, device, kind))
-    remaining, ratio, local = remaining_seconds(device), past_charges(device), device.local
-    if json:
-        told = plan_dict(made, about, remaining, local=local, ratio=ratio)
-        print_json(told | {"plan": out and str(out), "picture": picture and str(picture)})
-        return
-    screen = console()
-    show_table(screen, tile_table(made))
-    show_table(screen, cost_table(made, about, remaining, local=local, ratio=ratio))
-    for note in made.notes:
-        screen.print(f"· {note}")
+        write_bytes(picture, drawn(plan, device, kind))
+    quote, metadata = Quote.of(plan, device), RunMetadata.of(plan, "the plan")
+    notes = [f"· {note}" for note in plan.notes]
     if out is not None:
-        advised = advised_budget(made.cost.qpu_seconds, ratio)
-        budget = "" if local else f" --budget {advised}"
-        screen.print(f"plan: {out}; send it with qhead submit --plan {out}{budget}")
+        budget = "" if quote.local else f" --budget {quote.advised_budget}"
+        notes.append(f"plan: {out}; send it with qhead submit --plan {out}{budget}")
+    files = {"plan": out and str(out), "picture": picture and str(picture)}
+    show(
+        plan_dict(quote, metadata) | files,
+        tile_table(plan),
+        cost_table(quote, metadata),
+        *notes,
+        json=json,
+    )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hardware.devices.named import is_device
 from hardware.targets import ExecutionTarget
 from qhead.classifier import TextClassifier
 from qhead.commands.arguments import EncoderChoice
@@ -13,7 +14,6 @@ from qhead.commands.common import open_model, output, print_json
 from qhead.commands.guard import complain
 from qhead.commands.rows import check_format, write_rows
 from qhead.commands.short_form import ShortForm
-from qhead.commands.specs import is_device
 from qhead.data import load_unlabelled
 from qhead.files import check_new
 from qhead.prediction import Prediction, predict_head
@@ -58,7 +58,7 @@ def run(
             folder, source, texts, short,
             target=target, columns=(text_column, None), seed=seed, model=model,
         )  # fmt: skip
-        rows = all_rows(outcome, texts)
+        rows = all_rows(outcome)
         notes += outcome.rows.prediction.notes
     else:
         rows = _rows(model, texts, where, notes)

@@ -11,7 +11,6 @@ from hardware.errors import did_you_mean
 from hardware.words import counted
 from qhead.commands.guard import complain
 from qhead.commands.terminal import encoding_of, holds, is_unicode
-from qhead.data.texts import ranges
 from qhead.errors import InputError
 
 FORMATS = ("csv", "jsonl")
@@ -91,8 +90,3 @@ def _spelled(fields: Sequence[str], cells: Sequence[Any]) -> Iterator[Any]:
 def _is_formula(cell: object) -> bool:
     """Return whether a spreadsheet would run this cell; an integer is a number to it."""
     return isinstance(cell, str) and cell.startswith(_FORMULA)
-
-
-def row_numbers(indices: Sequence[int]) -> str:
-    """Return row numbers, counted from 1, for a message: ``3, 7–12``."""
-    return ranges([index + 1 for index in indices])

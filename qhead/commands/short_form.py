@@ -33,15 +33,16 @@ class ShortForm:
             BudgetError: A real device without a budget, or a budget that is none.
         """
         # Imported here: the command line's definition must load at once.
+        from hardware.devices.named import is_device, parse_device
         from hardware.errors import InvalidInputError
-        from qhead.commands.specs import check_budget, is_device, parse_device
+        from hardware.runs.permission import check_budget
 
         if self.run is not None and target != "exact":
             raise InvalidInputError(
                 f"Expected --run without a target, got {target!r}: the run had its own."
             )
         if is_device(target):
-            check_budget(parse_device(target), self.budget)
+            check_budget(self.budget, local=not parse_device(target).charges)
             return
         given = {
             "--budget": self.budget is not None,

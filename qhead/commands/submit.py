@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from hardware.devices.base import Device
-from hardware.devices.ibm.device import PlatformDevice
-from hardware.emulation.fake import local_device
-from hardware.errors import BudgetError, PlanError, RunError
-from hardware.ledger.budget import advised_budget
-from hardware.ledger.ledger import Ledger
+from hardware.devices.named import parse_device
+from hardware.errors import RunError
 from hardware.planning.plan import JobPlan
-from hardware.runs import runner
+from hardware.runs.permission import check_budget
+from hardware.runs.planned import planned_device
 from hardware.runs.progress import RunStatus
-from qhead.commands import devices
+from hardware.runs.quote import Quote
 from qhead.commands.common import print_json
-from qhead.commands.costs import cost_line, past_charges, plan_dict
-from qhead.commands.devices import (
-    naming_the_run,
-    open_account,
-    platform_device,
-    remaining_seconds,
-)
-from qhead.commands.guard import complain
-from qhead.commands.notes import About, TextsNote, fingerprint
-from qhead.commands.plan import DeviceOptions, request_of
-from qhead.commands.plan_files import check_calibration, read_plan
-from qhead.commands.planned import make_plan, read_noted
+from qhead.commands.costs import plan_dict
+from qhead.commands.guard import complain, naming_the_run
+from qhead.commands.plan import DeviceOptions, make_plan
 from qhead.commands.runs import status_dict
-from qhead.commands.specs import DeviceSpec, check_budget, parse_device
 from qhead.errors import DataError, InputError
 from qhead.progress import waiting
+from qhead.runs.metadata import RunMetadata, SentenceSource
+from qhead.runs.plan_files import read_plan
+from qhead.runs.run import Run
+from qhead.runs.sentences import read_again
 
 
 def run(
@@ -45,28 +38,26 @@ def run(
 ) -> None:
     """Submit a new plan, or the one in a file."""
     if plan_file is not None:
-        made, device = _planned(plan_file, folder, source, budget)
+        plan, device = _from_file(plan_file, folder, source, budget)
     else:
         if folder is None or source is None or asked is None:
             raise InputError(
                 "Expected MODEL, DATA and --target, or --plan FILE, got neither: say what is to "
                 "be run where."
             )
-        check_budget(parse_device(asked.target), budget)
-        made, device, _ = make_plan(request_of(folder, source, asked))
-    run_id = send(made, device, budget)
-    with Ledger() as ledger:
-        status = runner.status(run_id, ledger=ledger)
-        unchecked = sum(not job.verified for job in ledger.jobs(run_id, "submitted"))
+        check_budget(budget, local=not parse_device(asked.target).charges)
+        plan, device = make_plan(folder, source, asked)
+    quote = Quote.of(plan, device)
+    complain("Cost", str(quote))
+    sent = send(plan, device, budget)
+    status = sent.status()
     if json:
-        in_numbers = plan_dict(
-            made, About.of(made, "the plan"), None, local=device.local, ratio=past_charges(device)
-        )
+        in_numbers = plan_dict(replace(quote, remaining=None), RunMetadata.of(plan, "the plan"))
         print_json({**status_dict(status), "plan": in_numbers})
     else:
-        print(run_id)
+        print(sent.id)
         sys.stdout.flush()
-    _tell_what_was_sent(status, unchecked)
+    _tell_what_was_sent(status, sent.unverified())
 
 
 def _tell_what_was_sent(status: RunStatus, unchecked: int) -> None:
@@ -107,100 +98,53 @@ def check_alone(given: list[str]) -> None:
         )
 
 
-def send(made: JobPlan, device: Device, budget: float | None, *, quiet: bool = False) -> str:
-    """Tell what a plan costs, unless `quiet`, submit it and return the run's id.
+def send(plan: JobPlan, device: Device, budget: float | None) -> Run:
+    """Submit a plan and return its run.
 
     Raises:
-        BudgetError: No budget for a real device, or too small a one; nothing was written.
-        HardwareError: As `hardware.runs.runner.submit`.
+        HardwareError: As `hardware.runs.run.StoredRun.submit`.
     """
-    if not quiet:
-        remaining, ratio = remaining_seconds(device), past_charges(device)
-        complain("Cost", cost_line(made, remaining, local=device.local, ratio=ratio))
-    check_enough(made, device, budget)
-    with Ledger() as ledger, naming_the_run(), waiting(f"submitting to {device.name}"):
-        return runner.submit(
-            made,
-            ledger=ledger,
-            device=device,
-            budget_seconds=None if device.local else budget,
-            policy=devices.POLICY,
-        )
-
-
-def check_enough(made: JobPlan, device: Device, budget: float | None) -> None:
-    """Refuse a budget below the estimate before the ledger is opened, and with it made.
-
-    A local fake rehearses this: it charges nothing, and refuses what its device would refuse.
-
-    Raises:
-        BudgetError: It is.
-    """
-    estimate = made.cost.qpu_seconds
-    if budget is None:
-        return
-    if estimate > budget:
-        raise BudgetError(
-            f"Expected a plan within the budget of {budget:g} s, got one of about {estimate:.2f} s"
-            f"{' on the real device' if device.local else ''}: give --budget "
-            f"{advised_budget(estimate, None)}, or take fewer --shots, more --tiles or fewer "
-            "sentences."
-        )
-    if device.local:
+    with naming_the_run(), waiting(f"submitting to {device.name}"):
+        sent = Run.submit(plan, budget=budget, device=device)
+    if device.local and budget is not None:
         complain(
             "Note",
-            f"{made.backend} is simulated here and charges nothing: --budget {budget:g} was only "
-            f"compared with the estimate, {estimate:.1f} s.",
+            f"{plan.backend} is simulated here and charges nothing: --budget {budget:g} was only "
+            f"compared with the estimate, {plan.cost.qpu_seconds:.1f} s.",
         )
+    return sent
 
 
-def _planned(
+def _from_file(
     path: Path,
     folder: Path | None,
     source: str | None,
     budget: float | None,
 ) -> tuple[JobPlan, Device]:
     """Return the plan of a file and its device, after checking that both are as they were."""
-    made = read_plan(path)
-    about = About.of(made, str(path))
-    kind, _, _ = made.target.partition(":")
-    spec = DeviceSpec("fake" if kind == "fake" else "ibm", made.backend)
-    check_budget(spec, budget)
-    about.model.check(folder or Path(about.model.path))
+    plan = read_plan(path)
+    metadata = RunMetadata.of(plan, str(path))
+    check_budget(budget, local=not plan.target.startswith("ibm:"))
+    if metadata.model is not None:
+        metadata.model.check(folder or Path(metadata.model.path))
     if source is not None:
-        texts = read_noted(about.data, source)
-        if fingerprint(texts) != about.data.fingerprint:
-            raise DataError(
-                f"Expected the sentences that {path} was made for, got others in {source}: plan "
-                "again."
-            )
+        try:
+            read_again(metadata.data, source)
+        except DataError as error:
+            raise DataError(f"{path}: {error} Plan again to send these.") from error
     else:
-        _warn_of_changes(path, about.data)
-    if spec.local:
-        device: Device = local_device(made.backend)
-    else:
-        platform: PlatformDevice = platform_device(open_account(), made.backend)
-        check_calibration(made, platform)
-        device = platform
-    if made.backend != device.name:
-        raise PlanError(
-            f"Expected a plan for {device.name}, got one for {made.backend}: plan again."
-        )
-    return made, device
+        _warn_of_changes(path, metadata.data)
+    return plan, planned_device(plan)
 
 
-def _warn_of_changes(path: Path, note: TextsNote) -> None:
+def _warn_of_changes(path: Path, source: SentenceSource) -> None:
     """Warn where the file or folder that a plan was made for holds other sentences by now."""
-    if note.source == "-" or not Path(note.source).exists():
-        return  # standard input is gone, and nobody is asked for a data set of the Hub
+    if source.source in (None, "-") or not Path(str(source.source)).exists():
+        return  # standard input is gone, and no network call is made for a data set of the Hub
     try:
-        texts = read_noted(note)
-        now = "" if fingerprint(texts) == note.fingerprint else "others, or in another order"
+        read_again(source)
     except DataError as error:
-        now = f"what cannot be read: {error}"
-    if now:
         complain(
             "Warning",
-            f"Expected the {note.num_rows} sentences that {path} was made for in {note.source}, "
-            f"got {now}. Those of the plan are sent; plan again to send today's.",
+            f"{error} Those of the plan {path} are sent; plan again to send today's.",
         )

@@ -121,6 +121,29 @@ def load_splits(
     return splits
 
 
+def load_split(
+    source: str,
+    split: str | None = None,
+    columns: tuple[str | None, str | None] = (None, None),
+    *,
+    skip_empty: bool = False,
+) -> LabelledTexts:
+    """Load one split of a data set: the one named, else ``test``, else the only one."""
+    text_column, label_column = columns
+    splits = load_splits(
+        source, text_column=text_column, label_column=label_column, skip_empty=skip_empty
+    )
+    name = split_name(split) if split else ("test" if "test" in splits else next(iter(splits)))
+    if name not in splits or (split is None and name != "test" and len(splits) > 1):
+        hint = did_you_mean(name, splits) if split else ""
+        raise DataError(
+            f"{source}: expected one of its splits {shown(splits)}, got "
+            f"{repr(split) if split else 'no choice, and none is called test'}.{hint} "
+            "Name one with --split."
+        )
+    return splits[name]
+
+
 def load_unlabelled(
     source: str | os.PathLike[str] | IO[str] | IO[bytes],
     *,

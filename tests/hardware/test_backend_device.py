@@ -338,7 +338,7 @@ def module(monkeypatch):
 
 
 def test_a_target_may_name_a_function_that_makes_a_backend(module, monkeypatch):
-    monkeypatch.setattr("hardware.runs.run._named_here", set())
+    monkeypatch.setattr("hardware.runs.planned._named_here", set())
     options = PlanOptions(tiles=1)
     made = hardware.plan(workload(), f"backend:ions:make_ions:{SHOTS}", options)
     assert made.target == f"backend:ions:make_ions:{SHOTS}"
@@ -348,7 +348,7 @@ def test_a_target_may_name_a_function_that_makes_a_backend(module, monkeypatch):
     run = hardware.submit(made, budget=1000)
     assert type(Run.open(run.id).device.backend) is Provider
     # A plan from somebody else runs none of their code.
-    monkeypatch.setattr("hardware.runs.run._named_here", set())
+    monkeypatch.setattr("hardware.runs.planned._named_here", set())
     with pytest.raises(UnknownTargetError, match="would import and run ions:make_ions"):
         hardware.submit(made, budget=1000)
     with pytest.raises(UnknownTargetError, match="give the device itself"):

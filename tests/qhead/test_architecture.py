@@ -19,13 +19,13 @@ ROOMS = (
     "errors", "checks", "files", "checkpoints", "training", "progress",
     "demo", "hub", "data", "sentence_models", "transformer", "cache_file", "embedding_cache",
     "embeddings", "circuits", "simulator", "targets", "heads", "prediction",
-    "evaluation", "model_folder", "model_records", "model_encoder", "classifier", "studies",
+    "evaluation", "model_folder", "model_records", "model_encoder", "runs", "classifier", "studies",
     "report", "demonstration", "commands", "cli", "__main__",
 )  # fmt: skip
 
 PUBLIC = {
     "Evaluation", "InspiredHead", "LabelledTexts", "MLPHead", "Prediction", "QuantumHead",
-    "ReducedMLPHead", "SentenceEncoder", "TextClassifier", "TrainingOptions", "__version__",
+    "ReducedMLPHead", "Run", "SentenceEncoder", "TextClassifier", "TrainingOptions", "__version__",
     "few_shot_split", "holdout_split", "load_splits", "load_texts", "make_head", "resolve_target",
 }  # fmt: skip
 

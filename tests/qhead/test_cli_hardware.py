@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import zipfile
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,19 +18,19 @@ import requests
 from contracts.sampling_bounds import probability_bounds, shifted
 from loopback import Cloud, EndJob, FaultPlan, Loopback, Reply
 from qiskit_ibm_runtime import QiskitRuntimeService
-from rich.console import Console
 from typer.testing import CliRunner
 
 from hardware.devices.backends import fake_backend
+from hardware.devices.ibm.account import least_busy
+from hardware.emulation.fake import FakeTarget
 from hardware.ledger.ledger import Ledger, Pace
 from hardware.planning.plan_file import dump_plan, finished, load_plan
 from hardware.runs.policy import Policy
-from qhead import TextClassifier
+from qhead import Run, TextClassifier
 from qhead.cli import app
-from qhead.commands import devices
-from qhead.commands.notes import About, TextsNote
-from qhead.commands.rows import row_numbers
-from qhead.commands.run_bar import count_running, run_bar
+from qhead.errors import InputError
+from qhead.runs.metadata import RunMetadata, SentenceSource
+from qhead.runs.predictions import row_numbers
 from qhead.simulator.target import ExactTarget
 
 QUICK = ["--num-qubits", "2", "--num-layers", "0", "--connectivity", "1", "--max-epochs", "8"]
@@ -98,7 +99,7 @@ def home(tmp_path, cache, monkeypatch):
     place = "qiskit_ibm_runtime.accounts.management._DEFAULT_ACCOUNT_CONFIG_JSON_FILE"
     monkeypatch.setattr(place, accounts)
     quick = Policy(pace=Pace(), settle=0.05, busy=0.05, patience=0.2, poll=(0.02, 0.1))
-    monkeypatch.setattr(devices, "POLICY", quick)
+    monkeypatch.setattr("hardware.runs.run.POLICY", quick)
     monkeypatch.setattr("urllib3.util.retry.Retry.get_backoff_time", lambda self: 0.0)
     return ledger
 
@@ -243,7 +244,8 @@ def test_a_run_gives_what_the_library_gives(model, sentences, toy_texts, home):
     assert collected.exit_code == 0, collected.stderr
     rows = rows_of(collected)
     loaded = TextClassifier.load(model)
-    expected = loaded.predict_detailed(toy_texts[:12], FAKE)  # its own way through the same device
+    # the same device without a ledger
+    expected = loaded.predict_detailed(toy_texts[:12], FakeTarget.of("manila", SHOTS, seed=0))
     assert [row["text"] for row in rows] == toy_texts[:12]
     assert [row["label"] for row in rows] == expected.labels.tolist()
     assert [int(row["row"]) for row in rows] == list(range(1, 13))
@@ -272,7 +274,7 @@ def test_a_plan_file_is_refused_where_anything_changed(model, sentences, tmp_pat
     assert "exists" in refused(home, "plan", model, sentences, "--target", FAKE, "--out", kept)
     assert "without --shots" in refused(home, "submit", "--shots", 5, "--plan", kept)
     stderr = refused(home, "submit", model, write(tmp_path / "o.txt", toy_texts), "--plan", kept)
-    assert "others in" in stderr
+    assert "others or in another order" in stderr
     other = shutil.copytree(model, tmp_path / "other")
     (other / "config.json").write_text((other / "config.json").read_text() + " ")
     stderr = refused(home, "submit", other, "--plan", kept)
@@ -302,7 +304,7 @@ def test_a_plan_file_warns_where_the_sentences_changed(model, tmp_path, toy_text
     assert "plan again" in warning
     assert cost.startswith("Cost:")
     file.write_bytes(b"")
-    assert "cannot be read" in run("submit", "--plan", kept).stderr
+    assert "the file is empty" in run("submit", "--plan", kept).stderr
     file.unlink()
     assert "Warning" not in run("submit", "--plan", kept).stderr
 
@@ -348,7 +350,7 @@ def test_a_run_is_collected_from_anywhere(model, tmp_path, monkeypatch, toy_text
     again = ["--recalibrate", "new.txt"]
     told("plan", "m", "new.txt", "--target", FAKE, *again, "--out", "a.plan")
     made = load_plan((here / "a.plan").read_bytes())
-    noted = About.of(made, "it")
+    noted = RunMetadata.of(made, "it")
     assert noted.recalibration.texts.source == noted.data.source == str(here / "new.txt")
     run_id = submitted("m", "new.txt", "--target", FAKE)
     monkeypatch.chdir(there)
@@ -360,20 +362,44 @@ def test_a_run_is_collected_from_anywhere(model, tmp_path, monkeypatch, toy_text
 
 @pytest.mark.parametrize("source", ["-", "demo:sentiment", "owner/data"])
 def test_what_is_no_path_is_noted_as_it_was_said(source):
-    assert TextsNote.of(["a"], source, None, None).source == source
+    assert SentenceSource.of(["a"], source, None, None).source == source
 
 
-def test_another_model_than_the_run_s_is_refused(model, sentences, tmp_path, home):
+def test_a_run_becomes_labels_without_its_model(model, sentences, tmp_path, home):
     mine = shutil.copytree(model, tmp_path / "mine")
     run_id = submitted(mine, sentences, "--target", FAKE)
+    whole = rows_of(run("collect", run_id, mine))
     weights = mine / "head.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
-    stderr = refused(home, "collect", run_id)
+    stderr = refused(home, "collect", run_id, mine)  # not the run's model any more
     assert "changed since" in stderr
     assert "head.safetensors" in stderr
+    assert rows_of(run("collect", run_id)) == whole
     shutil.rmtree(mine)
-    assert "name its folder" in refused(home, "collect", run_id)
-    assert run("collect", run_id, model).exit_code == 0
+    assert "name its folder" in refused(home, "collect", run_id, mine)
+    assert rows_of(run("collect", run_id)) == whole
+
+
+def test_a_run_of_the_previous_version_takes_its_model_s_read_out(model, sentences, tmp_path, home):
+    mine = shutil.copytree(model, tmp_path / "mine")
+    run_id = submitted(mine, sentences, "--target", FAKE)
+    with Ledger(home) as ledger:
+        plan = load_plan(ledger.plan_body(run_id))
+        about = {k: v for k, v in plan.about.items() if k != "readout"} | {"version": 1}
+        old = finished(replace(plan, about=about))
+        other = ledger.create_run(
+            plan_hash=old.key, plan_body=dump_plan(old), job_seconds=old.job_seconds,
+            target=old.target, device=old.backend, local=True, budget_seconds=None,
+        ).id  # fmt: skip
+    whole = rows_of(run("collect", run_id))
+    assert rows_of(run("collect", other, "--wait", "inf")) == whole
+    shutil.rmtree(mine)
+    assert "name its folder" in refused(home, "collect", other)
+    assert rows_of(run("collect", other, model)) == whole
+    with pytest.raises(InputError, match="readout=model"):
+        Run.open(other).predictions()
+    found = Run.open(other).predictions(readout=TextClassifier.load(model).readout())
+    assert found.missing == ()
 
 
 def test_standard_input_goes_to_a_device_too(model, toy_texts):
@@ -520,8 +546,6 @@ def test_reasons_end_with_one_full_stop(model, sentences, home):
 def test_a_run_that_was_not_planned_here(model, sentences, home):
     run_id = submitted(model, sentences, "--target", FAKE)
     with Ledger(home) as ledger:
-        from dataclasses import replace
-
         bare = finished(replace(load_plan(ledger.plan_body(run_id)), about={}))
         other = ledger.create_run(
             plan_hash=bare.key, plan_body=dump_plan(bare), job_seconds=bare.job_seconds,
@@ -626,48 +650,13 @@ def test_the_score_of_another_run_s_sentences_is_refused(model, sentences, tmp_p
     assert "without a target" in stderr
 
 
-def test_the_bar_of_a_run(model, sentences, home):
-    run_id = submitted(model, sentences, "--target", FAKE, "--executions-per-job", 2 * SHOTS)
-    screen = Console(file=io.StringIO(), force_terminal=True, width=120)
-    with run_bar(run_id, 3, screen) as bar, Ledger(home) as ledger:
-        from hardware.runs import runner
-
-        bar.update(runner.status(run_id, ledger=ledger))
-        bar.running(1)
-    shown = screen.file.getvalue()
-    assert "3 queued, 0 running, 0 done" in shown or "2 queued, 1 running, 0 done" in shown
-    quiet = Console(file=io.StringIO(), force_terminal=False)
-    with run_bar(run_id, 3, quiet) as bar, Ledger(home) as ledger:
-        bar.update(runner.status(run_id, ledger=ledger))
-    assert quiet.file.getvalue() == ""
-
-
-def test_what_runs_on_the_platform_is_counted(model, sentences, home):
-    from hardware.devices.base import RemoteJob
-    from hardware.errors import UnclearError
-
-    class Busy:
-        states = ("RUNNING", "QUEUED", "RUNNING")
-
-        def look(self, job_id):
-            if self.states is None:
-                raise UnclearError("no answer")
-            return RemoteJob(job_id, (), "", self.states[int(job_id.split("-")[-2])])
-
-    run_id = submitted(model, sentences, "--target", FAKE, "--executions-per-job", 2 * SHOTS)
-    with Ledger(home) as ledger:
-        device = Busy()
-        assert count_running(ledger, run_id, device) == 2
-        device.states = None
-        assert count_running(ledger, run_id, device) == 0
-
-
 def test_an_interrupted_wait_leaves_the_run_to_be_collected(model, sentences, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("qhead.commands.blocking.wait_for", interrupted)
-    result = run("predict", model, sentences, "--target", FAKE)
+    with monkeypatch.context() as patch:
+        patch.setattr("hardware.runs.runner.collect", interrupted)
+        result = run("predict", model, sentences, "--target", FAKE)
     assert result.exit_code == 130
     (listed,) = told("runs")["runs"]
     assert f"qhead collect {listed['run']}" in result.stderr
@@ -684,7 +673,7 @@ def test_an_interrupted_collect_says_how_to_carry_on(model, sentences, monkeypat
         result = run("collect", run_id[:12], "--wait", "inf")
     assert result.exit_code == 130
     assert result.stdout == ""
-    assert f"run {run_id} goes on: qhead collect {run_id}\n" in result.stderr
+    assert f"run {run_id} goes on: qhead collect {run_id}, or qhead cancel" in result.stderr
     assert len(rows_of(run("collect", run_id))) == 12
 
 
@@ -702,7 +691,7 @@ def test_the_budget_that_a_plan_advises_is_accepted(model, sentences, tmp_path):
         below = f"{plan['qpu_seconds']:.1f}"
         result = run("submit", "--plan", out, "--budget", below)
         assert result.exit_code == 2
-        assert "give --budget 3" in result.stderr
+        assert "give --budget 3 or more" in result.stderr
         run_id = submitted("--plan", out, "--budget", plan["advised_budget"])
         assert told("collect", run_id, "--wait", "inf")["state"] == "done"
 
@@ -882,7 +871,7 @@ def test_the_shortest_queue_is_chosen():
             return self.number
 
     queues = {"c": 5, "b": 2, "a": None, "d": 2}
-    assert devices.least_busy([Waiting(*each) for each in queues.items()]) == "b"
+    assert least_busy([Waiting(*each) for each in queues.items()]) == "b"
 
 
 def test_without_an_account_there_are_fakes(model):

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qhead.commands.common import align_labels, load_split
+from qhead.commands.common import align_labels
 from qhead.commands.train import TrainRequest, split
 from qhead.data import LabelledTexts, load_splits, load_texts, load_unlabelled, missing_values
+from qhead.data.loading import load_split
 from qhead.errors import DataError
 
 

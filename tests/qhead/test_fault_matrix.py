@@ -20,7 +20,6 @@ from typer.testing import CliRunner
 from hardware.ledger.ledger import Ledger, Pace
 from hardware.runs.policy import Policy
 from qhead.cli import app
-from qhead.commands import devices
 
 ROWS, SHOTS = 6, 64
 #: What the platform, or what stands between, can do to any request.
@@ -94,7 +93,7 @@ def home(tmp_path, model, monkeypatch):
     place = "qiskit_ibm_runtime.accounts.management._DEFAULT_ACCOUNT_CONFIG_JSON_FILE"
     monkeypatch.setattr(place, str(tmp_path / "accounts.json"))
     quick = Policy(pace=Pace(), settle=0.02, busy=0.01, patience=0.1, poll=(0.01, 0.05), tries=2)
-    monkeypatch.setattr(devices, "POLICY", quick)
+    monkeypatch.setattr("hardware.runs.run.POLICY", quick)
     monkeypatch.setattr("urllib3.util.retry.Retry.get_backoff_time", lambda self: 0.0)
     return tmp_path / "ledger.sqlite"
 

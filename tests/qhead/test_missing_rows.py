@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from hardware.ledger.records import RunRecord, Spending
 from hardware.runs.progress import RunStatus
-from qhead.commands.results import explain_missing
+from qhead.runs.predictions import explain_missing
 
 
 def finished(**problems: str) -> RunStatus:

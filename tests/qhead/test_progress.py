@@ -8,7 +8,9 @@ import time
 import pytest
 from rich.console import Console
 
-from qhead.progress import counting_bar, duration, training_bar, waiting
+from hardware.ledger.records import RunRecord, Spending
+from hardware.runs.progress import RunStatus
+from qhead.progress import counting_bar, duration, run_progress, training_bar, waiting
 from qhead.training import EpochRecord
 
 
@@ -43,6 +45,48 @@ def test_counting_bar():
     with counting_bar("embedding", console) as progress:
         progress(32, 100)
     assert "32/100" in console.file.getvalue()
+
+
+def status(local=False, uncharged=0, **jobs):
+    run = RunRecord(
+        "r1", "submitted", "", "", "", local, "", None, None, 0.0, "{}", "{}", "", "", None
+    )
+    return RunStatus(run, jobs, Spending(1.5, 0.0, 0.0), uncharged=uncharged)
+
+
+def test_the_bar_of_a_run_shows_its_jobs_and_the_seconds_used():
+    console = terminal()
+    with run_progress(True, "run r1", 5, console) as report:
+        report(status(planned=1, submitting=1, submitted=1, done=1, failed=1, uncharged=1))
+    drawn = console.file.getvalue()
+    assert "2/5" in drawn  # ended
+    assert "1 to send, 2 under way, 1 done, 1 failed, 1.5 s + unknown used" in drawn
+    console = terminal()
+    with run_progress(True, "run r1", 2, console) as report:
+        report(status(local=True, submitted=2))
+    assert "2 under way, 0 done" in console.file.getvalue()
+    assert "used" not in console.file.getvalue()
+
+
+def test_progress_of_a_run_is_the_caller_s_own_or_none():
+    seen = []
+    with run_progress(seen.append, "run r1", 1) as report:
+        report(status(done=1))
+    assert seen == [status(done=1)]
+    with run_progress(False, "run r1", 1) as report:
+        assert report is None
+
+
+def test_a_notebook_with_widgets_has_a_bar(monkeypatch):
+    import qhead.progress as progress
+
+    class Notebook:
+        is_jupyter = True
+
+    monkeypatch.setattr(progress, "Console", Notebook)
+    for found in (True, False):
+        monkeypatch.setattr(progress, "find_spec", lambda name, found=found: found or None)
+        assert progress._is_screen(None) == found
 
 
 def lines_of(caplog):
@@ -83,6 +127,13 @@ def test_without_a_terminal_lines_say_rows_rate_and_time_left(impatient, caplog)
 def test_waits_that_cannot_say_how_far_they_are_are_shown_too(impatient):
     with waiting("planning 9 rows", Console(file=io.StringIO())):
         impatient("planning 9 rows: 0 s so far")
+
+
+def test_a_run_is_logged_without_a_guess_of_the_time_left(impatient, caplog):
+    with run_progress(True, "run r1", 5, Console(file=io.StringIO())) as report:
+        report(status(submitted=4, done=1))
+        impatient("run r1: 1 of 5 jobs, 4 under way, 1 done, 1.5 s used, 0 s so far")
+    assert not any("left" in line for line in lines_of(caplog))
 
 
 def test_training_is_logged_with_its_figures(impatient):

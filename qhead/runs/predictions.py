@@ -12,10 +12,9 @@ from hardware.circuits.readout import AffineReadout, recalibrate
 from hardware.errors import InvalidInputError
 from hardware.runs.progress import RunStatus
 from hardware.workload import Expectations
-from qhead.classifier import TextClassifier
-from qhead.commands.notes import About, Recalibration
-from qhead.commands.rows import row_numbers
+from qhead.data.texts import ranges
 from qhead.prediction import Prediction, sampled_prediction
+from qhead.runs.metadata import Readout, Recalibration, RunMetadata
 
 FIELDS = ("label", "probability", "std_error", "decided")
 
@@ -28,24 +27,23 @@ class RowPredictions:
         prediction: Predictions of n rows.
         rows: Which rows of the data they are, counted from 0, shape (n,).
         num_rows: N, rows of the data.
+        texts: The N sentences, where they are known.
     """
 
     prediction: Prediction
     rows: np.ndarray
     num_rows: int
+    texts: tuple[str, ...] | None = None
 
     @property
     def missing(self) -> tuple[int, ...]:
         """Rows without a result, counted from 0."""
         return tuple(np.setdiff1d(np.arange(self.num_rows), self.rows).tolist())
 
-    def records(
-        self, texts: Sequence[str] | None, *, numbered: bool, whole: bool
-    ) -> Iterator[dict[str, Any]]:
-        """Yield one mapping a row.
+    def records(self, *, numbered: bool = True, whole: bool = False) -> Iterator[dict[str, Any]]:
+        """Yield one mapping a row: row, text, label, probability, std_error, decided.
 
         Args:
-            texts: The N sentences, where they are known.
             numbered: Give each row its number, counted from 1.
             whole: Give missing rows too, with None in place of each value.
         """
@@ -62,32 +60,38 @@ class RowPredictions:
             values = found.get(row, (None,) * len(FIELDS))
             yield (
                 ({"row": row + 1} if numbered else {})
-                | ({"text": texts[row]} if texts is not None else {})
+                | ({"text": self.texts[row]} if self.texts is not None else {})
                 | dict(zip(FIELDS, values, strict=True))
             )
 
 
 def predict_rows(
-    model: TextClassifier, about: About, found: Expectations, *, refit: bool = True
+    readout: Readout,
+    metadata: RunMetadata,
+    found: Expectations,
+    *,
+    refit: bool = True,
+    texts: tuple[str, ...] | None = None,
 ) -> RowPredictions:
     """Predict the rows of a run that have arrived.
 
     Args:
-        model: The model that the run was planned for.
-        about: What the run remembers.
+        readout: The read-out of the model that the run was planned for.
+        metadata: What the run's plan carries.
         found: Its expectation values, NaN in rows without a result, shape (N + R, M).
         refit: Recalibrate the read-out where the run has sentences for it.
+        texts: The N sentences, where they are known.
 
     Raises:
         InvalidInputError: The read-out cannot be recalibrated: too few of those sentences arrived,
             or the noise has erased an observable.
     """
-    num_rows = about.data.num_rows
-    weight, bias = model.head_.readout_weights()  # (K, M), (K,)
-    notes = found.notes
-    if about.recalibration is not None and refit:
-        readout, note = _refitted(AffineReadout(weight, bias), about.recalibration, found, num_rows)
-        weight, bias, notes = readout.weight, readout.bias, (*notes, note)
+    num_rows = metadata.data.num_rows
+    weight, bias, notes = readout.weight, readout.bias, found.notes
+    if metadata.recalibration is not None and refit:
+        affine = AffineReadout(weight, bias)
+        fitted, note = _refitted(affine, metadata.recalibration, found, num_rows)
+        weight, bias, notes = fitted.weight, fitted.bias, (*notes, note)
     there = np.flatnonzero(~np.isnan(found.values[:num_rows]).any(axis=1))
     values, errors = found.values[there], found.std_errors[there]
     unknown = int((~np.isfinite(errors)).any(axis=1).sum())
@@ -97,11 +101,11 @@ def predict_rows(
         values @ weight.T + bias,
         errors,
         weight,
-        model.classes_,
+        readout.classes,
         target=found.target,
         notes=notes,
     )
-    return RowPredictions(prediction, there, num_rows)
+    return RowPredictions(prediction, there, num_rows, texts)
 
 
 def _refitted(
@@ -113,7 +117,8 @@ def _refitted(
         fitted = recalibrate(readout, values[there], np.array(again.exact)[there], errors[there])
     except InvalidInputError as error:
         raise InvalidInputError(
-            f"{error} --no-recalibration takes the read-out as it was trained."
+            f"{error} --no-recalibration (in Python, refit=False) takes the read-out as it was "
+            "trained."
         ) from error
     part = "" if there.all() else f" (of {len(there)}, the others have not arrived)"
     return fitted, f"Read-out refitted on {int(there.sum())} sentences{part}."
@@ -153,3 +158,8 @@ def explain_missing(missing: Sequence[int], num_rows: int, status: RunStatus) ->
             "without --zne."
         )
     return f"{told} qhead collect {run} asks the platform for them again, which costs nothing."
+
+
+def row_numbers(indices: Sequence[int]) -> str:
+    """Return row numbers, counted from 1, for a message: ``3, 7–12``."""
+    return ranges([index + 1 for index in indices])

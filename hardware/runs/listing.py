@@ -1,0 +1,98 @@
+"""Devices that can be named as targets: local fakes and those of the account."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from qiskit.providers import BackendV2
+
+from hardware.devices.backends import fake_backend, fake_names
+from hardware.planning.ranking import RankedBackend, rank
+from hardware.workload import Workload
+
+#: Called as devices are ranked, with how many are done and how many there are.
+OnRanked = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ListedDevice:
+    """One device of a list.
+
+    Args:
+        target: Its specification as a target, e.g. ``"ibm:ibm_fez"``.
+        num_qubits: Qubits of the chip.
+        rank: The error of a circuit there; None without a workload or a calibration.
+        queue: Jobs that wait there; None for fakes, or where the account does not tell.
+    """
+
+    target: str
+    num_qubits: int
+    rank: RankedBackend | None = None
+    queue: int | None = None
+
+
+def list_account(
+    workload: Workload | None = None, on_ranked: OnRanked | None = None
+) -> tuple[list[ListedDevice], float | None]:
+    """Return the devices of the account and the QPU seconds that it has left, if it tells.
+
+    Args:
+        workload: Rank by its circuit; devices that it does not fit on are left out.
+        on_ranked: Called after each device.
+
+    Raises:
+        AccountError, ServiceError: The platform cannot be asked.
+        UnknownBackendError: There is no working device of enough qubits.
+    """
+    # Imported here: the platform's client takes a second.
+    from hardware.devices.ibm import account
+
+    service = account.open_account()
+    width = 1 if workload is None else workload.circuit.num_qubits
+    backends = account.account_backends(service, width)
+    queues = {str(backend.name): account.waiting_jobs(backend) for backend in backends}
+    usable = backends if workload is None else account.calibrated(backends)
+    ranked = [(str(backend.name), each) for backend, each in _ranked(usable, workload, on_ranked)]
+    unknown = [(str(backend.name), None) for backend in backends if backend not in usable]
+    qubits = {str(backend.name): backend.configuration().n_qubits for backend in backends}
+    listed = [
+        ListedDevice(f"ibm:{name}", qubits[name], each, queues[name])
+        for name, each in (*ranked, *unknown)
+    ]
+    return listed, account.account_seconds(service)
+
+
+def list_fakes(
+    workload: Workload | None = None, on_ranked: OnRanked | None = None
+) -> list[ListedDevice]:
+    """Return the fakes on this machine; the arguments are those of `list_account`."""
+    with warnings.catch_warnings():
+        # Said of a chip whose fake is there to try its shape: not for our users.
+        warnings.filterwarnings("ignore", "Properties of .* are not intended", UserWarning)
+        backends = [fake_backend(name) for name in fake_names()]
+    return [
+        ListedDevice(f"fake:{str(backend.name).removeprefix('fake_')}", backend.num_qubits, each)
+        for backend, each in _ranked(backends, workload, on_ranked)
+    ]
+
+
+def by_error(listed: ListedDevice) -> tuple[float, str]:
+    """Return what sorts devices: the least error first, those without a rank last."""
+    return (math.inf if listed.rank is None else listed.rank.expected_error, listed.target)
+
+
+def _ranked(
+    backends: Sequence[BackendV2], workload: Workload | None, on_ranked: OnRanked | None
+) -> Iterator[tuple[BackendV2, RankedBackend | None]]:
+    """Yield backends with their ranks; those that the circuit does not fit on are left out."""
+    if workload is None:
+        yield from ((backend, None) for backend in backends)
+        return
+    for done, backend in enumerate(backends, start=1):
+        for ranked in rank(workload, [backend]):
+            yield backend, ranked
+        if on_ranked is not None:
+            on_ranked(done, len(backends))

@@ -1,0 +1,132 @@
+"""Plans on devices: make one for a device by its name, and open a plan's device again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from hardware.checks import check_shots
+from hardware.devices.backends import ExecutionLimits, calibration_id, working_target
+from hardware.devices.base import Device
+from hardware.devices.named import NamedDevice, parse_device
+from hardware.errors import InvalidInputError, PlanError, UnknownTargetError
+from hardware.planning import planner
+from hardware.planning.options import PlanOptions
+from hardware.planning.plan import JobPlan
+from hardware.planning.tiled_circuit import check_isa
+from hardware.runs.opening import named_device, open_device
+from hardware.workload import Workload
+
+#: Devices that the caller named in this process. A plan from a file may name any Python function.
+_named_here: set[str] = set()
+_logger = logging.getLogger(__name__)
+
+
+def plan(workload: Workload, target: str | Device, options: PlanOptions | None = None) -> JobPlan:
+    """Spread a workload over a device; nothing is sent and nothing is spent.
+
+    Args:
+        workload: N rows of one circuit.
+        target: ``"fake:fez"``, ``"ibm:ibm_fez:2000"``, ``"ibm:best"``, an open device, or
+            ``"backend:my.module:make"``, which imports that module and calls ``make()`` for a
+            `BackendV2`.
+        options: Shots, tiles, mitigation, limits; shots may stand in the target instead.
+
+    Returns:
+        The plan, with its cost as `JobPlan.cost`. `print` shows it in one line.
+
+    Raises:
+        UnknownTargetError, UnknownBackendError: There is no such device.
+        AccountError, ServiceError: The platform cannot be asked for its calibration.
+        PlanError: The workload does not fit on the device.
+    """
+    if not isinstance(target, str):
+        return planner.plan(workload, target.backend, options)
+    named = parse_device(target)
+    return plan_on(open_device(named, workload), named, workload, options)
+
+
+def plan_on(
+    device: Device,
+    named: NamedDevice,
+    workload: Workload,
+    options: PlanOptions | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> JobPlan:
+    """Plan for a device that has been opened under a name.
+
+    Args:
+        about: What the caller wants to find again with the plan, JSON-able.
+
+    Raises:
+        PlanError: The workload does not fit on the device.
+    """
+    _named_here.add(named.name)
+    options = with_shots(options, named)
+    spec = named.spec(device.name, options.shots)
+    return planner.plan(workload, device.backend, options, target=spec, about=about)
+
+
+def with_shots(options: PlanOptions | None, named: NamedDevice) -> PlanOptions:
+    """Return plan options with the shots of a device's specification, if it has any.
+
+    Raises:
+        InvalidInputError: The options have shots of their own, and others.
+    """
+    options = options or PlanOptions()
+    if named.shots is None:
+        return options
+    check_shots(named.shots, where=" in the target")
+    if options.shots not in (PlanOptions.shots, named.shots):
+        raise InvalidInputError(
+            f"Expected shots once, got {named.shots} in the target and {options.shots} in the "
+            "options."
+        )
+    return replace(options, shots=named.shots)
+
+
+def planned_device(plan: JobPlan) -> Device:
+    """Open the device that a plan was made for, and check that the plan still holds there.
+
+    Raises:
+        UnknownTargetError: Nothing here can open it: give the device itself.
+        PlanError: It has lost an instruction that the plan needs, or waits between two shots for
+            another time than the plan's cost was computed with.
+        AccountError, UnknownBackendError, ServiceError: It cannot be opened.
+    """
+    local = plan.backend.startswith("fake_")
+    named = named_device(plan.target, plan.backend, local=local)
+    if named.kind == "backend" and named.name not in _named_here:
+        raise UnknownTargetError(
+            f"The plan would import and run {named.name}, and plans may come from others: open the "
+            "device yourself and give it as device=…."
+        )
+    device = open_device(named)
+    if plan.backend != device.name:
+        raise PlanError(
+            f"The plan is for {plan.backend}, and the device is {device.name}: plan again."
+        )
+    if not device.local:
+        _check_calibration(plan, device)
+    return device
+
+
+def _check_calibration(plan: JobPlan, device: Device) -> None:
+    backend = device.backend
+    wait = ExecutionLimits.of(backend).chosen_rep_delay(plan.options.rep_delay)
+    if wait != plan.timing.rep_delay:
+        raise PlanError(
+            f"{plan.backend} waits {wait * 1e6:g} µs between two shots; the plan's cost was "
+            f"computed with {plan.timing.rep_delay * 1e6:g} µs: plan again."
+        )
+    today = working_target(backend)
+    for circuit in plan.circuits:
+        check_isa(circuit, today)
+    if calibration_id(backend) != plan.calibration_id:
+        _logger.warning(
+            "%s was calibrated again since the plan was made: the tiles' expected errors are those "
+            "of then. Plan again to choose by today's.",
+            plan.backend,
+        )
