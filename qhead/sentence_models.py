@@ -2,7 +2,8 @@
 
 A model is a folder with ``modules.json`` (the chain of modules: transformer, pooling …), one folder
 a module with its configuration, and weights as safetensors. Everything here reads JSON and bytes;
-torch is not imported.
+torch is not imported. Foreign code and paths out of the folder are refused by sentence-transformers
+itself (6.0 and later), when it loads the model.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from qhead.errors import EncoderError
@@ -68,7 +69,7 @@ _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
 
 @dataclass(frozen=True)
 class SentenceModel:
-    """A model folder that is safe to load: no pickle, no code of its own."""
+    """A model folder whose weights are safetensors, all of them under `weights_sha256`."""
 
     name: str
     folder: Path
@@ -135,7 +136,7 @@ class SentenceModel:
         """
         tensors = []
         for path in self._weight_files():
-            module = path.parent.relative_to(self.folder).as_posix()
+            module = self._relative(path.parent)
             tensors += [[module, *tensor] for tensor in _tensor_hashes(path)]
         return hashlib.sha256(json.dumps(sorted(tensors)).encode()).hexdigest()
 
@@ -168,7 +169,7 @@ class SentenceModel:
         return name if self.folder.parent.name == "snapshots" and _COMMIT.fullmatch(name) else None
 
     def _relative(self, path: Path) -> str:
-        return path.relative_to(self.folder).as_posix()
+        return Path(os.path.relpath(path, self.folder)).as_posix()
 
 
 def find_model(model: str, revision: str | None = None) -> SentenceModel:
@@ -179,7 +180,7 @@ def find_model(model: str, revision: str | None = None) -> SentenceModel:
 
     Raises:
         EncoderError: There is no such model, the Hub cannot be reached, or the folder holds
-            weights only as pickles, or modules that are not sentence-transformers' own.
+            weights only as pickles, or modules whose files no hash here covers.
     """
     path = Path(model).expanduser()
     if model == DEFAULT_MODEL or path.is_dir():
@@ -236,22 +237,14 @@ def _module(folder: Path, entry: Any) -> tuple[str, Path]:
     kind, path = (entry.get("type"), entry.get("path")) if isinstance(entry, dict) else (None, None)
     if not isinstance(kind, str) or not isinstance(path, str):
         raise EncoderError(f"{place}: expected entries with 'type' and 'path', got {entry!r}.")
-    package, _, name = kind.rpartition(".")
-    if package.split(".")[0] != "sentence_transformers":
-        raise EncoderError(
-            f"{place}: expected modules of sentence-transformers, got {kind!r}. Loading it would "
-            "execute code that comes with the model, which is never done here."
-        )
-    parts = PurePosixPath(path)
-    if parts.is_absolute() or ".." in parts.parts or "\\" in path:
-        raise EncoderError(f"{place}: expected paths within the model's folder, got {path!r}.")
+    name = kind.rpartition(".")[2]
     if name not in _KINDS:
         raise EncoderError(f"{place}: expected modules among {', '.join(_KINDS)}, got {name}.")
-    return name, folder / parts
+    return name, folder / path
 
 
 def _check_module(kind: str, folder: Path) -> None:
-    """Refuse what would execute code, or load weights that no hash here covers."""
+    """Refuse pickles, and what would change vectors without changing a hash here."""
     pickles = sorted(path.name for glob in _PICKLES for path in folder.glob(glob))
     if not _loaded_weights(folder) and (pickles or kind == "Transformer"):
         raise EncoderError(
@@ -262,33 +255,21 @@ def _check_module(kind: str, folder: Path) -> None:
     config = _read_json(folder / "config.json")
     if kind == "Dense":
         activation = config.get("activation_function", "torch.nn.")
-        if not str(activation).startswith("torch.nn."):
+        if not str(activation).startswith("torch.nn."):  # the library would take a tanh instead
             raise EncoderError(
                 f"{folder / 'config.json'}: expected an activation of torch.nn, got {activation!r}."
             )
     if kind == "Transformer":
-        _check_transformer(folder, config)
-
-
-def _check_transformer(folder: Path, config: dict[str, Any]) -> None:
-    if (folder / "adapter_config.json").exists():
-        raise EncoderError(
-            f"{folder}: expected a whole model, got an adapter of another one. Merge it into its "
-            "base model and save that."
-        )
-    if "transformers_weights" in config or "auto_map" in config:
-        raise EncoderError(
-            f"{folder / 'config.json'}: expected a transformer that the library knows, got one "
-            "with its own code or weight file, which are never loaded."
-        )
-    options, place = _sentence_options(folder), _sentence_config(folder)
-    for group in ("model_args", "model_kwargs"):
-        unknown = sorted(set(options.get(group) or ()) - set(_HARMLESS_OPTIONS))
-        if unknown:
+        options = _sentence_options(folder)
+        groups = [options.get(group) or () for group in ("model_args", "model_kwargs")]
+        elsewhere = {key for group in groups for key in group} - set(_HARMLESS_OPTIONS)
+        elsewhere |= {"transformers_weights"} & set(config)
+        elsewhere |= {path.name for path in folder.glob("adapter_config.json")}
+        if elsewhere:
             raise EncoderError(
-                f"{place}: expected among {group} only "
-                f"{', '.join(_HARMLESS_OPTIONS)}, got {', '.join(unknown)}. Remove them if the "
-                "model works without."
+                f"{folder}: the transformer would take weights or options from elsewhere "
+                f"({', '.join(sorted(elsewhere))}). Merge an adapter into its base model and save "
+                "that; remove options that the model works without."
             )
 
 

@@ -24,7 +24,7 @@ _LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, Impor
 def load_transformer(
     model: SentenceModel, *, device: str | None, max_seq_length: int | None
 ) -> SentenceTransformer:
-    """Load a model, frozen, in float32, without touching the network.
+    """Load a model, frozen, in float32, without network, foreign code or pickles.
 
     Args:
         model: A folder checked by `qhead.sentence_models.find_model`.
@@ -48,7 +48,8 @@ def load_transformer(
                 model_kwargs={"use_safetensors": True},
             )
     except (*_LOADING_ERRORS, SafetensorError) as error:
-        raise EncoderError(f"{model.name}: cannot be loaded: {error}") from error
+        reason = str(error).partition("\n")[0]  # what follows is advice of another library's
+        raise EncoderError(f"{model.name}: cannot be loaded: {reason}") from error
     transformer.float()  # some models are stored in half precision
     transformer.requires_grad_(False)
     if max_seq_length is not None:
@@ -90,9 +91,7 @@ def longer_than_read(transformer: SentenceTransformer, texts: list[str]) -> list
 
 def vector_length(transformer: SentenceTransformer) -> int:
     """Return the length of a vector."""
-    # Renamed in version 6, where the old name warns.
-    get = getattr(transformer, "get_embedding_dimension", None)
-    width = (get or transformer.get_sentence_embedding_dimension)()
+    width = transformer.get_embedding_dimension()
     if width is None:
         raise EncoderError("Expected a model that says how long its vectors are, got none.")
     return int(width)

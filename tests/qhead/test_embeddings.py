@@ -301,15 +301,35 @@ def break_pickle(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
+def own_code(folder: Path, name: str) -> None:
+    """Put code into the folder that leaves a trace where it is executed."""
+    (folder / name).write_text("open(__file__ + '.executed', 'w').close()\n")
+
+
 def break_code(folder: Path) -> None:
+    own_code(folder, "modeling_own.py")
     modules = json.loads((folder / "modules.json").read_text())
     modules[1]["type"] = "modeling_own.Pooling"
     write_json(folder / "modules.json", modules)
 
 
 def break_path(folder: Path) -> None:
+    shutil.copytree(folder / "1_Pooling", folder.parent / "1_Pooling")
     modules = json.loads((folder / "modules.json").read_text())
     modules[1]["path"] = "../1_Pooling"
+    write_json(folder / "modules.json", modules)
+
+
+def break_absolute_path(folder: Path) -> None:
+    shutil.copytree(folder / "1_Pooling", folder.parent / "1_Pooling")
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[1]["path"] = str(folder.parent / "1_Pooling")
+    write_json(folder / "modules.json", modules)
+
+
+def break_kind(folder: Path) -> None:
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[1]["type"] = "sentence_transformers.base.modules.Router"
     write_json(folder / "modules.json", modules)
 
 
@@ -326,8 +346,32 @@ def break_json(folder: Path) -> None:
 
 
 def break_remote_code(folder: Path) -> None:
+    own_code(folder, "own.py")
     config = json.loads((folder / "config.json").read_text())
-    write_json(folder / "config.json", {**config, "auto_map": {"AutoModel": "own.Model"}})
+    write_json(folder / "config.json", {
+        **config, "model_type": "own",
+        "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"},
+    })  # fmt: skip
+    trust = {"trust_remote_code": True}
+    write_json(
+        folder / "sentence_bert_config.json", {"config_args": trust, "tokenizer_args": trust}
+    )
+
+
+def break_activation(folder: Path) -> None:
+    break_dense(folder)
+    (folder / "2_Dense" / "pytorch_model.bin").rename(folder / "2_Dense" / "model.safetensors")
+    write_json(folder / "2_Dense" / "config.json", {"activation_function": "os.system"})
+
+
+def break_named_weights(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", {**config, "transformers_weights": "other.bin"})
+
+
+def break_options(folder: Path) -> None:
+    options = {"model_args": {"use_safetensors": False, "dtype": "float32"}}
+    write_json(folder / "sentence_bert_config.json", options)
 
 
 def break_adapter(folder: Path) -> None:
@@ -343,11 +387,16 @@ def break_weights(folder: Path) -> None:
     [
         (break_pickle, r"safetensors .*pytorch_model\.bin"),
         (break_dense, r"2_Dense: expected weights as safetensors"),
-        (break_code, r"modeling_own\.Pooling.*never done here"),
-        (break_path, r"within the model's folder, got '\.\./1_Pooling'"),
+        (break_code, r"'modeling_own\.Pooling'.*executes third-party code"),
+        (break_kind, r"expected modules among Transformer, .*, got Router"),
+        (break_path, r"Invalid model path '\.\./1_Pooling'"),
+        (break_absolute_path, r"Invalid model path '/.*/1_Pooling'"),
         (break_json, r"modules\.json: cannot be read as JSON"),
-        (break_remote_code, "own code"),
-        (break_adapter, "got an adapter"),
+        (break_remote_code, "contains custom code"),
+        (break_activation, r"expected an activation of torch\.nn, got 'os\.system'"),
+        (break_adapter, r"from elsewhere \(adapter_config\.json\)\. Merge"),
+        (break_named_weights, r"from elsewhere \(transformers_weights\)"),
+        (break_options, r"from elsewhere \(use_safetensors\)"),
         (break_weights, "cannot be loaded"),
     ],
 )
@@ -357,6 +406,16 @@ def test_unsafe_or_broken_models_are_refused(
     damage(copy)
     with pytest.raises(EncoderError, match=message):
         SentenceEncoder(copy, cache=None).encode(TEXTS)
+    assert not list(copy.rglob("*.executed"))
+
+
+def test_code_beside_a_model_that_the_library_knows_stays_unread(tiny: Path, copy: Path) -> None:
+    own_code(copy, "own.py")
+    config = json.loads((copy / "config.json").read_text())
+    write_json(copy / "config.json", {**config, "auto_map": {"AutoModel": "own.Model"}})
+    vectors = SentenceEncoder(copy, cache=None).encode(TEXTS)
+    assert np.array_equal(vectors, SentenceEncoder(tiny, cache=None).encode(TEXTS))
+    assert not list(copy.rglob("*.executed"))
 
 
 def test_unknown_models_say_what_to_do(tmp_path: Path) -> None:
