@@ -76,7 +76,7 @@ def compose(
         whole.add_register(register)
         whole.measure(end, register)
     check_isa(whole, target)
-    return _storable(whole)
+    return storable(whole)
 
 
 def on_tile(
@@ -109,10 +109,10 @@ def readout_circuit(
             whole.compose(flip, [qubit], inplace=True)
         whole.measure(end, register)
     check_isa(whole, target)
-    return _storable(whole)
+    return storable(whole)
 
 
-def _storable(circuit: QuantumCircuit) -> QuantumCircuit:
+def storable(circuit: QuantumCircuit) -> QuantumCircuit:
     """Return a circuit whose gates QPY can store: a provider's own become plain ones of their name.
 
     QPY knows gates by the name of their class, and takes a provider's for Qiskit's of that name.
