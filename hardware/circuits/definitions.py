@@ -92,3 +92,23 @@ def _append(result: QuantumCircuit, operation: Any, qubits: Any, clbits: Any) ->
                 "without one: define it."
             )
     result.append(operation, qubits, clbits, copy=False)
+
+
+def storable(circuit: QuantumCircuit) -> QuantumCircuit:
+    """Return a circuit whose gates QPY can store: a provider's own become plain ones of their name.
+
+    QPY knows gates by the name of their class, and takes a provider's for Qiskit's of that name.
+    """
+    if all(is_library(step.operation) for step in circuit.data):
+        return circuit
+    result = circuit.copy_empty_like()
+    for step in circuit.data:
+        operation = step.operation
+        if isinstance(operation, Gate) and not is_library(operation):
+            own = operation
+            operation = Gate(own.name, own.num_qubits, list(own.params))
+            if (definition := own.definition) is not None:
+                operation.definition = QuantumCircuit(own.num_qubits, name=own.name)
+                operation.definition.compose(definition, inplace=True)
+        result.append(operation, step.qubits, step.clbits, copy=False)
+    return result

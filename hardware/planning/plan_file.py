@@ -17,6 +17,7 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.exceptions import QiskitError
 from qiskit.quantum_info import SparsePauliOp
 
+from hardware.circuits.definitions import storable
 from hardware.circuits.hashing import QPY_VERSION, digest, without_random_names
 from hardware.errors import InvalidInputError, PlanError
 from hardware.planning.options import PlanOptions
@@ -221,7 +222,7 @@ def _plan(document: dict[str, Any], entries: Mapping[str, bytes]) -> JobPlan:
 
 def _circuit_bytes(circuit: QuantumCircuit) -> bytes:
     buffer = io.BytesIO()
-    qpy.dump(circuit, buffer, version=QPY_VERSION)
+    qpy.dump(storable(circuit), buffer, version=QPY_VERSION)
     return buffer.getvalue()
 
 

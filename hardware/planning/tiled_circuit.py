@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from qiskit.circuit import ClassicalRegister, Gate, Parameter, QuantumCircuit
+from qiskit.circuit import ClassicalRegister, Parameter, QuantumCircuit
 from qiskit.transpiler import PassManager, Target
 from qiskit.transpiler.passes import (
     BasisTranslator,
@@ -15,7 +15,7 @@ from qiskit.transpiler.passes import (
     Optimize1qGatesDecomposition,
 )
 
-from hardware.circuits.definitions import is_library
+from hardware.circuits.definitions import storable
 from hardware.circuits.measurement import Setting, basis_rotation
 from hardware.devices.error_map import GateSet
 from hardware.errors import PlanError
@@ -110,26 +110,6 @@ def readout_circuit(
         whole.measure(end, register)
     check_isa(whole, target)
     return storable(whole)
-
-
-def storable(circuit: QuantumCircuit) -> QuantumCircuit:
-    """Return a circuit whose gates QPY can store: a provider's own become plain ones of their name.
-
-    QPY knows gates by the name of their class, and takes a provider's for Qiskit's of that name.
-    """
-    if all(is_library(step.operation) for step in circuit.data):
-        return circuit
-    result = circuit.copy_empty_like()
-    for step in circuit.data:
-        operation = step.operation
-        if isinstance(operation, Gate) and not is_library(operation):
-            own = operation
-            operation = Gate(own.name, own.num_qubits, list(own.params))
-            if (definition := own.definition) is not None:
-                operation.definition = QuantumCircuit(own.num_qubits, name=own.name)
-                operation.definition.compose(definition, inplace=True)
-        result.append(operation, step.qubits, step.clbits, copy=False)
-    return result
 
 
 def own_gates(circuit: QuantumCircuit, target: Target) -> QuantumCircuit:

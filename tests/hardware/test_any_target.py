@@ -19,6 +19,7 @@ from qiskit.transpiler import InstructionProperties, Target
 from qiskit_aer import AerSimulator
 
 from hardware import PlanOptions
+from hardware.circuits.definitions import storable
 from hardware.circuits.hashing import QPY_VERSION, without_random_names
 from hardware.circuits.measurement import basis_rotation
 from hardware.devices.backends import ExecutionLimits, fake_backend, working_target
@@ -30,7 +31,7 @@ from hardware.planning.dense_regions import grown_regions, is_dense
 from hardware.planning.drawing import draw_plan
 from hardware.planning.plan_file import dump_plan, load_plan
 from hardware.planning.planner import plan
-from hardware.planning.tiled_circuit import own_gates, storable
+from hardware.planning.tiled_circuit import own_gates
 from hardware.workload import Workload
 
 IONS = ["r", "rz", "rxx"]
@@ -201,6 +202,9 @@ def test_a_providers_own_gates_are_stored_as_what_they_are():
     assert [step.operation.name for step in read.data] == ["trap", "ms", "ms"]
     assert [step.operation.params for step in read.data] == [[0.4, 0.3], [2.2], [0.7]]
     assert Operator(made) == Operator(read)
+    data, again = io.BytesIO(), stored([0.4, 1.1])[0]
+    qpy.dump(storable(qpy.load(io.BytesIO(again))[0]), data, version=QPY_VERSION)
+    assert without_random_names(data.getvalue()) == without_random_names(again)
     theirs = QuantumCircuit(2)
     theirs.h(0)
     assert storable(theirs) is theirs
