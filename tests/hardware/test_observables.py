@@ -191,6 +191,12 @@ def test_parts_take_the_memory_that_they_may(
     assert all(one.stop == two.start for one, two in pairwise(parts))
 
 
+def test_three_qubits_have_eight_outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measurement_module, "CHUNK_BYTES", 5 * 8 * 8 * (3 + 5 + 3 + 6))
+    found = Measurement.of([SparsePauliOp(["ZZZ"])])
+    assert next(found.chunks(9, 100)) == slice(0, 5)
+
+
 def test_the_identity_alone_is_measured_in_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measurement_module, "CHUNK_BYTES", 100)
     found = Measurement.of([SparsePauliOp(["II"])])

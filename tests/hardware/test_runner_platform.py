@@ -343,7 +343,7 @@ def test_a_clock_set_back_holds_the_pace_for_a_minute_at_most(tmp_path):
 def test_of_several_jobs_under_one_tag_the_one_furthest_on_counts():
     states = ("DONE", "RUNNING", "QUEUED", "UNKNOWN", "ERROR")
     newest_first = [RemoteJob(state, (), str(9 - i), state) for i, state in enumerate(states)]
-    assert sorted(newest_first[::-1], key=_rank) == newest_first
+    assert sorted([*newest_first[3:], *newest_first[:3]], key=_rank) == newest_first
     alike = [("QUEUED", "INITIALIZING"), ("ERROR", "CANCELLED"), ("ERROR", "PAUSED")]
     for one, other in alike:
         pair = [RemoteJob("old", (), "1", one), RemoteJob("new", (), "2", other)]
