@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from qhead.prediction import Prediction
     from qhead.runs.run import Run
     from qhead.targets import resolve_target
-    from qhead.training import TrainingOptions
+    from qhead.training_options import TrainingOptions
 
 __version__ = "0.1.0"
 
@@ -30,7 +30,7 @@ _EXPORTS = {
     "Run": "qhead.runs.run",
     "SentenceEncoder": "qhead.embeddings",
     "TextClassifier": "qhead.classifier",
-    "TrainingOptions": "qhead.training",
+    "TrainingOptions": "qhead.training_options",
     "few_shot_split": "qhead.data",
     "holdout_split": "qhead.data",
     "load_splits": "qhead.data",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +117,23 @@ def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
         )
     record: dict[str, Any] = json.loads(text)
     return tensors, record
+
+
+def begun_with(
+    module: torch.nn.Module,
+    samples: Mapping[str, torch.Tensor | None],
+    held_out: Sequence[torch.Tensor | None],
+    options: Mapping[str, Any],
+    seed: int,
+    identity: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Return all that decides the result of a training, by name, as JSON gives it back."""
+    held = {str(i): tensor for i, tensor in enumerate(held_out) if tensor is not None}
+    hashes = {
+        "initial_weights_sha256": digest(module.state_dict()),
+        "data_sha256": digest({k: t for k, t in samples.items() if t is not None}),
+        "validation_data_sha256": digest(held),
+    }
+    parts = {**(identity or {}), "training": options, "seed": seed, **hashes}
+    begun: dict[str, Any] = json.loads(json.dumps(flatten(parts)))
+    return begun

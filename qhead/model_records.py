@@ -22,7 +22,7 @@ from pydantic import (
 
 from qhead.errors import ModelError
 from qhead.evaluation import Evaluation
-from qhead.training import EpochRecord, Stop
+from qhead.training_options import EpochRecord, Stop
 
 _T = TypeVar("_T")
 #: Nothing is converted: "1" is not a number, 1.0 not a count, NaN not a score.

@@ -30,7 +30,7 @@ from rich.progress import (
 
 if TYPE_CHECKING:
     from hardware.runs.progress import RunStatus
-    from qhead.training import EpochRecord
+    from qhead.training_options import EpochRecord
 
 #: Seconds before the first line, and between lines.
 FIRST_LINE, NEXT_LINE = 5.0, 15.0

@@ -90,7 +90,7 @@ def head_options() -> dict[str, dict[str, Declared]]:
 
 def training_options() -> dict[str, Declared]:
     """Return name → option of the training."""
-    return {each.name: each for each in read_class("qhead.training", "TrainingOptions")}
+    return {each.name: each for each in read_class("qhead.training_options", "TrainingOptions")}
 
 
 def with_library_options(verb: Verb) -> Verb:

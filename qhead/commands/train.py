@@ -37,7 +37,7 @@ from qhead.heads import HeadSummary, make_head
 from qhead.model_folder import check_destination
 from qhead.prediction import predict_head
 from qhead.progress import counting_bar, training_bar, waiting
-from qhead.training import TrainingOptions
+from qhead.training_options import TrainingOptions
 
 
 @dataclass(frozen=True)

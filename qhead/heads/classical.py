@@ -22,7 +22,7 @@ from qhead import checks
 from qhead.errors import HeadError
 from qhead.heads.base import TorchHead
 from qhead.heads.layers import linear, principal_axes
-from qhead.training import TrainingOptions
+from qhead.training_options import TrainingOptions
 
 
 class MLPHead(TorchHead):

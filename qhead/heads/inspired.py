@@ -10,7 +10,7 @@ from torch import nn
 from qhead import checks
 from qhead.heads.base import TorchHead
 from qhead.heads.layers import linear
-from qhead.training import TrainingOptions
+from qhead.training_options import TrainingOptions
 
 
 class InspiredHead(TorchHead):

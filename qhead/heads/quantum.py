@@ -44,7 +44,7 @@ from qhead.heads.step import (
 )
 from qhead.simulator import ExactTarget
 from qhead.targets import resolve_target
-from qhead.training import TrainingOptions
+from qhead.training_options import TrainingOptions
 
 if TYPE_CHECKING:
     from hardware.targets import ExecutionTarget

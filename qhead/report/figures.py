@@ -21,7 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from qiskit.circuit import QuantumCircuit
 
 from hardware.words import counted
-from qhead.training import EpochRecord
+from qhead.training_options import EpochRecord
 
 # Colours that no figure uses otherwise: replaced by the page's own, which depend on its theme.
 _INK, _FAINT, _PAPER = "#010203", "#010204", "#010205"

@@ -29,7 +29,7 @@ from qhead.heads import (
     num_trainable_parameters,
     svc,
 )
-from qhead.training import TrainingOptions
+from qhead.training_options import TrainingOptions
 
 #: Returns an unfitted head from a seed, the shape (n, d) of the training embeddings and K classes.
 HeadMaker = Callable[[int, tuple[int, int], int], Any]
