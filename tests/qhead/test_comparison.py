@@ -87,6 +87,8 @@ def test_the_control_shuffles_labels_and_nothing_else(blobs, seen):
         assert not np.array_equal(y_plain, y_control)
     for one, two in zip(control[::2], control[1::2], strict=True):
         np.testing.assert_array_equal(one[1], two[1])  # the same shuffle for all heads
+    compare_heads(X, y, TWO, seeds=(0, 1), shuffled=True)
+    np.testing.assert_array_equal(seen()[8][1], control[0][1])  # and in the next run
 
 
 def test_a_head_that_learns_does_so_and_the_control_does_not(blobs):
