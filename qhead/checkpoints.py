@@ -53,13 +53,13 @@ def check_same(path: Path, begun: Mapping[str, Any], wanted: Mapping[str, Any]) 
     if not names:
         return
     shown = [
-        name if "sha256" in name else f"{name} ({begun.get(name)} there, {wanted.get(name)} now)"
+        name if "sha256" in name else f"{name} (was {begun.get(name)}, now {wanted.get(name)})"
         for name in names[:6]
     ]
     raise CheckpointError(
         f"The checkpoint {path} belongs to another training. What differs: {', '.join(shown)}"
-        f"{' …' if len(names) > 6 else ''}. Train with what it was begun with, give another path, "
-        "or remove it to start anew."
+        f"{' …' if len(names) > 6 else ''}. Use the data and options that it was begun "
+        "with, give another path, or remove it to start over."
     )
 
 

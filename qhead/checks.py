@@ -103,7 +103,7 @@ def sample_weights(values: Any, n: int) -> NDArray[np.float64] | None:
         raise HeadError(f"Expected sample_weight to be numbers, got {values!r:.60}.") from error
     if weights.shape != (n,):
         raise HeadError(
-            f"Expected sample_weight of shape ({n},), one number a sample, got {weights.shape}."
+            f"Expected sample_weight of shape ({n},), one number per sample, got {weights.shape}."
         )
     if not np.isfinite(weights).all() or weights.min() < 0:
         raise HeadError("Expected sample_weight to be finite numbers of at least 0.")

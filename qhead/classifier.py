@@ -273,7 +273,7 @@ class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ig
         check_is_fitted(self, "head_")
         truth = label_array(labels, "labels")
         if truth.shape != (len(texts),):
-            raise DataError(f"Expected {len(texts)} labels, one a sentence, got {truth.shape}.")
+            raise DataError(f"Expected {len(texts)} labels, one per sentence, got {truth.shape}.")
         check_labels(truth, self.classes_)
         weights = checks.sample_weights(sample_weight, len(truth))
         found = self.predict(texts, target, budget=budget)
@@ -499,7 +499,7 @@ def _checked(texts: Sequence[str]) -> list[str]:
         raise DataError(f"Expected a list of sentences, got the single one {texts[:40]!r}.")
     sentences = list(texts)
     if not sentences:
-        raise DataError("Expected at least one sentence, got none.")
+        raise DataError("The list of sentences is empty.")
     for index, text in enumerate(sentences):
         check_text(text, f"sentence {index + 1}", max_characters=MAX_CHARACTERS)
     return sentences

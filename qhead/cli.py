@@ -46,9 +46,8 @@ app = typer.Typer(
     help="A quantum-circuit head on a sentence transformer: train it in seconds, see what shots "
     "and gate noise do to it, run it on a device.",
     epilog="First steps: qhead demo. Targets: exact, shots:1024, noisy:P1,P2[,READOUT][:SHOTS], "
-    "aer:fez[:SHOTS], fake:fez[:SHOTS], ibm:NAME[:SHOTS]. Exit code 0: done, 1: the run or "
-    "the platform failed, 2: a bad call, 3: rows without a result are missing, 130: "
-    "interrupted.",
+    "aer:fez[:SHOTS], fake:fez[:SHOTS], ibm:NAME[:SHOTS]. Exit codes: 0 success, 1 the run or the "
+    "platform failed, 2 invalid usage or input, 3 some rows have no result yet, 130 interrupted.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
@@ -70,12 +69,14 @@ def _qhead(
 @app.command(epilog="Example: qhead demo --out first-look")
 @exit_codes
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder of the report.")] = Path("qhead-demo"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for the report and the model.")] = Path(
+        "qhead-demo"
+    ),
     seed: Seed = 0,
     json: Json = False,
     no_cache: NoCache = False,
 ) -> None:
-    """Train on the sentences that ship with qhead, rehearse on every target, write a report."""
+    """Train on built-in sentences, run them on every simulated target and write a report."""
     from qhead.commands.demo import run
 
     run(out, seed=seed, json=json, cache=not no_cache)
@@ -88,23 +89,23 @@ def demo(
 @with_library_options
 def train(
     data: Data,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the new model.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the new model.")],
     force: Force = False,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
     skip_empty: SkipEmpty = False,
     validation_fraction: Annotated[
-        float, typer.Option("--validation-fraction", help="Share held out to choose the weights.")
+        float, typer.Option("--validation-fraction", help="Fraction held out for validation.")
     ] = 0.15,
     test_fraction: Annotated[
-        float, typer.Option("--test-fraction", help="Share held out to be scored once.")
+        float, typer.Option("--test-fraction", help="Fraction held out for testing.")
     ] = 0.0,
     per_class: Annotated[
         int | None,
         typer.Option(
             "--per-class",
-            help="Sample so many rows of each class to train on; the rest is for the test, unless "
-            "DATA has a test split.",
+            help="Rows to sample per class for training; tested on the test split of DATA, or else "
+            "on the other rows.",
         ),
     ] = None,
     encoder: NewEncoder = None,
@@ -170,7 +171,7 @@ def evaluate(
     target: Target = "exact",
     split: Annotated[
         str | None,
-        typer.Option("--split", help="Split to score where DATA has several; default: test."),
+        typer.Option("--split", help="Split to score if DATA has several; default: test."),
     ] = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
@@ -182,7 +183,7 @@ def evaluate(
         bool,
         typer.Option(
             "--partial",
-            help="Score the rows that have results even if others have none.",
+            help="Score the rows that have results even if others have none yet.",
             rich_help_panel="Device",
         ),
     ] = False,
@@ -190,7 +191,7 @@ def evaluate(
         str | None,
         typer.Option(
             "--run",
-            help="Score the results of a run of the ledger; nothing is run.",
+            help="Id of a recorded run to score; nothing is sent.",
             rich_help_panel="Device",
             show_default=False,
         ),
@@ -201,7 +202,7 @@ def evaluate(
     revision: Revision = None,
     no_cache: NoCache = False,
 ) -> None:
-    """Score a model: accuracy with its interval, F1, confusion matrix, calibration."""
+    """Score a model: accuracy with its interval, scores by class, confusion, calibration."""
     from qhead.commands.evaluate import run
 
     run(
@@ -224,20 +225,21 @@ def predict(
     file: Annotated[
         str,
         typer.Argument(
-            metavar="[FILE|-]", help="Sentences: a data file, a .txt with one a line, or -."
+            metavar="[FILE|-]",
+            help="Data file, .txt file with one sentence per line, or - for standard input.",
         ),
     ] = "-",
     target: Target = "exact",
     format: Annotated[
-        str, typer.Option("--format", help="csv, or jsonl: an object a row.")
+        str, typer.Option("--format", help="csv, or jsonl with one JSON object per line.")
     ] = "csv",
     out: Annotated[
-        Path | None, typer.Option("--out", help="File to write; default: standard output.")
+        Path | None, typer.Option("--out", help="Output file; default: standard output.")
     ] = None,
     force: Force = False,
     raw: Annotated[
         bool,
-        typer.Option("--raw", help="CSV: leave cells alone that a spreadsheet would execute."),
+        typer.Option("--raw", help="CSV: keep cells that a spreadsheet would run as formulas."),
     ] = False,
     text_column: TextColumn = None,
     skip_empty: SkipEmpty = False,
@@ -250,7 +252,7 @@ def predict(
     revision: Revision = None,
     no_cache: NoCache = False,
 ) -> None:
-    """Label sentences: label, probability, standard error, decided or not."""
+    """Predict labels, with probability, standard error and whether each label is decided."""
     from qhead.commands.predict import run
 
     run(
@@ -342,7 +344,8 @@ def compare(
 def report(
     model: Model,
     out: Annotated[
-        Path | None, typer.Option("--out", help="File to write; default: MODEL.html beside it.")
+        Path | None,
+        typer.Option("--out", help="Output file; default: MODEL.html beside the folder."),
     ] = None,
     force: Force = False,
     encoder: EncoderPlace = None,

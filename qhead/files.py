@@ -30,7 +30,7 @@ def atomic_file(path: Path) -> Iterator[IO[str]]:
     """
     path = path.absolute()
     if path.is_dir():
-        raise InputError(f"Expected a file to write, got the folder {path}. Choose another name.")
+        raise InputError(f"{path} is a folder, not a file. Choose another name.")
     check_parent(path)
     with replacing(path) as partial, partial.open("x", encoding="utf-8", newline="") as file:
         yield file
@@ -56,7 +56,7 @@ def replacing(path: Path) -> Iterator[Path]:
                 partial.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
-            f"Expected to write {path}, got: {error.strerror or error}. Nothing was changed; "
+            f"Cannot write {path}: {error.strerror or error}. Nothing was changed; "
             + ("free some space" if disk_full(error) else "choose another place")
             + " and try again."
         ) from error
@@ -101,8 +101,7 @@ def check_parent(path: Path) -> None:
         partial.rmdir()
     except OSError as error:
         raise InputError(
-            f"Expected a folder that can be written to for {path}, got {parent}: "
-            f"{error.strerror or error}. Choose another place."
+            f"Cannot write {path}: {error.strerror or error} ({parent}). Choose another place."
         ) from error
 
 
@@ -116,12 +115,9 @@ def check_new(path: Path | None, *, force: bool) -> None:
     if path is None:
         return
     if path.is_dir():
-        raise InputError(f"Expected a file to write, got the folder {path}. Choose another name.")
+        raise InputError(f"{path} is a folder, not a file. Choose another name.")
     if os.path.lexists(path) and not force:
-        raise InputError(
-            f"Expected a new file, got {path}, which exists. Choose another name, or replace it "
-            "with --force."
-        )
+        raise InputError(f"{path} already exists. Choose another name, or replace it with --force.")
     check_parent(path)
 
 

@@ -48,8 +48,8 @@ def fetch_snapshot(
     """
     if repo.startswith((".", "/", "~")):
         raise error(
-            f"{repo}: there is no such file or folder. Check the path, or name a {kind} of the "
-            "Hugging Face Hub (owner/name)."
+            f"{repo} does not exist. Check the path, or name a {kind} of the Hugging Face Hub "
+            "(owner/name)."
         )
     # Imported here: only those who name something of the Hub wait for its client.
     from huggingface_hub import HfApi, errors, snapshot_download
@@ -84,9 +84,9 @@ def fetch_snapshot(
     except unreachable as reason:
         at = f" at revision {revision!r}" if revision else ""
         raise error(
-            f"{repo!r} is no file or folder here, and as a {kind} of the Hugging Face Hub{at} it "
-            f"could not be fetched ({type(reason).__name__}). Check the spelling and the network, "
-            f"or download the {kind} elsewhere and give its folder."
+            f"{repo!r} is not a file or folder on this machine, and fetching it as a {kind} from "
+            f"the Hugging Face Hub{at} failed ({type(reason).__name__}). Check the spelling and "
+            f"the network, or download the {kind} elsewhere and give its folder."
         ) from reason
 
 
@@ -95,7 +95,7 @@ def _warn_of_partial_copy(repo: str, local: Path, patterns: Sequence[str], reaso
     shown = sorted(path.relative_to(local).as_posix() for path in names)
     warnings.warn(
         f"{repo}: the copy on this machine has {', '.join(shown[:8])}"
-        f"{' …' if len(shown) > 8 else ''}. The Hub could not be asked whether the repository has "
+        f"{' …' if len(shown) > 8 else ''}. The Hub did not say whether the repository has "
         f"more ({reason}). Go online once, or give the folder of a complete copy.",
         PartialCopyWarning,
         stacklevel=4,

@@ -36,7 +36,7 @@ class EncoderWarning(UserWarning):
 
 
 def check_encoder(encoder: Any, *needed: str) -> None:
-    """Raise `EncoderError` for what is no encoder, or for one that lacks something `needed`."""
+    """Raise `EncoderError` unless `encoder` is one that has everything `needed`."""
     lacking = [name for name in needed if not hasattr(encoder, name)]
     if not hasattr(encoder, "encode"):
         raise EncoderError(
@@ -151,9 +151,8 @@ def _places(folder: Path, record: Mapping[str, Any]) -> list[str]:
     found = [place for place in named if Path(place).is_dir()]
     if not found:
         raise EncoderError(
-            f"{folder}: the folder of the model's sentence encoder is "
-            f"{'neither' if len(named) > 1 else 'not'} {' nor '.join(named)}. "
-            "Name it (--encoder)."
+            f"{folder}: the model's sentence encoder is not found at {' or '.join(named)}. "
+            "Give its folder (--encoder)."
         )
     return found
 

@@ -90,8 +90,8 @@ def write_model(folder: Path, model: StoredModel, *, overwrite: bool = False) ->
             sync_folder(folder.parent)
     except OSError as error:
         raise ModelError(
-            f"Expected to write the model folder {folder}, got: "
-            f"{error.strerror or error}. Nothing was changed; "
+            f"Cannot write the model folder {folder}: {error.strerror or error}. Nothing was "
+            "changed; "
             + ("free some space" if disk_full(error) else "choose another place")
             + " and save again."
         ) from error
@@ -109,30 +109,30 @@ def check_destination(folder: Path, *, overwrite: bool = False) -> None:
 
 
 def _check_replaceable(folder: Path, *, overwrite: bool) -> None:
-    """Raise a `ModelError` unless what is there may give way to a model."""
+    """Raise a `ModelError` unless a model may replace what is at `folder`."""
     if folder.is_symlink() or not folder.is_dir():
         raise ModelError(
-            f"Expected a new folder for the model, got {folder}, which is "
-            f"{'a link' if folder.is_symlink() else 'a file'}. Choose another name."
+            f"{folder} is {'a link' if folder.is_symlink() else 'a file'}, not a folder. Choose "
+            "another name for the model."
         )
     present = {entry.name for entry in folder.iterdir()}
     if not present:
         return
     if MANIFEST not in present:
         raise ModelError(
-            f"Expected a new folder or a model to replace, got {folder}, which holds other files "
-            f"({_few(present)}). It is never overwritten: choose another name."
+            f"{folder} holds other files ({_few(present)}) and is never overwritten. Choose "
+            "another name for the model."
         )
     strangers = present - {MANIFEST} - set(_read_manifest(folder)["files"])
     if strangers:
         raise ModelError(
-            f"Expected only the model's own files in {folder}, found also {_few(strangers)}. "
-            "Move them away or choose another name."
+            f"{folder} holds files that are not the model's: {_few(strangers)}. Move them away or "
+            "choose another name."
         )
     if not overwrite:
         raise ModelError(
-            f"Expected a new folder, got {folder}, which holds a model already. Choose another "
-            "name, or replace it with overwrite=True.",
+            f"{folder} already holds a model. Choose another name, or replace it with "
+            "overwrite=True.",
             options=["overwrite"],
         )
 
@@ -204,14 +204,14 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest, with its format, version and file names checked."""
     if not folder.is_dir():
         raise ModelError(
-            f"Expected a model folder, got {folder}, which "
-            + ("is a file." if folder.exists() else "does not exist.")
+            f"{folder} "
+            + ("is a file, not a model folder." if folder.exists() else "does not exist.")
             + _interrupted_replacement(folder)
-            + " `qhead train DATA --out MODEL` makes one."
+            + " `qhead train DATA --out MODEL` creates a model folder."
         )
     path = folder / MANIFEST
     if not os.path.lexists(path):
-        raise ModelError(f"Expected a model folder, got {folder}, which has no {MANIFEST}.")
+        raise ModelError(f"{folder} is not a model folder: it has no {MANIFEST}.")
     manifest = _parse_json(path, _read_bounded(path, _MAX_JSON_BYTES))
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ModelError(f"{path}: expected the manifest of a {FORMAT}, got something else.")
@@ -263,12 +263,12 @@ def _read_bounded(path: Path, limit: int) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         link = error.errno in (errno.ELOOP, errno.EMLINK)
-        reason = "a link, which could leave the folder" if link else error.strerror
-        raise ModelError(f"Expected to read the file {path}, got: {reason}.") from error
+        reason = "it is a link, which could lead out of the folder" if link else error.strerror
+        raise ModelError(f"Cannot read {path}: {reason}.") from error
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise ModelError(f"Expected a regular file, got {path}, which is none.")
+            raise ModelError(f"{path} is not a regular file.")
         if status.st_size > limit:
             raise ModelError(
                 f"{path}: expected at most {limit} bytes, got {status.st_size}. "
@@ -277,7 +277,7 @@ def _read_bounded(path: Path, limit: int) -> bytes:
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             content = file.read(limit)
     except OSError as error:
-        raise ModelError(f"Expected to read the file {path}, got: {error.strerror}.") from error
+        raise ModelError(f"Cannot read {path}: {error.strerror}.") from error
     finally:
         os.close(descriptor)
     return content
@@ -290,7 +290,7 @@ def _parse_json(path: Path, content: bytes) -> Any:
     try:
         return json.loads(content.decode("utf-8"), parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: expected JSON, got: {error}.") from error
+        raise ModelError(f"{path} is not JSON: {error}.") from error
 
 
 def _put_in_place(partial: Path, folder: Path, *, overwrite: bool) -> None:

@@ -168,15 +168,15 @@ def predict_head(
     if target is None or target.spec == "exact":
         if not hasattr(head, "predict_proba"):
             raise HeadError(
-                f"Expected a head with predict_proba, got {type(head).__name__}, which gives "
-                "labels only. Use predict, or a head that knows probabilities."
+                f"{type(head).__name__} has no predict_proba, so it gives labels only. Use "
+                "predict, or a head that knows probabilities."
             )
         return exact_prediction(np.asarray(head.predict_proba(embeddings)), head.classes_)
     if not hasattr(head, "expectations"):
         raise HeadError(
-            f"Expected the target 'exact', got {target.spec!r}: the head "
-            f"{getattr(head, 'kind', type(head).__name__)!r} runs no circuit. "
-            "Only quantum heads run on other targets."
+            f"The target {target.spec!r} needs a circuit, and the head "
+            f"{getattr(head, 'kind', type(head).__name__)!r} has none. Use 'exact', or a quantum "
+            "head."
         )
     expectations = head.expectations(embeddings, target)
     weight, _ = head.readout_weights()

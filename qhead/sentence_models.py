@@ -186,15 +186,13 @@ def find_model(model: str, revision: str | None = None) -> SentenceModel:
     if model == DEFAULT_MODEL or path.is_dir():
         if revision is not None:
             raise EncoderError(
-                f"Expected a revision only with a model of the Hub, got {revision!r} with "
-                f"{model!r}, which is on this machine."
+                f"Revision {revision!r} needs a model of the Hub, but {model!r} is on this machine."
             )
         return _describe(model, _installed_model() if model == DEFAULT_MODEL else path)
     if path.exists() or not _HUB_ID.fullmatch(model):
         raise EncoderError(
-            f"Expected the folder of a sentence-transformers model, its id on the Hub (owner/name) "
-            f"or {DEFAULT_MODEL!r}, got {model!r}, which is "
-            f"{'a file' if path.exists() else 'no folder'}."
+            f"{model!r} {'is a file' if path.exists() else 'does not exist'}. Give the folder of a "
+            f"sentence-transformers model, its Hub id (owner/name) or {DEFAULT_MODEL!r}."
         )
     folder = fetch_snapshot(
         model if "/" in model else f"{_DEFAULT_OWNER}/{model}",
@@ -225,7 +223,7 @@ def _describe(name: str, folder: Path) -> SentenceModel:
     else:
         modules = [_module(folder, entry) for entry in _read_list(folder / "modules.json")]
     if not modules:
-        raise EncoderError(f"{folder / 'modules.json'}: expected at least one module, got none.")
+        raise EncoderError(f"{folder / 'modules.json'} lists no modules.")
     for kind, place in modules:
         _check_module(kind, place)
     return SentenceModel(name, folder, tuple(modules))

@@ -197,7 +197,7 @@ class _Run:
         self.num_epochs = options.max_epochs
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         if not self.parameters:
-            raise HeadError("Expected a module with trainable parameters, got one with none.")
+            raise HeadError("The module has no trainable parameters.")
         readout = getattr(module, "readout", None)
         self.readout: Tensor | None = None if readout is None else readout.weight
         self.penalty = options.ridge / (2 * num_samples)
@@ -301,8 +301,9 @@ class _Run:
         # However classes and samples are weighted, equal probabilities have this mean loss.
         if loss >= math.log(num_classes):
             _LOGGER.warning(
-                "The head is no better than equal probabilities: its best loss is %.4g, theirs "
-                "%.4g. Lower the learning rate (%g), give more sentences, or check the labels.",
+                "The head is no better than guessing: its best loss is %.4g, that of equal "
+                "probabilities %.4g. Lower the learning rate (%g), give more sentences, or check "
+                "the labels.",
                 loss, math.log(num_classes), self.options.learning_rate,
             )  # fmt: skip
 

@@ -93,7 +93,7 @@ def vector_length(transformer: SentenceTransformer) -> int:
     """Return the length of a vector."""
     width = transformer.get_embedding_dimension()
     if width is None:
-        raise EncoderError("Expected a model that says how long its vectors are, got none.")
+        raise EncoderError("The transformer does not state the length of its vectors.")
     return int(width)
 
 

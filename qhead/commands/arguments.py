@@ -14,25 +14,22 @@ Data = Annotated[
     str,
     typer.Argument(
         metavar="DATA",
-        help="A CSV, TSV, JSONL, JSON or Parquet file (.gz too), a folder of splits, a Hub data "
-        "set id, or demo:reviews, demo:support.",
+        help="CSV, TSV, JSONL, JSON or Parquet file (or .gz), folder of splits, Hub data set id, "
+        "demo:reviews or demo:support.",
     ),
 ]
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.", min=0)]
-Force = Annotated[bool, typer.Option("--force", help="Replace what --out names.")]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep embeddings.")]
-SkipEmpty = Annotated[
-    bool, typer.Option("--skip-empty", help="Leave empty texts out; they are counted.")
-]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of all random numbers.", min=0)]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite --out if it exists.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Do not use the embedding cache.")]
+SkipEmpty = Annotated[bool, typer.Option("--skip-empty", help="Skip empty texts and say how many.")]
 _ENCODER = "Encoder"  # panel of the help
 NewEncoder = Annotated[
     str | None,
     typer.Option(
         "--encoder",
-        help="Folder or Hub id of a sentence-transformers model; default: the one that comes with "
-        "qhead.",
+        help="Folder or Hub id of a sentence-transformers model; default: all-MiniLM-L6-v2.",
         rich_help_panel=_ENCODER,
         show_default=False,
     ),
@@ -41,7 +38,7 @@ EncoderPlace = Annotated[
     str | None,
     typer.Option(
         "--encoder",
-        help="Where the model's sentence encoder is now: its folder or id of the Hub.",
+        help="Folder or Hub id of the model's sentence encoder, if it has moved.",
         rich_help_panel=_ENCODER,
         show_default=False,
     ),
@@ -50,24 +47,31 @@ Revision = Annotated[
     str | None,
     typer.Option(
         "--revision",
-        help="Branch, tag or commit of an encoder of the Hub.",
+        help="Branch, tag or commit of a Hub encoder.",
         rich_help_panel=_ENCODER,
         show_default=False,
     ),
 ]
 TextColumn = Annotated[
-    str | None, typer.Option("--text-column", help="Column of the sentences.", show_default=False)
+    str | None, typer.Option("--text-column", help="Column with the sentences.", show_default=False)
 ]
 LabelColumn = Annotated[
-    str | None, typer.Option("--label-column", help="Column of the labels.", show_default=False)
+    str | None, typer.Option("--label-column", help="Column with the labels.", show_default=False)
 ]
-Target = Annotated[str, typer.Option("--target", help="Where the circuits run.")]
+Target = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        help="Where circuits run: exact, shots:N, noisy:P1,P2[,READOUT], aer:NAME, fake:NAME or "
+        "ibm:NAME; add :SHOTS to the last four.",
+    ),
+]
 Budget = Annotated[
     float | None,
     typer.Option(
         "--budget",
-        help="QPU seconds that the run may use, compared with the estimate; required for ibm:. A "
-        "job may overrun its estimate by a quarter before the platform stops it.",
+        help="QPU seconds that the run may use by its estimate; required for ibm:. The platform "
+        "stops a job that exceeds its estimate by a quarter.",
         rich_help_panel=DEVICE,
         show_default=False,
     ),
@@ -76,7 +80,7 @@ Recalibrate = Annotated[
     str | None,
     typer.Option(
         "--recalibrate",
-        help="Validation sentences, run along, on which the read-out is refitted.",
+        help="Labelled sentences to run as well, on which the read-out is refitted.",
         metavar="DATA",
         rich_help_panel=DEVICE,
         show_default=False,
@@ -86,7 +90,7 @@ TilesOnDevice = Annotated[
     str | None,
     typer.Option(
         "--tiles",
-        help="Regions of the chip used at the same time: 1, N or auto.",
+        help="Regions of the chip to use at the same time: 1, N or auto.",
         rich_help_panel=DEVICE,
         show_default=False,
     ),

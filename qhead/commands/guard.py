@@ -149,35 +149,34 @@ def _complain_to_user(kind: str, problem: Any, verb: Callable[..., None]) -> Non
 
 
 def _sentence(error: Exception) -> str:
-    """Return what a failure of the machine is, in a sentence; "" for what is a fault of ours."""
+    """Return a failure of the machine as a sentence; "" for a bug of this project."""
     if isinstance(error, MemoryError) or "not enough memory" in str(error):  # torch's: RuntimeError
         return (
-            "Expected enough memory, got too little. Take a smaller head or fewer sentences at "
-            "once, or a larger machine."
+            "Not enough memory. Use a smaller head, fewer sentences at once, or a larger machine."
         )
     if isinstance(error, ImportError):
         package = "a package" if error.name is None else f"the package {error.name!r}"
         return (
-            f"Cannot import {package}: {error}. Try again; if that fails too, install it, or "
-            "install qhead again with all it depends on."
+            f"Cannot import {package}: {error}. Install it, or reinstall qhead with its "
+            "dependencies."
         )
     if isinstance(error, OSError) and error.errno == errno.EBADF and error.filename is None:
-        return "Standard output is closed. Open it, or give --out FILE where the verb has it."
+        return "Standard output is closed. Open it, or write to a file with --out if possible."
     if isinstance(error, OSError):
-        named = "" if error.filename is None else f" with {error.filename}"
-        return f"Expected the system to work{named}, got: {error.strerror or error}."
+        what = "The system failed" if error.filename is None else f"Cannot access {error.filename}"
+        return f"{what}: {error.strerror or error}."
     return ""
 
 
 def _by_interrupt(error: BaseException | None) -> bool:
-    """Return whether an import failed by Ctrl-C: compiled modules make an ImportError of it."""
+    """Return whether Ctrl-C made an import fail: compiled modules raise ImportError for it."""
     while isinstance(error, ImportError):
         error = error.__cause__ or error.__context__
     return isinstance(error, KeyboardInterrupt)
 
 
 def _give_up_stdout() -> None:
-    """Where standard output takes no more, keep the interpreter's own flush from meeting that."""
+    """Redirect a standard output that fails, so that the flush at exit does not fail again."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -193,6 +192,6 @@ def _show_warning(
     file: object = None,
     line: str | None = None,
 ) -> None:
-    """Show our own warnings as sentences; those of libraries are for their developers."""
+    """Show this project's warnings as sentences; those of libraries are for their developers."""
     if category.__module__.split(".")[0] in ("qhead", "hardware"):
         _complain_to_user("Warning", message, verb)

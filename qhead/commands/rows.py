@@ -44,7 +44,7 @@ def write_rows(
         rows: One mapping of the fields each.
         fields: Columns, in order.
         format: csv or jsonl.
-        raw: CSV: leave cells alone that a spreadsheet would execute.
+        raw: CSV: keep cells that a spreadsheet would run as formulas.
     """
     plain = not is_unicode(file)
     if format == "jsonl":
@@ -65,15 +65,15 @@ def write_rows(
     if escaped:
         complain(
             "Note",
-            f"{counted(escaped, 'cell')} began as a spreadsheet's formula does: now with an "
-            "apostrophe in front. --raw or --format jsonl leaves them as they are.",
+            f"{counted(escaped, 'cell')} could run as a spreadsheet formula and got an apostrophe "
+            "in front. --raw or --format jsonl leaves cells as they are.",
         )
     if spelled:
         complain(
             "Note",
-            f"{counted(spelled, 'cell')} with characters outside {encoding_of(file)}, which "
-            "are spelled in ASCII. --out FILE and --format jsonl keep them; so does "
-            "PYTHONIOENCODING=utf-8.",
+            f"{counted(spelled, 'cell')} had characters that {encoding_of(file)} cannot hold; they "
+            "are spelled in ASCII. --out FILE, --format jsonl and PYTHONIOENCODING=utf-8 keep "
+            "them.",
         )
 
 

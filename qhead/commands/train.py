@@ -42,7 +42,7 @@ from qhead.training_options import TrainingOptions
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """Everything ``qhead train`` was asked for."""
+    """All options of ``qhead train``."""
 
     data: str
     out: Path
@@ -73,13 +73,13 @@ class Parts:
     remarks: Sequence[str] = ()  # on the data set before it was split
 
     def by_name(self) -> dict[str, LabelledTexts]:
-        """Return the parts that are there, by name."""
+        """Return the parts that are not empty, by name."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: part for name, part in parts.items() if part is not None}
 
 
 def run(request: TrainRequest, *, json: bool) -> None:
-    """Train, save and say what came of it."""
+    """Train, save the model and show its size and scores."""
     # Everything that can be refused is refused before the first second of work.
     check_destination(request.out, overwrite=request.force)
     # The share is the head's option too: 0 is 0 there as well, and nothing is held back twice.
@@ -94,7 +94,7 @@ def run(request: TrainRequest, *, json: bool) -> None:
     unbalanced = imbalance(parts.train)
     if training.get("class_weight") != "balanced":
         unbalanced = [
-            f"{it} --class-weight balanced lets the rare ones count." for it in unbalanced
+            f"{it} --class-weight balanced gives rare classes more weight." for it in unbalanced
         ]
     notes = [*parts.remarks, *unbalanced, *duplicate_notes(parts)]
     for note in notes:
@@ -135,17 +135,17 @@ def run(request: TrainRequest, *, json: bool) -> None:
     place = _save(request, model)
     _tell(model, place, evaluations, time.perf_counter() - start, notes, json=json)
     if model.head_.stopped_ == "interrupted":
-        kept = "" if place == request.out else f" {request.out} is as it was."
+        kept = "" if place == request.out else f" {request.out} is unchanged."
         complain(
             "Interrupted",
             f"training stopped after epoch {len(model.head_.history_)}. The model with the best "
-            f"weights until then is saved in {place}.{kept}",
+            f"weights so far is saved in {place}.{kept}",
         )
         raise typer.Exit(INTERRUPTED)
     if place != request.out:
         raise ModelError(
-            f"{request.out} was changed by another program during the training and is left as it "
-            f"is now. The new model is saved in {place}."
+            f"Another program changed {request.out} during the training, so it is left alone. The "
+            f"new model is saved in {place}."
         )
 
 
@@ -175,8 +175,8 @@ def split(request: TrainRequest) -> Parts:
     )
     if "train" not in splits:
         raise DataError(
-            f"{request.data}: expected a split 'train', got only {', '.join(splits)}. "
-            "Give the file to train on."
+            f"{request.data} has no split 'train', only {', '.join(splits)}. Give the file to "
+            "train on."
         )
     train = splits["train"]
     train.check_trainable()
@@ -211,8 +211,8 @@ def _held_out_rows(
     if request.per_class is not None:
         if request.test_fraction:
             raise DataError(
-                "Leave --test-fraction out: with --per-class the test set is the data set's own "
-                "test split, or all rows that are not sampled."
+                "Use either --test-fraction or --per-class, which tests on the data set's own test "
+                "split or on all rows that are not sampled."
             )
         return few_shot_split(
             train.labels,
@@ -221,7 +221,7 @@ def _held_out_rows(
             seed=request.seed,
         )
     if test is not None and request.test_fraction:
-        raise DataError("The data set has a test split already: leave --test-fraction out.")
+        raise DataError("The data set already has a test split. Leave --test-fraction out.")
     return holdout_split(
         train.labels,
         validation_fraction=0.0 if validation is not None else request.validation_fraction,
@@ -252,15 +252,15 @@ def _unscored(parts: Parts) -> list[str]:
 
 
 def duplicate_notes(parts: Parts) -> list[str]:
-    """Return which sentences stand in two parts: they make a score too good."""
+    """Return a note on sentences that occur in two parts, which make a score too high."""
     notes = []
     for (left, one), (right, other) in combinations(parts.by_name().items(), 2):
         if pairs := duplicates_across(one.texts, other.texts):
             i, j = pairs[0]
             notes.append(
-                f"{len(pairs)} of {len(other)} {right} sentences are {left} sentences too, the "
-                f"first at {other.place(j)} as at {one.place(i)}: the {right} score will be too "
-                "good. Remove them from one side."
+                f"{len(pairs)} of {len(other)} {right} sentences also occur in the {left} set "
+                f"(first: {other.place(j)} and {one.place(i)}), so the {right} score will be too "
+                "high. Remove them from one of the two."
             )
     return notes
 

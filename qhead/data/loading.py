@@ -194,7 +194,9 @@ def _standard_input() -> bytes:
     if sys.stdin is None or sys.stdin.closed:
         raise DataError("Standard input is closed. Name a file of sentences, or pipe them in.")
     if sys.stdin.isatty():
-        _log.info("Reading sentences from the terminal, one a line; Ctrl-D on a new line ends.")
+        _log.info(
+            "Reading sentences from the terminal, one per line; end with Ctrl-D on a new line."
+        )
     return sys.stdin.buffer.read()
 
 
@@ -271,7 +273,7 @@ def _picker(wanted: dict[str, tuple[str | None, Sequence[str]]]) -> Pick:
             raise DataError(f"{place}: expected two columns, got {names[0]!r} for text and label.")
         for name in names:
             if columns.count(name) > 1:
-                raise DataError(f"{place}: the column {name!r} stands there twice. Rename one.")
+                raise DataError(f"{place}: the column {name!r} occurs twice. Rename one.")
         return names
 
     return pick
@@ -315,5 +317,5 @@ def _plain_lines(
     records = [Record(i, (line.removesuffix("\r"),) if line.strip() else ()) for i, line in lines]
     records = without_blank_end(records)
     if not records:
-        raise DataError(f"{name}: expected one sentence a line, got nothing.")
+        raise DataError(f"{name} is empty. Give one sentence per line.")
     return _sentences(records, name, "line", max_characters=max_characters, skip_empty=skip_empty)

@@ -63,7 +63,7 @@ def read_records(path: Path, pick: Pick) -> list[Record]:
     check_file(path)
     records = reader(path, pick)
     if not records:
-        raise DataError(f"{path}: expected at least one row below the column names, got none.")
+        raise DataError(f"{path} has column names but no rows.")
     return records
 
 
@@ -83,11 +83,11 @@ def check_file(path: Path) -> None:
     """Raise `DataError` unless `path` is a file that holds something."""
     try:
         if path.is_dir():
-            raise DataError(f"{path}: expected a file, got a folder.")
+            raise DataError(f"{path} is a folder, not a file.")
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty.")
     except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file. Check the path.") from error
+        raise DataError(f"{path} does not exist. Check the path.") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}.") from error
 
@@ -223,7 +223,7 @@ def _read_delimited(
             )
         records.append(Record(position, tuple(row[index] for index in chosen)))
     if header is None:
-        raise DataError(f"{path}: the file is empty but for line breaks.")
+        raise DataError(f"{path}: the file holds nothing but line breaks.")
     return without_blank_end(records)
 
 
@@ -328,7 +328,7 @@ def _read_json_columns(path: Path, columns: dict[str, Any], pick: Pick) -> list[
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     item = dict(pairs)
     if len(item) != len(pairs):
-        raise ValueError("a key stands twice in one JSON object")
+        raise ValueError("a key occurs twice in one JSON object")
     return item
 
 

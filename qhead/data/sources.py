@@ -77,7 +77,7 @@ def _files_in(folder: Path) -> dict[str, list[Path]]:
     if found:
         return found
     if not folder.is_dir():
-        raise DataError(f"{folder}: there is no such folder. Check the configuration's name.")
+        raise DataError(f"{folder} does not exist. Check the configuration's name.")
     try:
         inside = sorted(item.name for item in folder.iterdir())
         nested = [item.name for item in folder.iterdir() if item.is_dir() and _split_files(item)]
@@ -107,7 +107,7 @@ def _split_files(folder: Path) -> dict[str, list[Path]]:
     for split, paths in found.items():
         _check_shards(folder, split, paths)
     if found and ignored:
-        _log.info("%s: left out %s, which no split is named after.", folder, shown(ignored))
+        _log.info("%s: ignored %s, whose names are not those of splits.", folder, shown(ignored))
     return {split: found[split] for split in ("train", "validation", "test") if split in found}
 
 

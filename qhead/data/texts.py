@@ -59,7 +59,7 @@ class LabelledTexts:
         object.__setattr__(self, "labels", label_array(self.labels, self.source))
         if len(self.texts) != len(self.labels):
             raise DataError(
-                f"{self.source}: expected one label a text, got {len(self.texts)} texts and "
+                f"{self.source}: expected one label per text, got {len(self.texts)} texts and "
                 f"{len(self.labels)} labels."
             )
         for index, text in enumerate(self.texts):
@@ -183,7 +183,7 @@ def concatenate(parts: Sequence[LabelledTexts], source: str | None = None) -> La
         DataError: No part was given, or one has integer and another string labels.
     """
     if not parts:
-        raise DataError("Expected at least one data set to join, got none.")
+        raise DataError("No data sets to join. Give at least one.")
     kinds = {part.labels.dtype.kind for part in parts if len(part)}
     if len(kinds) > 1:
         kept = ", ".join(
@@ -229,7 +229,7 @@ def normal_form(text: str) -> str:
 
 
 def is_empty(text: object) -> bool:
-    """Return whether there is nothing where a sentence should be."""
+    """Return whether a text is missing or empty."""
     return text is None or (isinstance(text, str) and not text.strip())
 
 

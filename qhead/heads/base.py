@@ -60,10 +60,12 @@ class HeadSummary:
 
     @property
     def two_qubit_gates(self) -> str:
-        """The circuit's two-qubit gates in words, those outside the light cone told apart."""
+        """The circuit's two-qubit gates in words, those in the light cone counted too."""
         words = f"{self.num_two_qubit_gates} two-qubit gates"
         if self.num_two_qubit_gates_in_cone != self.num_two_qubit_gates:
-            words += f", {self.num_two_qubit_gates_in_cone} in the light cone of what is read"
+            words += (
+                f", {self.num_two_qubit_gates_in_cone} in the light cone of the measured qubits"
+            )
         return words
 
 
@@ -370,8 +372,8 @@ class TorchHead(ClassifierMixin, BaseEstimator, abc.ABC):  # type: ignore[misc, 
         features = self._validated(X, reset=False)
         if target is not None and target.spec != "exact":
             raise HeadError(
-                f"Expected no target, or 'exact', for the head {self.kind!r}, which has no quantum "
-                f"step; got {target.spec!r}."
+                f"The target {target.spec!r} needs a circuit, and the head {self.kind!r} has none. "
+                "Use 'exact', or a quantum head."
             )
         module = self.module_
         if self.inference_dtype != torch.float32:
@@ -515,7 +517,7 @@ def held_out(
 
 
 def _rows(mask: NDArray[np.bool_], *arrays: NDArray[Any] | None) -> tuple[NDArray[Any], ...]:
-    """Return the masked rows of the arrays that are there."""
+    """Return the masked rows of the arrays that are not None."""
     return tuple(array[mask] for array in arrays if array is not None)
 
 

@@ -312,7 +312,7 @@ def select_on_validation(
         HeadError: No candidate.
     """
     if not candidates:
-        raise HeadError("Expected at least one candidate to select from, got none.")
+        raise HeadError("No candidates to select from. Give at least one.")
     fitted = []
     for candidate in candidates:
         estimator = clone(candidate)

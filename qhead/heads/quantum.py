@@ -70,7 +70,7 @@ _MAX_GATES, _MAX_WEIGHTS, _MAX_ENCODER_WEIGHTS = 100_000, 10_000, 100_000
 
 
 class ReadoutWarning(UserWarning):
-    """A read-out measures too few qubits to tell all classes apart."""
+    """A read-out measures too few qubits to separate all classes."""
 
     options = ("num_measured",)  # that the message names
 

@@ -212,7 +212,7 @@ def _split(circuit: QuantumCircuit) -> _Readout:
             )
         unitary.append(instruction)
     if not source:
-        raise SimulationError("Expected a circuit with measurements, got none: add measure_all().")
+        raise SimulationError("The circuit has no measurements: add measure_all().")
     wire = {bit: i for i, bit in enumerate(circuit.qubits)}
     qubits = tuple(sorted({wire[qubit] for qubit in source.values()}))
     place = {qubit: i for i, qubit in enumerate(qubits)}

@@ -146,7 +146,7 @@ def test_scikit_learn_heads(encoder, toy_texts, toy_labels, tmp_path, head):
     with pytest.raises(ModelError, match="could only be pickled"):
         model.save(tmp_path / "m")
     assert not list(tmp_path.iterdir())
-    with pytest.raises(HeadError, match="runs no circuit"):
+    with pytest.raises(HeadError, match="needs a circuit"):
         model.predict(toy_texts, "shots:10")
     with pytest.raises(InputError, match="no checkpoint"):
         model.fit(toy_texts, toy_labels, checkpoint=tmp_path / "c")
@@ -215,7 +215,7 @@ def test_resolve_target():
     ("texts", "message"),
     [
         ("one sentence", "a list of sentences"),
-        ([], "at least one sentence"),
+        ([], "list of sentences is empty"),
         (["fine", "  "], "sentence 2: the text is empty"),
         (["fine", 3], "sentence 2: expected a sentence"),
         (["x" * 100_000], "at most 20,000 characters"),
@@ -227,7 +227,7 @@ def test_bad_texts(fitted, texts, message):
 
 
 def test_bad_labels(fitted, encoder, toy_texts, toy_labels):
-    with pytest.raises(DataError, match="one label a text"):
+    with pytest.raises(DataError, match="one label per text"):
         TextClassifier(encoder).fit(toy_texts, toy_labels[:-1])
     with pytest.raises(DataError, match="at least two classes"):
         TextClassifier(encoder).fit(toy_texts, ["one"] * len(toy_texts))
@@ -239,7 +239,7 @@ def test_bad_labels(fitted, encoder, toy_texts, toy_labels):
         TextClassifier(encoder).fit(
             toy_texts, toy_labels, validation=(["the film was good"], ["zero"])
         )
-    with pytest.raises(DataError, match="2 labels, one a sentence"):
+    with pytest.raises(DataError, match="2 labels, one per sentence"):
         fitted.score(toy_texts[:2], ["plus"])
 
 

@@ -166,7 +166,7 @@ def test_remarks_on_the_data(data, model, toy_model, tmp_path):
     result = run("evaluate", model, path, "--json")
     again = json.loads(result.stdout)["notes"][-2:]
     assert again[0] == notes[0]
-    assert notes[1] == f"{again[1]} --class-weight balanced lets the rare ones count."
+    assert notes[1] == f"{again[1]} --class-weight balanced gives rare classes more weight."
     assert run("train", data, "--out", tmp_path / "n", *given).stderr == ""
 
 
@@ -215,7 +215,7 @@ def test_duplicates_across_the_split_are_reported(data, toy_model, tmp_path):
     # some of the four are held out of the training file for validation
     counts = [int(line.split()[1]) for line in result.stderr.splitlines()]
     assert sum(counts) == 4
-    assert "of 4 test sentences are train sentences too" in result.stderr
+    assert "of 4 test sentences also occur in the train set" in result.stderr
     assert "line 2" in result.stderr  # of test.csv
 
 
@@ -342,9 +342,12 @@ def test_help_and_version():
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (MemoryError(), "enough memory"),
-        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), "enough memory"),
-        (OSError(errno.EIO, "Input/output error", "/some/file"), "/some/file, got: Input/output"),
+        (MemoryError(), "Not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), "Not enough memory"),
+        (
+            OSError(errno.EIO, "Input/output error", "/some/file"),
+            "Cannot access /some/file: Input/output",
+        ),
         (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
         (ImportError("No module named 'pyarrow'", name="pyarrow"), "the package 'pyarrow'"),
     ],
@@ -379,7 +382,7 @@ def test_a_full_standard_output(model, data):
         )  # fmt: skip
     assert process.returncode == 1
     last = process.stderr.splitlines()[-1]  # progress may stand above, on a slow machine
-    assert last == "Error: Expected the system to work, got: No space left on device."
+    assert last == "Error: The system failed: No space left on device."
 
 
 # Messages in the words of the command line -------------------------------------------------------
@@ -562,7 +565,7 @@ def test_a_classical_head_on_a_target(data, toy_model, tmp_path):
     options = ["--head", "mlp", "--max-epochs", "1"]
     run("train", data, "--out", tmp_path / "m", "--encoder", toy_model, *options)
     stderr = refused(tmp_path, "evaluate", tmp_path / "m", data, "--target", "shots:5")
-    assert "runs no circuit" in stderr
+    assert "needs a circuit" in stderr
 
 
 def test_nan_embeddings(data, toy_model, tmp_path):
@@ -730,7 +733,7 @@ def test_ctrl_c_leaves_the_model_that_force_would_replace(data, model, tmp_path,
         beside = tmp_path / f"m.{suffix}"
         assert json.loads((beside / "history.json").read_text())["stopped"] == "interrupted"
         assert json.loads(ended.stdout)["model"] == str(beside)
-        assert f"saved in {beside}. {old} is as it was." in ended.stderr
+        assert f"saved in {beside}. {old} is unchanged." in ended.stderr
 
 
 def test_a_model_whose_place_was_taken_is_saved_beside_it(data, model, tmp_path, monkeypatch):

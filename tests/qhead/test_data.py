@@ -117,12 +117,12 @@ def test_columns_are_found_by_usual_names_or_by_the_name_given(tmp_path: Path) -
 GOOD = "text,label\nfine,1\n"
 BAD_FILES = {
     "empty": ("a.csv", "", r"a\.csv: the file is empty"),
-    "only blank lines": ("a.csv", "\n\n", "empty but for line breaks"),
-    "header only": ("a.csv", "text,label\n", "at least one row"),
+    "only blank lines": ("a.csv", "\n\n", "nothing but line breaks"),
+    "header only": ("a.csv", "text,label\n", "column names but no rows"),
     "wrong columns": ("a.csv", "words,mark\nfine,1\n", r"line 1: .*text column.*'words', 'mark'"),
     "nearly right": ("a.csv", "txet,label\nfine,1\n", r"Did you mean 'txet'"),
     "no header": ("a.csv", "fine film,1\n", "the first line of a CSV or TSV file holds the names"),
-    "same column twice": ("a.csv", "text,text,label\na,b,1\n", "stands there twice"),
+    "same column twice": ("a.csv", "text,text,label\na,b,1\n", "occurs twice"),
     "too many fields": ("a.csv", GOOD + "yes, fine,1\n", r"line 3: expected 2 fields.*got 3"),
     "too few fields": ("a.csv", GOOD + "fine\n", r"line 3: expected 2 fields.*got 1"),
     "empty line": ("a.csv", GOOD + "\nfine,0\n", r"line 3: the text is empty"),
@@ -209,7 +209,7 @@ def test_bad_parquet_rows_are_named(tmp_path: Path) -> None:
 
 
 def test_missing_sources_say_what_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no such file"):
+    with pytest.raises(DataError, match="does not exist"):
         load_texts(tmp_path / "nothing.csv")
     write(tmp_path, "notes.txt", "x")
     with pytest.raises(DataError, match=r"files named train.*'notes\.txt'"):
@@ -274,8 +274,8 @@ def test_a_hub_data_set_is_read_from_the_clients_own_cache(tmp_path: Path) -> No
     assert run.returncode == 0, run.stderr
     first, second = run.stdout.splitlines()
     assert first == "{'train': ('a', 'b'), 'test': ('c',)}"
-    assert "'owner/other' is no file or folder here" in second
-    assert "could not be fetched" in second
+    assert "'owner/other' is not a file or folder on this machine" in second
+    assert "fetching it as a dataset" in second
 
 
 def test_unlabelled_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,7 +292,7 @@ def test_unlabelled_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(DataError, match=r"line 2: the text is empty"):
         load_unlabelled(io.StringIO("one\n\ntwo\n"))
     for nothing in (b"", b"\n", b" \n\r\n"):
-        with pytest.raises(DataError, match="got nothing"):
+        with pytest.raises(DataError, match="is empty"):
             load_unlabelled(io.BytesIO(nothing))
     with pytest.raises(DataError, match=r"lines 1, 3–4: 3 texts are empty"):
         load_unlabelled(io.StringIO("\none\n\n  \ntwo\n"))
@@ -300,7 +300,7 @@ def test_unlabelled_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         load_unlabelled(io.BytesIO(b"one\n\xff\n"))
     with pytest.raises(DataError, match=r"'\.pdf'"):
         load_unlabelled(write(tmp_path, "a.pdf", "x"))
-    with pytest.raises(DataError, match="there is no such file"):
+    with pytest.raises(DataError, match="does not exist"):
         load_unlabelled(tmp_path / "nothing")
 
 

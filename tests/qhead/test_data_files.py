@@ -173,7 +173,7 @@ def test_every_word_for_the_validation_set_names_it(tmp_path: Path, word: str) -
     for asked in (word, "dev", "validation"):
         assert load_texts(tmp_path, split=asked).texts == ("b",)
         assert load_split(str(tmp_path), asked, (None, None)).texts == ("b",)
-    with pytest.raises(DataError, match="got 'unseen'"):
+    with pytest.raises(DataError, match="no split 'unseen'"):
         load_split(str(tmp_path), "unseen", (None, None))
 
 
@@ -182,7 +182,7 @@ def test_files_beside_the_splits_are_named(tmp_path: Path, caplog) -> None:
         write(tmp_path, name, "text,label\na,1\n")
     with caplog.at_level(logging.INFO, "qhead"):
         assert list(load_splits(tmp_path)) == ["train", "test"]
-    assert caplog.text.count("left out 'holdout.csv', 'my_train.tsv', which") == 1
+    assert caplog.text.count("ignored 'holdout.csv', 'my_train.tsv', whose") == 1
     assert "README" not in caplog.text
 
 

@@ -419,9 +419,9 @@ def test_code_beside_a_model_that_the_library_knows_stays_unread(tiny: Path, cop
 
 
 def test_unknown_models_say_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(EncoderError, match="is no folder"):
+    with pytest.raises(EncoderError, match="does not exist"):
         find_model(str(tmp_path / "nothing"))
-    with pytest.raises(EncoderError, match="revision only with a model of the Hub"):
+    with pytest.raises(EncoderError, match="needs a model of the Hub"):
         find_model(DEFAULT_MODEL, "main")
     with pytest.raises(EncoderError, match="name or folder of a model, got ''"):
         SentenceEncoder("")
@@ -451,7 +451,7 @@ def test_a_hub_model_is_read_from_the_clients_own_cache(tiny: Path, tmp_path: Pa
     assert result.returncode == 0, result.stderr
     by_name, by_revision, unknown, other_revision = result.stdout.splitlines()
     assert by_name == by_revision == f"{file_sha256(tiny / 'model.safetensors')} {WIDTH}"
-    assert "'owner/other' is no file or folder here" in unknown
+    assert "'owner/other' is not a file or folder on this machine" in unknown
     assert "Check the spelling and the network" in unknown
     assert "at revision 'v2'" in other_revision
 

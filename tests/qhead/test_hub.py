@@ -69,7 +69,7 @@ def test_a_complete_copy_is_asked_for_once_and_not_fetched(client):
 def test_offline_a_copy_that_may_be_partial_is_spoken_of(client):
     cached(client, "train.csv")
     client.online = False
-    with pytest.warns(hub.PartialCopyWarning, match=r"has train\.csv\. The Hub could not be asked"):
+    with pytest.warns(hub.PartialCopyWarning, match=r"has train\.csv\. The Hub did not say"):
         assert list(load_splits("owner/moods")) == ["train"]
 
 
@@ -78,5 +78,5 @@ def test_what_was_never_fetched_is_fetched(client):
     assert client.fetched == [None]
     shutil.rmtree(client.cache)
     client.online = False
-    with pytest.raises(ValueError, match="could not be fetched"):
+    with pytest.raises(ValueError, match="fetching it as a dataset"):
         load_splits("owner/moods")

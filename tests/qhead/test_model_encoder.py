@@ -304,12 +304,12 @@ def test_every_verb_that_opens_a_model_takes_the_encoders_place(
     arguments = [word.format(**names) for word in VERBS[verb]]
     lost = CliRunner().invoke(app, arguments)
     assert lost.exit_code == 2
-    assert "Name it (--encoder)" in lost.stderr
+    assert "Give its folder (--encoder)" in lost.stderr
     found = CliRunner().invoke(app, [*arguments, "--encoder", str(moved)])
     assert found.exit_code == 0, found.stderr
     wrong = CliRunner().invoke(app, [*arguments, "--encoder", str(moved), "--revision", "v2"])
     assert wrong.exit_code == 2
-    assert "revision only with a model of the Hub" in wrong.stderr
+    assert "needs a model of the Hub" in wrong.stderr
     if verb == "submit":
         run_id = found.stdout.split()[0]
         # The plan has what makes labels: no encoder is needed any more.

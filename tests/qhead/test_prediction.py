@@ -162,7 +162,7 @@ def test_another_target_is_asked_for_expectations():
     assert found.labels.tolist() == ["bad"] * 3
     assert found.decided.all()  # 1.0 > 1.96 * 0.2
     assert not predict_head(Head(), np.zeros((3, 2)), Target("shots:9"), z=6).decided.any()
-    with pytest.raises(HeadError, match="runs no circuit"):
+    with pytest.raises(HeadError, match="needs a circuit"):
         predict_head(object(), np.zeros((3, 2)), Target("shots:100"))
 
 

@@ -207,7 +207,7 @@ def test_sampler_refuses_gates_after_a_measurement() -> None:
     circuit.x(0)
     with pytest.raises(SimulationError, match="at the end only"):
         ExactSampler().run([circuit])
-    with pytest.raises(SimulationError, match="with measurements"):
+    with pytest.raises(SimulationError, match="no measurements"):
         ExactSampler().run([QuantumCircuit(1, 1)])
 
 
