@@ -445,7 +445,7 @@ def test_a_place_that_takes_no_model_is_refused_first(data, toy_model, tmp_path,
 
     monkeypatch.setattr("qhead.commands.train.load_splits", read)
     place = tmp_path / ("m" * 250) if out == "long" else out
-    assert "can be written to" in refused(
+    assert "Cannot write" in refused(
         tmp_path, "train", data, "--out", place, "--encoder", toy_model
     )
     monkeypatch.setattr("qhead.commands.predict.load_unlabelled", read)
@@ -459,7 +459,7 @@ LONG = "good " * 20_000
 BAD_DATA = {
     "missing": (None, "toy.csv"),
     "empty": (b"", "empty"),
-    "header only": (b"text,label\n", "at least one row"),
+    "header only": (b"text,label\n", "no rows"),
     "wrong columns": (b"words,kind\na,b\nc,d\n", "text column"),
     "one class": (b"text,label\na,x\nb,x\n", "two classes"),
     "empty sentence": (b"text,label\na,x\n  ,y\n", "line 3: the text is empty"),

@@ -111,7 +111,7 @@ def test_rows_say_where_they_are_not_spelled_as_they_came(home, model, monkeypat
         "the room was bad \\u2639",
     ]
     assert rows[0]["label"] == "gut \\u263a"
-    assert "4 cells with characters outside cp1252" in stderr
+    assert "4 cells had characters that cp1252 cannot hold" in stderr
     out = home / "labels.csv"
     _, _, stderr = main(monkeypatch, "cp1252", "predict", model, "--out", out, input=SENTENCES)
     assert stderr == ""

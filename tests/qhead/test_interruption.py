@@ -202,7 +202,7 @@ def test_a_checkpoint_never_resumes_another_version(tmp_path, monkeypatch):
     path = tmp_path / "c.safetensors"
     MLPHead(training=OPTIONS).fit(*problem(), checkpoint=path)
     monkeypatch.setattr("qhead.heads.base.version", lambda name: "999.1")
-    with pytest.raises(CheckpointError, match=r"versions\.torch \(\d+ there, 999 now\)"):
+    with pytest.raises(CheckpointError, match=r"versions\.torch \(was \d+, now 999\)"):
         MLPHead(training=OPTIONS).fit(*problem(), checkpoint=path)
 
 

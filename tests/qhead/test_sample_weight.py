@@ -118,7 +118,7 @@ def test_weightless_samples_are_left_out():
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        (np.ones(3), r"shape \(60,\), one number a sample, got \(3,\)"),
+        (np.ones(3), r"shape \(60,\), one number per sample, got \(3,\)"),
         (np.ones((60, 2)), r"got \(60, 2\)"),
         (np.full(60, -1.0), "at least 0"),
         (np.full(60, np.nan), "finite"),
