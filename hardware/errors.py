@@ -70,15 +70,15 @@ class UnknownBackendError(InvalidInputError):
 
 
 class EmulationError(HardwareError):
-    """A local simulation could not be run as asked."""
+    """A local simulation failed."""
 
 
 class NoiseNotAppliedError(EmulationError):
-    """A noise model was asked for but touches no instruction of the circuit."""
+    """A noise model affects no instruction of the circuit."""
 
 
 class PlanError(InvalidInputError):
-    """A plan cannot be made as asked, or is not the one that was made."""
+    """No plan meets the options, or a plan was changed after it was made."""
 
 
 class BudgetError(InvalidInputError):
@@ -90,7 +90,7 @@ class UnknownRunError(InvalidInputError):
 
 
 class RunStateError(InvalidInputError):
-    """The run is in no state for what was asked, e.g. a cancelled run is to be resumed."""
+    """The run's state does not allow the request, e.g. to resume a cancelled run."""
 
 
 class LedgerError(HardwareError):
@@ -112,7 +112,7 @@ class RunError(HardwareError):
 
 
 class AccountError(RunError):
-    """There is no login, or it is no longer accepted. The run can be resumed after a new one."""
+    """The login is missing or no longer accepted. The run can be resumed after a new one."""
 
     exit_code = 2
 

@@ -60,11 +60,13 @@ class Workload:
             )
         if self.values.ndim != 2 or self.values.shape[1] != len(self.parameters):
             raise InvalidWorkloadError(
-                f"Expected values of shape (N, {len(self.parameters)}), one column a parameter, "
+                f"Expected values of shape (N, {len(self.parameters)}), one column per parameter, "
                 f"got {self.values.shape}."
             )
         if self.values.shape[0] == 0:
-            raise InvalidWorkloadError("Expected at least one parameter set, got none.")
+            raise InvalidWorkloadError(
+                "The workload has no parameter sets. Give at least one row of values."
+            )
         if not np.isfinite(self.values).all():
             row = int(np.argwhere(~np.isfinite(self.values))[0][0])
             raise InvalidWorkloadError(
@@ -77,7 +79,7 @@ class Workload:
                     "is unitary; every target adds its own measurements."
                 )
         if not self.observables:
-            raise InvalidWorkloadError("Expected at least one observable, got none.")
+            raise InvalidWorkloadError("The workload has no observables. Give at least one.")
         for index, observable in enumerate(self.observables):
             if observable.num_qubits != self.circuit.num_qubits:
                 raise InvalidWorkloadError(

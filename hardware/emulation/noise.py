@@ -77,7 +77,7 @@ class NoiseReport:
         """Return the report as sentences, for `Expectations.notes`."""
         gates = ", ".join(f"{g.noisy} of {g.total} {g.instruction}" for g in self.gates)
         acted = (
-            f"Noise from {self.source}: errors attached to {gates or 'no gate (there is none)'}; "
+            f"Noise from {self.source}: errors attached to {gates or 'no gate'}; "
             f"read-out errors on {self.noisy_readouts} of {self.measured} measured qubits."
         )
         return (acted, *self.remarks, *self.left_out)

@@ -108,11 +108,11 @@ class Mitigation:
             )
         circuits = self.num_randomizations
         if circuits is not None and (not is_whole(circuits) or circuits < 1):
-            raise PlanError(f"Expected a randomisation or more, got {circuits}.")
+            raise PlanError(f"Expected at least one randomization, got {circuits}.")
         if circuits is not None and not self.twirls:
             raise PlanError(
-                f"Expected twirling with {circuits} randomizations, the random circuits that it "
-                "takes, got none: add twirl_gates or twirl_measure, or leave their number out.",
+                f"{circuits} randomizations need twirling: add twirl_gates or twirl_measure, or "
+                "leave the number out.",
                 options=("twirl_gates", "twirl_measure"),
             )
         if self.readout_inversion and self.estimator:

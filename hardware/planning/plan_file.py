@@ -92,7 +92,7 @@ def load_submitted(data: bytes) -> JobPlan:
         document = json.loads(entries[_DOCUMENT])
         version = document["format"]
     except _UNREADABLE as error:
-        raise PlanError(f"Expected a plan, got bytes that are none ({error}).") from error
+        raise PlanError(f"The file is not a plan ({error}).") from error
     if version != FORMAT:
         raise PlanError(
             f"Expected a plan of format {FORMAT}, got {version}: it was made by another version; "

@@ -86,7 +86,7 @@ def _with_sets(pub: PlannedPub, num_sets: int) -> PlannedPub:
 
 
 def _prepared(request: JobRequest) -> Any:
-    """Return the client's `QuantumProgram` of a request; nothing is sent and nobody is asked."""
+    """Return the client's `QuantumProgram` of a request; makes no network call."""
     # Imported here: the client takes most of a second.
     from qiskit_ibm_runtime.exceptions import IBMInputValueError
     from qiskit_ibm_runtime.executor_estimator import prepare as estimator

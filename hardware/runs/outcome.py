@@ -1,4 +1,4 @@
-"""Read runs from the ledger: where they stand and what they gave. Asks nobody and costs nothing."""
+"""Read runs from the ledger: where they stand and what they gave. Makes no network call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hardware.workload import Expectations
 
 
 def status(run_id: str, *, ledger: Ledger, plan: JobPlan | None = None) -> RunStatus:
-    """Return where a run stands as far as the ledger knows; asks nobody.
+    """Return where a run stands as far as the ledger knows; makes no network call.
 
     Args:
         run_id: The run.

@@ -135,12 +135,11 @@ def load_split(
     )
     name = split_name(split) if split else ("test" if "test" in splits else next(iter(splits)))
     if name not in splits or (split is None and name != "test" and len(splits) > 1):
-        hint = did_you_mean(name, splits) if split else ""
-        raise DataError(
-            f"{source}: expected one of its splits {shown(splits)}, got "
-            f"{repr(split) if split else 'no choice, and none is called test'}.{hint} "
-            "Name one with --split."
-        )
+        problem = f"{source} has several splits"
+        if split:
+            problem = f"{source} has no split {split!r}.{did_you_mean(name, splits)} Its splits are"
+        advice = f"Choose one, e.g. split={next(iter(splits))!r}."
+        raise DataError(f"{problem}: {shown(splits)}. {advice}", options=["split"])
     return splits[name]
 
 

@@ -192,8 +192,7 @@ class DeviceMethods:
     def _circuit_head(self) -> Any:
         if not hasattr(self.head_, "workload"):
             raise HeadError(
-                "Expected a quantum head to run on a device, got "
-                f"{getattr(self.head_, 'kind', type(self.head_).__name__)!r}, which runs no "
-                "circuit. Train a model with a quantum head."
+                f"The head {getattr(self.head_, 'kind', type(self.head_).__name__)!r} has no "
+                "circuit to run on a device. Train a model with a quantum head."
             )
         return self.head_
