@@ -14,7 +14,7 @@ from hardware.errors import did_you_mean
 from qhead.errors import HeadError
 
 if TYPE_CHECKING:
-    from qhead.heads.base import HeadSummary, TorchHead
+    from qhead.heads.base import TorchHead
     from qhead.heads.classical import (
         MLPHead,
         ReducedMLPHead,
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
         svc,
     )
     from qhead.heads.inspired import InspiredHead
+    from qhead.heads.module_head import HeadSummary
     from qhead.heads.quantum import QuantumHead
 
 _EXPORTS = {
-    "HeadSummary": "qhead.heads.base",
+    "HeadSummary": "qhead.heads.module_head",
     "TorchHead": "qhead.heads.base",
     "MLPHead": "qhead.heads.classical",
     "ReducedMLPHead": "qhead.heads.classical",

@@ -119,7 +119,7 @@ def test_rows_are_evaluated_in_parts_that_fit(monkeypatch):
     module.max_rows = 16
     np.testing.assert_allclose(head.logits(X), before, atol=1e-12)
     assert sizes == [8] * 5
-    monkeypatch.setattr("qhead.heads.quantum._CHUNK_BYTES", 4 * 2**6 * 6 * 10)
+    monkeypatch.setattr("qhead.heads.quantum_module._CHUNK_BYTES", 4 * 2**6 * 6 * 10)
     sizes.clear()
     validation = QuantumHead(encoder_qubits=6, encoder_layers=0, training=options)
     validation.fit(X[:8], y[:8], validation=(X, y))
