@@ -28,10 +28,13 @@ def test_python_blocks_run_and_run_again(
     code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("QHEAD_LEDGER", str(tmp_path / "ledger.sqlite"))
     for _ in range(2):
         exec(compile(code, "README.md", "exec"), {})
-    assert "billing" in capsys.readouterr().out
-    assert (tmp_path / "support-model" / "head.safetensors").is_file()
+    said = capsys.readouterr().out
+    assert ("billing" in said) == ("print" in code)
+    assert (tmp_path / "support-model").is_dir() == ("model.save" in code)
+    assert (tmp_path / "ledger.sqlite").is_file() == ("fake:" in code)
 
 
 def test_commands_run_as_printed(tmp_path: Path) -> None:
