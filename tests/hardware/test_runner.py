@@ -162,6 +162,30 @@ def test_a_duplicate_that_was_quicker_is_the_one_that_counts(tmp_path, expected)
         assert_paid_once(bench, 1)
 
 
+def test_a_job_that_is_not_listed_yet_may_not_stand_alone(tmp_path):
+    with Bench(tmp_path, Cloud(listing_seconds=1.5)) as bench:
+        run = bench.submit(plan(1))
+        assert not bench.ledger.jobs(run)[0].verified
+        time.sleep(1.6)
+        bench.collect(run)
+        assert bench.ledger.jobs(run)[0].verified
+
+
+def test_a_job_that_tells_no_tags_is_not_taken_for_another_runs(tmp_path):
+    faults = FaultPlan({("submit", 1): Reply(502, after=True), ("jobs", 1): Reply(400)})
+    with Bench(tmp_path, faults=faults) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan(1))
+        first, second = bench.cloud.jobs.values()
+        look, find = bench.device.look, bench.device.find
+        bench.device.look = lambda job_id: dataclasses.replace(look(job_id), tags=())
+        bench.device.find = lambda tag: [one for one in find(tag) if one.id != second.id]
+        bench.resume(run)
+        assert bench.ledger.jobs(run)[0].remote_id == second.id
+        assert (first.status, second.status) == ("Cancelled", "Queued")
+        bench.cloud.release()
+
+
 REFUSAL = Reply(400, '{"errors": [{"code": 1002, "message": "not valid for this backend"}]}')
 
 

@@ -322,6 +322,55 @@ def test_lists_that_lack_known_jobs_too_prove_no_absence(tmp_path, expected, del
         assert_books_agree(bench, run)
 
 
+def test_a_job_that_shows_up_after_the_search_is_still_not_sent_again(tmp_path, expected):
+    policy = dataclasses.replace(QUICK, tries=1)
+    faults = FaultPlan({("submit", 1): Drop(after=True)})
+    with Bench(tmp_path, Cloud(listing_seconds=0.4), faults, policy=policy) as bench:
+        with pytest.raises(ServiceError):
+            bench.submit(plan(1))
+        run, find, asked = run_of(bench), bench.device.find, []
+
+        def late(tag):
+            asked.append(tag)
+            return find(tag) if len(asked) > 1 else []
+
+        time.sleep(0.5)
+        bench.device.find = late
+        assert bench.collect(run).state == "done"
+        assert len(bench.cloud.jobs) == 1
+        assert len(asked) >= 2
+        assert_equal(bench.results(run), {0: expected[0]})
+
+
+@pytest.mark.parametrize("tries", [1, 2, 3])
+def test_a_failing_submission_is_tried_as_often_as_the_policy_says(tmp_path, tries):
+    with Bench(tmp_path, policy=dataclasses.replace(QUICK, tries=tries)) as bench:
+        sent = []
+
+        def fails(*request):
+            sent.append(request)
+            raise UnclearError("lost")
+
+        bench.device.send = fails
+        with pytest.raises(UnclearError):
+            bench.submit(plan(1))
+        assert len(sent) == tries
+
+
+@pytest.mark.parametrize(("cap", "expected_cap"), [(True, 3), (False, None)])
+def test_a_job_is_capped_unless_the_policy_says_otherwise(tmp_path, cap, expected_cap):
+    with Bench(tmp_path, policy=dataclasses.replace(QUICK, cap_execution=cap)) as bench:
+        send, caps = bench.device.send, []
+
+        def noting(request, tags, max_seconds, batch):
+            caps.append(max_seconds)
+            return send(request, tags, max_seconds, batch)
+
+        bench.device.send = noting
+        bench.submit(plan(1), budget=ESTIMATE)
+        assert caps == [expected_cap]
+
+
 def test_a_sender_whose_claim_was_taken_over_sends_nothing(tmp_path, expected, monkeypatch):
     policy = dataclasses.replace(QUICK, lease=0.2)
     with Bench(tmp_path, policy=policy) as bench:
