@@ -93,7 +93,7 @@ def parse_target(spec: str, *, seed: int | None = None) -> ExecutionTarget:
 
 @dataclass(frozen=True)
 class DeviceTarget:
-    """A real device: ``ibm:NAME[:N]``, ``backend:MODULE:FACTORY[:N]`` or of a package's own kind.
+    """A real device: ``ibm:NAME[:N]``, ``backend:MODULE:FUNCTION[:N]`` or of a package's own kind.
 
     Only names the place: running there spends QPU time, so plan and submit with a budget.
     """

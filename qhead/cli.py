@@ -46,8 +46,9 @@ app = typer.Typer(
     help="A quantum-circuit head on a sentence transformer: train it in seconds, see what shots "
     "and gate noise do to it, run it on a device.",
     epilog="First steps: qhead demo. Targets: exact, shots:1024, noisy:P1,P2[,READOUT][:SHOTS], "
-    "aer:fez[:SHOTS], fake:fez[:SHOTS], ibm:NAME[:SHOTS]. Exit codes: 0 success, 1 the run or the "
-    "platform failed, 2 invalid usage or input, 3 some rows have no result yet, 130 interrupted.",
+    "aer:fez[:SHOTS], fake:fez[:SHOTS], ibm:NAME[:SHOTS], backend:MODULE:FUNCTION[:SHOTS]. Exit "
+    "codes: 0 success, 1 the run or the platform failed, 2 invalid usage or input, 3 some rows "
+    "have no result yet, 130 interrupted.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,

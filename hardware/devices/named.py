@@ -17,7 +17,7 @@ from hardware.errors import UnknownTargetError, did_you_mean
 DEVICES = {
     "fake": "fake:NAME[:SHOTS]",
     "ibm": "ibm:NAME[:SHOTS]",
-    "backend": "backend:MODULE:FACTORY[:SHOTS]",
+    "backend": "backend:MODULE:FUNCTION[:SHOTS]",
 }
 #: Entry points of packages that bring devices of a kind of their own, named ``KIND:NAME[:SHOTS]``.
 #: Each is a function that takes NAME and returns a `BackendV2` or a `Device`.

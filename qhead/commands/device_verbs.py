@@ -45,12 +45,16 @@ def _mitigation(name: str, help: str) -> typer.models.OptionInfo:
     return typer.Option(name, help=help, rich_help_panel=_MITIGATION, show_default=False)
 
 
+_TARGETS = (
+    "fake:NAME, ibm:NAME, ibm:least_busy, ibm:best or backend:MODULE:FUNCTION; add :SHOTS. The "
+    "last imports that Python module and runs its code: the function returns any Qiskit BackendV2."
+)
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.")]
 Target = Annotated[
     str | None,
     typer.Option(
         "--target",
-        help="fake:NAME, ibm:NAME, ibm:least_busy or ibm:best; add :SHOTS.",
+        help=_TARGETS,
         show_default=False,
     ),
 ]
@@ -122,9 +126,7 @@ def plan(
     data: Data,
     target: Annotated[
         str,
-        typer.Option(
-            "--target", help="fake:NAME, ibm:NAME, ibm:least_busy or ibm:best; add :SHOTS."
-        ),
+        typer.Option("--target", help=_TARGETS),
     ],
     shots: Shots = None,
     tiles: Tiles = None,

@@ -52,6 +52,6 @@ class ShortForm:
         }
         if named := [name for name, there in given.items() if there]:
             raise InvalidInputError(
-                f"Expected {', '.join(named)} with a device, fake:NAME or ibm:NAME, got the "
-                f"target {target!r}, which runs at once and costs nothing. Leave it out."
+                f"Expected {', '.join(named)} with a device, such as fake:NAME or ibm:NAME, got "
+                f"the target {target!r}, which runs at once and costs nothing. Leave it out."
             )

@@ -138,8 +138,9 @@ HANDS_ON = ("hardware/devices/asking.py",)
 # The client may stumble over an answer in any way, and other providers' packages raise classes of
 # their own; here all of it is translated.
 TRANSLATES = (
-    "hardware/devices/backend.py", "hardware/devices/ibm/client.py",
-    "hardware/devices/ibm/decoding.py", "hardware/runs/opening.py",
+    "hardware/devices/backend.py", "hardware/devices/backend_jobs.py",
+    "hardware/devices/ibm/client.py", "hardware/devices/ibm/decoding.py",
+    "hardware/runs/opening.py",
 )  # fmt: skip
 
 
