@@ -201,7 +201,7 @@ def test_a_checkpoint_never_resumes_another_head(tmp_path, change):
 def test_a_checkpoint_never_resumes_another_version(tmp_path, monkeypatch):
     path = tmp_path / "c.safetensors"
     MLPHead(training=OPTIONS).fit(*problem(), checkpoint=path)
-    monkeypatch.setattr("qhead.heads.base.version", lambda name: "999.1")
+    monkeypatch.setattr("qhead.heads.module_head.version", lambda name: "999.1")
     with pytest.raises(CheckpointError, match=r"versions\.torch \(was \d+, now 999\)"):
         MLPHead(training=OPTIONS).fit(*problem(), checkpoint=path)
 
