@@ -5,6 +5,8 @@ Nothing heavy is imported until a verb runs.
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -95,7 +97,7 @@ TwirlMeasure = Annotated[
     bool | None, _mitigation("--twirl-measure", "Randomise read-out with bit flips.")
 ]
 Randomizations = Annotated[
-    int | None, _mitigation("--randomizations", "Random circuits of a twirled one.")
+    int | None, _mitigation("--randomizations", "Number of randomized circuits when twirling.")
 ]
 Zne = Annotated[
     str | None, _mitigation("--zne", "Noise factors of zero-noise extrapolation by a line: 1,3,5.")
@@ -103,6 +105,49 @@ Zne = Annotated[
 Resilience = Annotated[
     bool | None, _mitigation("--resilience", "The estimator's own read-out mitigation.")
 ]
+
+
+#: Options of ``plan`` and ``submit``, declared once: name → type and help.
+_PLANNED: dict[str, Any] = {
+    "shots": Shots,
+    "tiles": Tiles,
+    "buffer": Buffer,
+    "spare_qubits": Spare,
+    "max_error_ratio": MaxErrorRatio,
+    "executions_per_job": PerJob,
+    "readout_inversion": Inversion,
+    "decoupling": Decoupling,
+    "twirl_gates": TwirlGates,
+    "twirl_measure": TwirlMeasure,
+    "randomizations": Randomizations,
+    "zne": Zne,
+    "resilience": Resilience,
+    "recalibrate": Recalibrate,
+    "split": Split,
+    "text_column": TextColumn,
+    "label_column": LabelColumn,
+    "skip_empty": SkipEmpty,
+    "encoder": EncoderPlace,
+    "revision": Revision,
+    "no_cache": NoCache,
+}
+
+
+def _with_plan_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of `_PLANNED` to a verb that takes ``**options``."""
+    signature = inspect.signature(verb, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    added = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False if name in ("skip_empty", "no_cache") else None,
+            annotation=hint,
+        )
+        for name, hint in _PLANNED.items()
+    ]
+    verb.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+    return verb
 
 
 def register(app: typer.Typer) -> None:
@@ -121,6 +166,7 @@ def register(app: typer.Typer) -> None:
 
 
 @exit_codes
+@_with_plan_options
 def plan(
     model: Model,
     data: Data,
@@ -128,20 +174,6 @@ def plan(
         str,
         typer.Option("--target", help=_TARGETS),
     ],
-    shots: Shots = None,
-    tiles: Tiles = None,
-    buffer: Buffer = None,
-    spare_qubits: Spare = None,
-    max_error_ratio: MaxErrorRatio = None,
-    executions_per_job: PerJob = None,
-    readout_inversion: Inversion = None,
-    decoupling: Decoupling = None,
-    twirl_gates: TwirlGates = None,
-    twirl_measure: TwirlMeasure = None,
-    randomizations: Randomizations = None,
-    zne: Zne = None,
-    resilience: Resilience = None,
-    recalibrate: Recalibrate = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="File to keep the plan in, for submit.", show_default=False),
@@ -155,33 +187,19 @@ def plan(
     force: Annotated[
         bool, typer.Option("--force", help="Replace what --out and --picture name.")
     ] = False,
-    split: Split = None,
-    text_column: TextColumn = None,
-    label_column: LabelColumn = None,
-    skip_empty: SkipEmpty = False,
     seed: Seed = 0,
     json: Json = False,
-    encoder: EncoderPlace = None,
-    revision: Revision = None,
-    no_cache: NoCache = False,
+    **options: Any,
 ) -> None:
     """Show what a run on a device would take: tiles, PUBs, jobs, QPU seconds. Sends nothing."""
-    asked = _asked(
-        target, split, text_column, label_column, seed,
-        EncoderChoice(encoder, revision, not no_cache),
-        shots=shots, tiles=tiles, buffer=buffer, spare_qubits=spare_qubits,
-        max_error_ratio=max_error_ratio, executions_per_job=executions_per_job,
-        readout_inversion=readout_inversion,
-        decoupling=decoupling, twirl_gates=twirl_gates, twirl_measure=twirl_measure,
-        randomizations=randomizations, zne=zne, resilience=resilience,
-        recalibrate=recalibrate, skip_empty=skip_empty,
-    )  # fmt: skip
     from qhead.commands.plan import run
 
+    asked = _device_options(target, seed, options)
     run(model, data, asked, out=out, picture=picture, force=force, json=json)
 
 
 @exit_codes
+@_with_plan_options
 def submit(
     model: Annotated[
         Path | None, typer.Argument(metavar="MODEL", help="A model folder.", show_default=False)
@@ -196,53 +214,21 @@ def submit(
         Path | None,
         typer.Option("--plan", help="Submit the plan that qhead plan wrote.", show_default=False),
     ] = None,
-    shots: Shots = None,
-    tiles: Tiles = None,
-    buffer: Buffer = None,
-    spare_qubits: Spare = None,
-    max_error_ratio: MaxErrorRatio = None,
-    executions_per_job: PerJob = None,
-    readout_inversion: Inversion = None,
-    decoupling: Decoupling = None,
-    twirl_gates: TwirlGates = None,
-    twirl_measure: TwirlMeasure = None,
-    randomizations: Randomizations = None,
-    zne: Zne = None,
-    resilience: Resilience = None,
-    recalibrate: Recalibrate = None,
-    split: Split = None,
-    text_column: TextColumn = None,
-    label_column: LabelColumn = None,
-    skip_empty: SkipEmpty = False,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of fakes; default: 0.", min=0)] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Seed of local fakes; default: 0.", min=0)
+    ] = None,
     json: Json = False,
-    encoder: EncoderPlace = None,
-    revision: Revision = None,
-    no_cache: NoCache = False,
+    **options: Any,
 ) -> None:
     """Send sentences to a device: the cost on stderr, then the run's id, at once."""
-    given: dict[str, Any] = {
-        "shots": shots, "tiles": tiles, "buffer": buffer, "spare_qubits": spare_qubits,
-        "max_error_ratio": max_error_ratio, "executions_per_job": executions_per_job,
-        "readout_inversion": readout_inversion,
-        "decoupling": decoupling, "twirl_gates": twirl_gates,
-        "twirl_measure": twirl_measure, "randomizations": randomizations, "zne": zne,
-        "resilience": resilience, "recalibrate": recalibrate,
-    }  # fmt: skip
-    asked = None
-    if target is not None:
-        choice = EncoderChoice(encoder, revision, not no_cache)
-        asked = _asked(
-            target, split, text_column, label_column, seed or 0, choice,
-            skip_empty=skip_empty, **given,
-        )  # fmt: skip
     from qhead.commands.submit import check_alone, run
 
     if plan_file is not None:
-        names = {"target": target, "split": split, "seed": seed, **given}
-        names["skip_empty"] = skip_empty or None
-        names |= {"encoder": encoder, "revision": revision}
-        check_alone([name for name, value in names.items() if value is not None])
+        of_plan = {name: options[name] for name in _PLANNED if name not in _BESIDE_A_PLAN}
+        given = {"target": target, "seed": seed, **of_plan}
+        given["skip_empty"] = options["skip_empty"] or None
+        check_alone([name for name, value in given.items() if value is not None])
+    asked = None if target is None else _device_options(target, seed or 0, options)
     run(model, data, asked, plan_file=plan_file, budget=budget, json=json)
 
 
@@ -385,51 +371,39 @@ def backends(
     run(model, fakes_only=fakes, json=json, encoder=EncoderChoice(encoder, revision, cache=False))
 
 
+#: Options that may stand beside the file of a plan.
+_BESIDE_A_PLAN = ("text_column", "label_column", "no_cache")
 #: Options that `hardware.planning.options.Mitigation` calls otherwise.
 _OTHER_NAMES = {"decoupling": "dynamical_decoupling", "randomizations": "num_randomizations"}
 
 
-def _asked(
-    target: str,
-    split: str | None,
-    text_column: str | None,
-    label_column: str | None,
-    seed: int,
-    encoder: EncoderChoice,
-    *,
-    shots: int | None,
-    tiles: str | None,
-    recalibrate: str | None,
-    zne: str | None,
-    skip_empty: bool,
-    **given: Any,
-) -> DeviceOptions:
+def _device_options(target: str, seed: int, options: dict[str, Any]) -> DeviceOptions:
     """Return the options that were given; plan and mitigation know their own defaults."""
     from hardware.planning.options import JobLimits
     from qhead.commands.plan import DeviceOptions, parse_buffer, parse_factors
 
-    chosen = {name: value for name, value in given.items() if value is not None}
-    if "buffer" in chosen:
-        chosen["buffer"] = parse_buffer(chosen["buffer"])
-    if "executions_per_job" in chosen:
-        chosen["limits"] = JobLimits(executions=chosen.pop("executions_per_job"))
-    for option, name in _OTHER_NAMES.items():
-        if option in chosen:
-            chosen[name] = chosen.pop(option)
-    in_plan = ("buffer", "spare_qubits", "max_error_ratio", "limits")
-    mitigation = {name: value for name, value in chosen.items() if name not in in_plan}
-    if zne is not None:
-        mitigation["zne_factors"] = parse_factors(zne)
+    given = {name: value for name, value in options.items() if value is not None}
+    of_data = {name: given.pop(name, None) for name in ("text_column", "label_column")}
+    encoder = EncoderChoice(
+        given.pop("encoder", None), given.pop("revision", None), not given.pop("no_cache")
+    )
+    direct = ("shots", "tiles", "split", "recalibrate", "skip_empty")
+    directly = {name: given.pop(name) for name in direct if name in given}
+    plan: dict[str, Any] = {
+        name: given.pop(name) for name in ("spare_qubits", "max_error_ratio") if name in given
+    }
+    if "buffer" in given:
+        plan["buffer"] = parse_buffer(given.pop("buffer"))
+    if "executions_per_job" in given:
+        plan["limits"] = JobLimits(executions=given.pop("executions_per_job"))
+    if "zne" in given:
+        given["zne_factors"] = parse_factors(given.pop("zne"))
     return DeviceOptions(
-        target=target,
-        shots=shots,
-        tiles=tiles or "auto",
-        split=split,
-        columns=(text_column, label_column),
-        recalibrate=recalibrate,
-        plan={name: value for name, value in chosen.items() if name in in_plan},
-        mitigation=mitigation,
+        target,
+        columns=(of_data["text_column"], of_data["label_column"]),
+        plan=plan,
+        mitigation={_OTHER_NAMES.get(name, name): value for name, value in given.items()},
         seed=seed,
-        skip_empty=skip_empty,
         encoder=encoder,
+        **directly,
     )

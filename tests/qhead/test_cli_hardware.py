@@ -227,7 +227,7 @@ def test_a_head_without_a_circuit_has_no_plan(
     options = ["--head", "mlp", "--max-epochs", "1"]
     folder = train(tmp_path / "mlp", cache, toy_model, toy_texts, toy_labels, *options)
     stderr = refused(home, "plan", folder, sentences, "--target", FAKE)
-    assert "Expected a quantum head" in stderr
+    assert "Train a model with a quantum head" in stderr
 
 
 # submit and collect on a fake --------------------------------------------------------------------
