@@ -4,7 +4,7 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy.special import expit, softmax
-from scipy.stats import binom
+from scipy.stats import binom, norm
 
 from hardware.circuits.intervals import Z_95, std_error_of_mean
 from hardware.workload import Expectations
@@ -93,6 +93,23 @@ def test_own_shots_add_in_quadrature():
         for which in (False, True)
     )
     assert shared / own == pytest.approx(7 / 5, rel=1e-3)
+
+
+def test_own_shots_bound_the_bend_of_a_probability():
+    # Both margins 1, each with half a width of 0.3 by an observable of its own: along its tangent
+    # the log-odds move by 0.3/√2, and they bend by 0.3²/2 at most.
+    error = 0.3 / norm.ppf(0.975)
+    found = sampled_prediction(
+        np.array([[1.0, 0.0, 0.0]]),
+        np.full((1, 2), error),
+        np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]),
+        np.arange(3),
+        independent=True,
+    )
+    centre = 1 - np.log(2)
+    low = expit(centre - 0.3 / np.sqrt(2) - 0.3**2 / 2)
+    expected = (expit(centre) - low) / norm.ppf(0.975)
+    assert found.std_errors[0] == pytest.approx(expected)
 
 
 def test_every_other_class_must_be_beaten():
