@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from importlib.metadata import EntryPoint
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -34,7 +36,7 @@ from hardware.errors import (
 )
 from hardware.ledger.ledger import Ledger, Pace
 from hardware.planning.pubs import job_request
-from hardware.runs.policy import Policy
+from hardware.runs.policy import Clock, Policy
 from hardware.runs.submission import Sender
 from hardware.targets import parse_target
 
@@ -437,3 +439,33 @@ def test_a_package_that_raises_a_failure_is_heard():
     seen.backend.retrieve_job = refuse
     assert "too cold" in seen.look("job-1").reason
     assert seen.look("job-1").status == "ERROR"
+
+
+def test_an_answer_that_comes_after_another_process_gave_the_job_up_counts(monkeypatch):
+    lapsing = Policy(pace=Pace(), lease=0.2, settle=0.05, patience=0.2, poll=(0.02, 0.1))
+
+    class Slow(Provider):
+        seen: ClassVar[list] = []
+
+        def run(self, run_input, **options):
+            job = super().run(run_input, **options)
+            if not self.seen:
+                time.sleep(0.3)  # the lease lapses, and another process looks after the run
+                other = BackendDevice(Provider(jobs=self.jobs))
+                monkeypatch.setattr(other, "leaving", lambda tag: False)
+                with Ledger() as ledger:
+                    run_id = ledger.runs()[0].id
+                    before = ledger.jobs(run_id)[0]
+                    sender = Sender(ledger, other, run_id, None, lapsing, Clock())
+                    sender.recover()
+                    self.seen += [before.state, ledger.jobs(run_id)[0].state]
+            return job
+
+    device = BackendDevice(Slow())
+    run = hardware.submit(plan_for(device), device=device, budget=1000, policy=lapsing)
+    assert device.backend.seen == ["submitting", "unknown"]
+    status = run.update()
+    assert status.jobs == {"done": 3}
+    assert len(device.backend.jobs) == 3
+    assert status.uncharged == 3  # the one that was not seen is no fourth
+    assert run.status().spending.in_flight == pytest.approx(sum(run.plan.job_seconds))
