@@ -15,6 +15,8 @@ from loopback.plans import SECONDS_A_JOB
 from hardware.devices.ibm.device import Deadlines
 from hardware.errors import AccountError, BudgetError, RunStateError, ServiceError, UnclearError
 from hardware.ledger.ledger import Pace
+from hardware.ledger.records import new_claimant
+from hardware.planning.plan_file import dump_plan
 from hardware.planning.pubs import job_request
 from hardware.runs import runner
 from hardware.runs.policy import Clock
@@ -389,6 +391,27 @@ def test_a_sender_whose_claim_was_taken_over_sends_nothing(tmp_path, expected, m
 def run_of(bench):
     (run,) = bench.ledger.runs()
     return run.id
+
+
+def test_the_delays_of_several_jobs_in_doubt_run_at_once(tmp_path):
+    began, slept = time.time(), []
+    now = lambda: began + sum(slept)  # noqa: E731
+    clock = Clock(now=now, sleep=slept.append, monotonic=now)
+    policy = dataclasses.replace(QUICK, settle=30.0, pace=Pace())
+    with Bench(tmp_path, policy=policy) as bench:
+        bench.ledger._now = clock.now
+        made = plan(3)
+        run = bench.ledger.create_run(
+            plan_hash=made.key, plan_body=dump_plan(made), job_seconds=made.job_seconds,
+            target=made.target, device=made.backend, local=False, budget_seconds=100.0,
+            instance=bench.device.instance,
+        ).id  # fmt: skip
+        gone = f"{new_claimant().rsplit('|', 2)[0]}|1:1|x"  # of a process that has ended
+        for _ in made.jobs:
+            job = bench.ledger.claim_next(run, gone, 60.0, Pace()).job
+            assert bench.ledger.begin_send(job, 60.0)
+        bench.resume(run, clock=clock)
+        assert sum(slept) == pytest.approx(30.0)
 
 
 def test_waits_of_seconds_are_shown(tmp_path, caplog):
