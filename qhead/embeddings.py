@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import warnings
 from collections import Counter
@@ -37,6 +38,8 @@ __all__ = [
     "SentenceEncoder",
     "TruncationWarning",
 ]
+
+_log = logging.getLogger(__name__)
 
 # The same weights and text gave other vectors under other versions of these, so that the cache
 # keeps them apart.
@@ -202,6 +205,7 @@ class SentenceEncoder:
                 vectors[text] = entry.vector
                 if entry.truncated:
                     cut.add(text)
+        _log.debug("%s: %d of %d texts are in the cache", self.model, len(vectors), len(unique))
         report = progress or (lambda done, total: None)
         done = sum(counts[text] for text in vectors)
         report(done, len(texts))

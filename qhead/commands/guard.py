@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,7 +78,8 @@ def exit_codes(verb: Callable[..., None]) -> Callable[..., None]:
         with warnings.catch_warnings(), log_on_stderr(level):
             warnings.showwarning = functools.partial(_show_warning, verb)
             try:
-                num_threads()  # what the environment says is checked before any work
+                threads = num_threads()  # what the environment says is checked before any work
+                _log.debug("qhead %s, %d threads", version("qhead"), threads)
                 verb(*args, **options)
                 sys.stdout.flush()
             except (QheadError, HardwareError) as error:

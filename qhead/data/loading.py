@@ -118,6 +118,8 @@ def load_splits(
             for split, data in splits.items()
         }
         raise DataError(f"{source}: expected labels of one kind in all splits, got {kinds}.")
+    sizes = ", ".join(f"{len(data)} in {split}" for split, data in splits.items())
+    _log.debug("%s: read %s", source, sizes)
     return splits
 
 
