@@ -230,6 +230,26 @@ def test_a_head_without_a_circuit_has_no_plan(
     assert "Train a model with a quantum head" in stderr
 
 
+@pytest.mark.filterwarnings("ignore:Qiskit backend .* has no QubitProperties")
+def test_any_backend_of_a_python_function_is_a_target(
+    model, sentences, home, tmp_path, monkeypatch
+):
+    (tmp_path / "laboratory.py").write_text(
+        "from qiskit.providers.fake_provider import GenericBackendV2\n"
+        "def make():\n"
+        "    return GenericBackendV2(4, basis_gates=['r', 'rz', 'rxx'], noise_info=False)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    target = "backend:laboratory:make:20"
+    assert "unknown" in run("plan", model, sentences, "--target", target).stdout
+    run_id = submitted(model, sentences, "--target", target)
+    rows = run("collect", run_id, "--wait", "inf").stdout.splitlines()
+    assert len(rows) == 13
+    assert "backend:my.module:make" in refused(
+        home, "plan", model, sentences, "--target", "backend:laboratory:make()"
+    )
+
+
 # submit and collect on a fake --------------------------------------------------------------------
 
 
