@@ -393,6 +393,39 @@ def run_of(bench):
     return run.id
 
 
+def abandoned(bench, made):
+    """Return a run whose jobs another process was sending when it ended, and their records."""
+    run = bench.ledger.create_run(
+        plan_hash=made.key, plan_body=dump_plan(made), job_seconds=made.job_seconds,
+        target=made.target, device=made.backend, local=False, budget_seconds=100.0,
+        instance=bench.device.instance,
+    ).id  # fmt: skip
+    gone = f"{new_claimant().rsplit('|', 2)[0]}|1:1|x"
+    jobs = [bench.ledger.claim_next(run, gone, 60.0, Pace()).job for _ in made.jobs]
+    assert all(bench.ledger.begin_send(job, 60.0) for job in jobs)
+    return run, jobs
+
+
+def test_of_two_jobs_that_were_sent_the_one_that_is_done_is_adopted(tmp_path, expected):
+    with Bench(tmp_path) as bench:
+        made = plan(1)
+        run, (job,) = abandoned(bench, made)
+        tags = (bench.ledger.run(run).tag, job.tag)
+        bench.cloud.hold()
+        ids = [bench.device.send(job_request(made, 0), tags, None, None) for _ in range(2)]
+        older, newer = (bench.cloud.jobs[each] for each in ids)
+        older.ready_at = float("inf")
+        bench.cloud.release()
+        with bench.cloud.changed:
+            assert bench.cloud.changed.wait_for(lambda: newer.status == "Completed", 10)
+        bench.resume(run)
+        assert bench.ledger.jobs(run)[0].remote_id == newer.id
+        assert older.status == "Cancelled"
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), {0: expected[0]})
+        assert_paid_once(bench, 1)
+
+
 def test_the_delays_of_several_jobs_in_doubt_run_at_once(tmp_path):
     began, slept = time.time(), []
     now = lambda: began + sum(slept)  # noqa: E731
@@ -400,16 +433,7 @@ def test_the_delays_of_several_jobs_in_doubt_run_at_once(tmp_path):
     policy = dataclasses.replace(QUICK, settle=30.0, pace=Pace())
     with Bench(tmp_path, policy=policy) as bench:
         bench.ledger._now = clock.now
-        made = plan(3)
-        run = bench.ledger.create_run(
-            plan_hash=made.key, plan_body=dump_plan(made), job_seconds=made.job_seconds,
-            target=made.target, device=made.backend, local=False, budget_seconds=100.0,
-            instance=bench.device.instance,
-        ).id  # fmt: skip
-        gone = f"{new_claimant().rsplit('|', 2)[0]}|1:1|x"  # of a process that has ended
-        for _ in made.jobs:
-            job = bench.ledger.claim_next(run, gone, 60.0, Pace()).job
-            assert bench.ledger.begin_send(job, 60.0)
+        run, _ = abandoned(bench, plan(3))
         bench.resume(run, clock=clock)
         assert sum(slept) == pytest.approx(30.0)
 
