@@ -42,7 +42,7 @@ _UNREADABLE = (
     RuntimeError,  # an entry marked as encrypted
 )
 #: What a document of another form may raise on its way to a plan; Qiskit's reader of circuits
-#: raises these on bytes that are none, beside its own errors.
+#: raises these on bytes of another kind, beside its own errors.
 _MALFORMED = (*_UNREADABLE, AttributeError, IndexError, OverflowError, QiskitError)
 
 

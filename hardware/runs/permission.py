@@ -22,7 +22,7 @@ def check_budget(budget: float | None, *, local: bool = True) -> None:
     """
     if budget is None and not local:
         raise BudgetError(
-            "Expected a budget in QPU seconds for a real device, got none. A plan tells what the "
+            "A run on a real device needs a budget in QPU seconds. A plan tells what the "
             "run needs: give a budget of at least that."
         )
     if budget is not None and (not math.isfinite(budget) or budget < 0):
@@ -40,7 +40,7 @@ def checked_budget(plan: JobPlan, budget: float | None, *, local: bool = False) 
     estimate = float(sum(plan.job_seconds))
     if budget is None and not local:
         raise BudgetError(
-            "Expected a budget in QPU seconds for a real device, got none. The plan needs about "
+            "A run on a real device needs a budget in QPU seconds. The plan needs about "
             f"{estimate:.2f} s: give a budget of {advised_budget(estimate, None)} s or more."
         )
     check_budget(budget)

@@ -83,7 +83,7 @@ def plan(
         ),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace what --out and --picture name.")
+        bool, typer.Option("--force", help="Overwrite --out and --picture if they exist.")
     ] = False,
     seed: Seed = 0,
     json: Json = False,
@@ -140,7 +140,7 @@ def runs(json: Json = False) -> None:
 
 @exit_codes
 def status(run: Run, json: Json = False) -> None:
-    """Say where a run stands as far as the ledger knows; asks nobody."""
+    """Say where a run stands by the ledger alone; makes no network call."""
     from qhead.commands.runs import run_status_of
 
     run_status_of(run, json=json)

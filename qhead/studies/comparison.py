@@ -148,7 +148,7 @@ def compare_heads(
         train, rest = _split(y, seed, per_class, 0.0 if test is not None else test_fraction)
         X_test, y_test = (X[rest], y[rest]) if test is None else map(np.asarray, test)
         if not len(y_test):
-            message = "Expected rows to test on, got none: lower per_class."
+            message = "No rows are left to test on: lower per_class."
             raise DataError(message, options=["per_class"])
         y_train = np.random.default_rng([seed, 99]).permutation(y[train]) if shuffled else y[train]
         for name, make in heads.items():

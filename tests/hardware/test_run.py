@@ -148,7 +148,7 @@ def test_a_run_on_the_platform_needs_a_budget(home):
         QiskitRuntimeService.save_account(**double.account(), overwrite=True)
         plan = hardware.plan(workload(), f"ibm:best:{SHOTS}")
         assert plan.target == f"ibm:ibm_manila:{SHOTS}"
-        with pytest.raises(BudgetError, match="got none"):
+        with pytest.raises(BudgetError, match="needs a budget"):
             hardware.submit(plan)
         assert double.faults.seen["submit"] == 0
         run = hardware.submit(plan, budget=60)

@@ -775,7 +775,7 @@ def test_a_run_on_the_platform(model, sentences, toy_texts):
 @pytest.mark.parametrize(
     ("budget", "message"),
     [
-        ([], "got none"),
+        ([], "needs a budget"),
         (["--budget", "-1"], "zero or more"),
         (["--budget", "nan"], "zero or more"),
         (["--budget", "1"], "within the budget of 1 s"),
@@ -930,7 +930,7 @@ def test_a_plan_file_for_the_platform(model, sentences, tmp_path, home):
     kept = tmp_path / "twelve.plan"
     with platform() as double:
         told("plan", model, sentences, "--target", IBM, "--out", kept)
-        assert "got none" in refused(home, "submit", "--plan", kept)
+        assert "needs a budget" in refused(home, "submit", "--plan", kept)
         run_id = submitted("--plan", kept, "--budget", "60")
         assert told("collect", run_id, "--wait", "inf")["missing"] == []
         assert double.faults.seen["submit"] == 1

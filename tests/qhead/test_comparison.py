@@ -145,7 +145,7 @@ def test_the_equal_parameter_head_is_no_larger_than_the_quantum_head(blobs):
         ({"seeds": (0,)}, "at least 2 seeds"),
         ({"seeds": (1, 1)}, "at least 2 seeds"),
         ({"seeds": (0, 1), "test_fraction": 0.0}, "test_fraction above 0"),
-        ({"seeds": (0, 1), "per_class": 60}, "rows to test on"),
+        ({"seeds": (0, 1), "per_class": 60}, "left to test on"),
         ({"seeds": (0, 1), "per_class": 61}, "per_class"),
     ],
 )

@@ -127,7 +127,7 @@ def test_the_read_out_is_refitted_on_sentences_run_along(trained, texts, toy_tex
 def test_budgets_are_checked_before_any_sentence_is_embedded(trained, texts, home, monkeypatch):
     monkeypatch.setattr(trained.encoder_, "encode", lambda *given, **options: 1 / 0)
     for call in (trained.submit, trained.predict, trained.predict_proba):
-        with pytest.raises(BudgetError, match="got none"):
+        with pytest.raises(BudgetError, match="needs a budget"):
             call(texts, target=IBM)
         with pytest.raises(BudgetError, match="zero or more"):
             call(texts, target=FAKE, budget=-1)

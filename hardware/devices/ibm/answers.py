@@ -70,7 +70,7 @@ def job_state(job: object) -> tuple[str, str | None]:
     state: Mapping[str, Any] = found if isinstance(found, dict) else {}
     word = state.get("status")
     if not isinstance(word, str):
-        raise UnclearError(f"The platform was asked for the state of a job and told none. {LATER}")
+        raise UnclearError(f"The platform's answer does not say the state of a job. {LATER}")
     status = word.upper()
     status = _STATES.get(status, status)
     code = state.get("reason_code") or state.get("reasonCode")

@@ -341,7 +341,7 @@ class PlatformDevice:
         """Open a batch and return its id."""
         batch = self._ask(lambda: Batch(backend=self._backend), "to open a batch", sending=True)
         if not batch.session_id:
-            raise UnclearError("Expected the id of a new batch, got none. Resume the run.")
+            raise UnclearError("The platform opened a batch and gave no id. Resume the run.")
         self._batches[batch.session_id] = batch
         return str(batch.session_id)
 
