@@ -1,0 +1,101 @@
+"""Single steps of the sender and the collector of a run."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+from loopback.bench import QUICK, Bench, plan
+
+from hardware.devices.base import RemoteJob
+from hardware.errors import BusyError, VanishedError
+from hardware.planning.pubs import job_request
+from hardware.runs.collection import Collector
+from hardware.runs.policy import Clock
+from hardware.runs.submission import Sender
+
+pytestmark = pytest.mark.usefixtures("quick_retries")
+
+
+@contextmanager
+def sender_of(bench, run, made):
+    sender = Sender(bench.ledger, bench.device, run, partial(job_request, made), QUICK, Clock())
+    yield sender
+    bench.ledger.let_go(sender.claimant, bench.device.leaving)
+
+
+def test_a_round_looks_at_one_pending_job_and_brings_in_nothing(tmp_path):
+    with Bench(tmp_path) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan(3))
+        with sender_of(bench, run, plan(3)) as sender:
+            collector, before = Collector(sender), bench.faults.seen["job"]
+            assert not collector.look_once()
+            assert bench.faults.seen["job"] == before + 1
+            bench.cloud.release()
+            bench.cloud.wait_idle()
+            assert collector.look_once()
+            assert bench.states(run) == ["done"] * 3
+            assert not collector.look_once()
+
+
+def test_a_busy_platform_is_not_asked_before_it_wants_to_be(tmp_path):
+    with Bench(tmp_path) as bench:
+        made = plan(1)
+        bench.cloud.hold()
+        run = bench.submit(plan(1))
+        bench.cloud.jobs.clear()
+        bench.ledger.end(bench.ledger.jobs(run)[0], "failed", "injected")
+        bench.ledger.reopen(run, budget_seconds=2000.0)
+        with sender_of(bench, run, made) as sender:
+            sender.waits.refused(BusyError("full", 3600.0), sender.clock.monotonic())
+            claim = sender.advance(patience=0.0)
+            assert claim.blocked == "the platform is busy: full"
+            assert 3590.0 < claim.wait_seconds <= 3600.0
+            assert bench.states(run) == ["planned"]
+        bench.cloud.release()
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "run_cancelled", "counts"),
+    [
+        ("failed", "DONE", False, True),
+        ("failed", "QUEUED", False, True),
+        ("failed", "ERROR", False, False),
+        ("failed", "CANCELLED", False, False),
+        ("failed", "DONE", True, True),
+        ("failed", "QUEUED", True, False),
+        ("cancelled", "QUEUED", True, True),  # where it is to have its result after all
+        ("cancelled", "ERROR", True, False),
+    ],
+)
+def test_which_stray_jobs_count(tmp_path, state, status, run_cancelled, counts):
+    with Bench(tmp_path) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan(2))
+        job = bench.ledger.jobs(run)[0]
+        bench.ledger.end(job, state, "injected")
+        if run_cancelled:
+            bench.ledger.cancel(run)
+        stray = RemoteJob("stray", (job.tag,), "2026-01-01", status)
+        bench.device.look = lambda job_id: stray
+        with sender_of(bench, run, plan(2)) as sender:
+            assert sender.adopt_stray(bench.ledger.job(run, 0), stray, job.tag) == counts
+        assert (bench.ledger.job(run, 0).remote_id == "stray") == counts
+        bench.cloud.release()
+
+
+def test_a_job_that_has_vanished_is_not_called_another_runs(tmp_path):
+    with Bench(tmp_path) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan(1))
+        job = bench.ledger.jobs(run)[0]
+
+        def gone(job_id):
+            raise VanishedError("gone")
+
+        bench.device.look = gone
+        with sender_of(bench, run, plan(1)) as sender:
+            assert not sender._is_foreign(job)
+        bench.cloud.release()
