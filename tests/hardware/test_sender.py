@@ -9,7 +9,7 @@ import pytest
 from loopback.bench import QUICK, Bench, plan
 
 from hardware.devices.base import RemoteJob
-from hardware.errors import BusyError, VanishedError
+from hardware.errors import BusyError, UnclearError, VanishedError
 from hardware.planning.pubs import job_request
 from hardware.runs.collection import Collector
 from hardware.runs.policy import Clock
@@ -99,3 +99,59 @@ def test_a_job_that_has_vanished_is_not_called_another_runs(tmp_path):
         with sender_of(bench, run, plan(1)) as sender:
             assert not sender._is_foreign(job)
         bench.cloud.release()
+
+
+def test_a_list_that_ignores_its_filter_is_not_believed(tmp_path):
+    with Bench(tmp_path) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan(3))
+        with sender_of(bench, run, plan(3)) as sender:
+            collector = Collector(sender)
+            collector._filtered = False  # as after a look at a job that had ended and was listed
+            before = bench.faults.seen["job"]
+            assert not collector.look_once()
+            assert bench.faults.seen["job"] == before + 3
+        bench.cloud.release()
+
+
+def test_another_pending_job_is_looked_at_each_time(tmp_path):
+    with Bench(tmp_path) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan(3))
+        look, looked = bench.device.look, []
+        bench.device.look = lambda job_id: looked.append(job_id) or look(job_id)
+        with sender_of(bench, run, plan(3)) as sender:
+            collector = Collector(sender)
+            for _ in range(3):
+                collector.look_once()
+        assert sorted(looked) == sorted(bench.cloud.jobs)
+        bench.cloud.release()
+
+
+def test_a_job_is_given_up_for_now_after_as_many_tries_as_the_policy_says(tmp_path):
+    with Bench(tmp_path) as bench:
+        run = bench.submit(plan(1))
+        bench.cloud.wait_idle()
+
+        def fails(job_id):
+            raise UnclearError("lost")
+
+        bench.device.look = fails
+        with sender_of(bench, run, plan(1)) as sender:
+            collector = Collector(sender)
+            for number in range(QUICK.tries):
+                assert not collector.troubled(0), number
+                collector.look_once()
+            assert collector.troubled(0)
+            assert collector.problems == {0: "lost"}
+
+
+def test_a_job_is_verified_before_its_result_is_brought_in(tmp_path):
+    with Bench(tmp_path) as bench:
+        run = bench.submit(plan(1))
+        bench.cloud.wait_idle()
+        bench.ledger.mark_verified(bench.ledger.jobs(run)[0], False)
+        with sender_of(bench, run, plan(1)) as sender:
+            assert Collector(sender).look_once()
+        (job,) = bench.ledger.jobs(run)
+        assert (job.state, bool(job.verified)) == ("done", True)
