@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import pytest
+from loopback import EndJob, FaultPlan
 from loopback.bench import QUICK, Bench, plan
 
 from hardware.devices.base import RemoteJob
@@ -155,3 +156,24 @@ def test_a_job_is_verified_before_its_result_is_brought_in(tmp_path):
             assert Collector(sender).look_once()
         (job,) = bench.ledger.jobs(run)
         assert (job.state, bool(job.verified)) == ("done", True)
+
+
+def test_a_job_that_is_seen_is_in_doubt_no_more(tmp_path):
+    with Bench(tmp_path) as bench:
+        run = bench.submit(plan(1))
+        bench.cloud.wait_idle()
+        bench.ledger.doubt(bench.ledger.jobs(run)[0])
+        assert bench.ledger.jobs(run)[0].doubt_at is not None
+        with sender_of(bench, run, plan(1)) as sender:
+            assert Collector(sender).look_once()
+        assert bench.ledger.jobs(run)[0].doubt_at is None
+
+
+def test_what_ended_without_a_result_is_listed_no_more(tmp_path):
+    with Bench(tmp_path, faults=FaultPlan({("submit", 1): EndJob("Failed")})) as bench:
+        run = bench.submit(plan(2))
+        bench.collect(run)
+        failed, done = bench.ledger.jobs(run)
+        with sender_of(bench, run, plan(2)) as sender:
+            assert sender.listed(failed) == []
+            assert [one.id for one, _ in sender.listed(done)] == [done.remote_id]
