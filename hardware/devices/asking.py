@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from hardware.errors import UnclearError
-from hardware.ledger.records import scrub
+from hardware.words import scrub
 
 T = TypeVar("T")
 

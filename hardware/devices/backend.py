@@ -16,7 +16,15 @@ from qiskit.providers import BackendV2
 
 from hardware.devices.asking import LATER, going_on, plain, within
 from hardware.devices.backend_jobs import bound_circuits, counted, run_options
-from hardware.devices.base import Abilities, Device, JobRequest, RemoteJob, result_arrays
+from hardware.devices.base import (
+    PROVIDER,
+    UNSEEN,
+    Abilities,
+    Device,
+    JobRequest,
+    RemoteJob,
+    result_arrays,
+)
 from hardware.devices.local import LocalDevice
 from hardware.errors import (
     EmulationError,
@@ -26,7 +34,6 @@ from hardware.errors import (
     UnclearError,
     VanishedError,
 )
-from hardware.ledger.records import PROVIDER, UNSEEN
 
 T = TypeVar("T")
 

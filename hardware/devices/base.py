@@ -24,6 +24,11 @@ STATES = {
 USELESS = ("ERROR", "CANCELLED")
 FINAL = ("DONE", *USELESS)
 
+#: Begins the id of a job whose request may have been taken by a device that cannot search for it.
+UNSEEN = "unseen:"
+#: Begins `RunRecord.instance` where a provider tells neither charges nor accounts.
+PROVIDER = "provider:"
+
 _FETCH = "The result was cut, changed or swapped: collect the run again to fetch it anew."
 
 

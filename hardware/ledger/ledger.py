@@ -16,12 +16,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from hardware.devices.base import UNSEEN
 from hardware.errors import BudgetError, RunStateError
 from hardware.ledger import database
 from hardware.ledger.leases import SLACK, Claim, Claims, Pace, covered_overruns
 from hardware.ledger.records import (
     JOB_MOVES,
-    UNSEEN,
     JobRecord,
     JobState,
     RunRecord,

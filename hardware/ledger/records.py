@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import sqlite3
 import uuid
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import psutil
+
+from hardware.devices.base import PROVIDER
 
 RunState = Literal["planned", "submitted", "done", "failed", "cancelled"]
 JobState = Literal["planned", "submitting", "submitted", "done", "unknown", "failed", "cancelled"]
@@ -37,17 +38,6 @@ JOB_MOVES: dict[str, tuple[str, ...]] = {
     "done": (),
 }
 JOB_STATES: tuple[JobState, ...] = get_args(JobState)
-
-_SECRET = re.compile(
-    r"crn:[^\s\"'<>]+|crn%3A[^\s\"'<>]+|(?:bearer|apikey)\s+[\w.~+/=-]+"
-    r"|access_token=[^\s&\"']+",
-    re.IGNORECASE,
-)
-MAX_REASON = 2000  # characters
-#: Begins the id of a job whose request may have been taken by a device that cannot search for it.
-UNSEEN = "unseen:"
-#: Begins `RunRecord.instance` where a provider tells neither charges nor accounts.
-PROVIDER = "provider:"
 
 
 @dataclass(frozen=True)
@@ -128,11 +118,6 @@ def job_record(row: sqlite3.Row) -> JobRecord:
 def iso(seconds: float) -> str:
     """Return seconds since the epoch as UTC text that sorts like time."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def scrub(text: str) -> str:
-    """Return text without account names, tokens and keys, cut to a sensible length."""
-    return _SECRET.sub("[removed]", text)[:MAX_REASON]
 
 
 def _place() -> str:

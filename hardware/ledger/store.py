@@ -35,8 +35,8 @@ from hardware.ledger.records import (
     iso,
     job_record,
     run_record,
-    scrub,
 )
+from hardware.words import scrub
 
 _PACKAGES = ("qiskit", "qiskit-aer", "qiskit-ibm-runtime", "numpy", "qhead")
 #: Rows for `job_record`.

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-from hardware.devices.base import STATES, USELESS, Device, JobRequest, RemoteJob
+from hardware.devices.base import STATES, UNSEEN, USELESS, Device, JobRequest, RemoteJob
 from hardware.errors import (
     AccountError,
     BatchClosedError,
@@ -28,7 +28,7 @@ from hardware.errors import (
 )
 from hardware.ledger.budget import cap_seconds
 from hardware.ledger.ledger import Claim, Ledger
-from hardware.ledger.records import UNSEEN, JobRecord, new_claimant
+from hardware.ledger.records import JobRecord, new_claimant
 from hardware.runs.policy import Clock, Policy
 from hardware.runs.progress import OnProgress
 from hardware.runs.waits import Waits

@@ -9,7 +9,8 @@ import pytest
 
 import hardware
 
-MODULES = sorted(Path(hardware.__file__).parent.glob("*.py"))
+ROOT = Path(hardware.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
 
 
 def imported(path: Path) -> set[str]:
@@ -23,7 +24,7 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_hardware_stands_on_its_own(path: Path) -> None:
     assert not imported(path) & {"qhead", "torch", "sentence_transformers", "pickle"}
 
@@ -37,7 +38,11 @@ def test_every_module_can_be_imported_first() -> None:
         "        del sys.modules[loaded]\n"
         "    importlib.import_module(f'hardware.{name}')\n"
     )
-    names = [path.stem for path in MODULES if path.stem != "__init__"]
+    names = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in MODULES
+        if path.stem != "__init__"
+    ]
     subprocess.run([sys.executable, "-c", code, *names], check=True)
 
 

@@ -23,6 +23,12 @@ ROOMS = (
     "report", "demonstration", "commands", "cli", "__main__",
 )  # fmt: skip
 
+# The same of the floor below.
+WINGS = (
+    "errors", "words", "importing", "threads", "checks", "circuits", "workload", "devices",
+    "ledger", "planning", "emulation", "runs", "targets",
+)  # fmt: skip
+
 PUBLIC = {
     "Evaluation", "InspiredHead", "LabelledTexts", "MLPHead", "Prediction", "QuantumHead",
     "ReducedMLPHead", "Run", "SentenceEncoder", "TextClassifier", "TrainingOptions", "__version__",
@@ -39,32 +45,17 @@ def module_name(package, path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(tree, *, at_top_only=False):
-    """Yield the modules that a file imports, those for type checkers alone left out."""
-
-    class Visitor(ast.NodeVisitor):
-        def __init__(self):
-            self.found = []
-
-        def visit_If(self, node):
-            if ast.unparse(node.test) not in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
-                self.generic_visit(node)
-
-        def visit_FunctionDef(self, node):
-            if not at_top_only:
-                self.generic_visit(node)
-
-        def visit_Import(self, node):
-            self.found += [alias.name for alias in node.names]
-
-        def visit_ImportFrom(self, node):
+def imports(tree):
+    """Return the modules that a file imports, inside functions and for type checkers too."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        if isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            self.found.append(node.module)
-            self.found += [f"{node.module}.{alias.name}" for alias in node.names]
-
-    visitor = Visitor()
-    visitor.visit(tree)
-    return visitor.found
+            found.append(node.module)
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
 
 
 def belongs(name, package):
@@ -83,26 +74,27 @@ def test_nothing_imports_the_command_line():
                 assert not [n for n in imports(tree) if belongs(n, "qhead.cli")], path
 
 
-def test_rooms_import_only_from_the_rooms_below():
-    for path, tree in sources("qhead").items():
-        name = module_name("qhead", path)
-        if name == "qhead":
+@pytest.mark.parametrize(("package", "order"), [("hardware", WINGS), ("qhead", ROOMS)])
+def test_rooms_import_only_from_the_rooms_below(package, order):
+    for path, tree in sources(package).items():
+        name = module_name(package, path)
+        if name == package:
             continue  # re-exports, by name and on demand
         room = name.split(".")[1]
-        assert room in ROOMS, f"give {name} its place in ROOMS"
+        assert room in order, f"give {name} its place"
         for imported in imports(tree):
-            if belongs(imported, "qhead") and imported != "qhead":
+            if belongs(imported, package) and imported != package:
                 other = imported.split(".")[1]
                 if other == "__version__":
                     continue
-                assert ROOMS.index(other) <= ROOMS.index(room), f"{name} imports {imported}"
+                assert order.index(other) <= order.index(room), f"{name} imports {imported}"
 
 
 @pytest.mark.parametrize("package", ["hardware", "qhead"])
 def test_modules_have_an_order(package):
     modules = {module_name(package, path): tree for path, tree in sources(package).items()}
     graph = {
-        name: {other for other in imports(tree, at_top_only=True) if other in modules} - {name}
+        name: {other for other in imports(tree) if other in modules} - {name}
         for name, tree in modules.items()
     }
     # A package's own __init__ may re-export what is in it, while that imports the package.

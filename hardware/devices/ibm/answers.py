@@ -13,7 +13,7 @@ from typing import Any
 
 from hardware.devices.asking import LATER, plain
 from hardware.errors import UnclearError
-from hardware.ledger.records import MAX_REASON
+from hardware.words import MAX_REASON
 
 #: Names under which the platform has reported what a job was charged, newest first.
 USAGE_KEYS = ("qpu_charge_time_seconds", "quantum_seconds", "seconds")

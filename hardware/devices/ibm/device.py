@@ -32,7 +32,7 @@ from hardware.errors import (
     UnknownBackendError,
     VanishedError,
 )
-from hardware.ledger.records import MAX_REASON
+from hardware.words import MAX_REASON
 
 T = TypeVar("T")
 
