@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -16,6 +16,8 @@ from hardware.planning.plan_file import load_submitted
 from hardware.planning.pubs import job_request, unpack
 from hardware.runs.progress import RunStatus, run_status
 from hardware.workload import Expectations
+
+Arrays = dict[str, np.ndarray]
 
 
 def status(run_id: str, *, ledger: Ledger, plan: JobPlan | None = None) -> RunStatus:
@@ -56,37 +58,43 @@ def unusable(
         request: What each job asked for, by its index.
         ledger: Where the results are stored.
     """
-    found = {}
-    for job in ledger.jobs(ledger.run(run_id).id, "done"):
-        try:
-            arrays = ledger.result(job.run_id, job.idx)
-            if arrays is None:
-                found[job.idx] = "its stored result is missing from the ledger."
-            else:
-                check_arrays(arrays, request(job.idx))
-        except DamagedResultError:
-            found[job.idx] = "its stored result is damaged."
-        except BadResultError as error:
-            found[job.idx] = f"its stored result does not fit the request: {error}"
-    return found
+    return {idx: why for idx, _, why in _stored(run_id, ledger, request) if why is not None}
 
 
-def results(run_id: str, *, ledger: Ledger) -> dict[int, dict[str, np.ndarray]]:
+def results(run_id: str, *, ledger: Ledger) -> dict[int, Arrays]:
     """Return the stored arrays of a run by job.
 
     Jobs without a result are missing, and so are those with a damaged one: `unusable` says why, and
     collecting the run fetches theirs again.
     """
-    run = ledger.run(run_id)
-    found = {}
-    for job in ledger.jobs(run.id, "done"):
+    return {idx: arrays for idx, arrays, _ in _stored(run_id, ledger) if arrays is not None}
+
+
+def _stored(
+    run_id: str, ledger: Ledger, request: Callable[[int], JobRequest] | None = None
+) -> Iterator[tuple[int, Arrays | None, str | None]]:
+    """Yield each job that is ``done``, its arrays if they can be read, and what is wrong with them.
+
+    Args:
+        run_id: The run.
+        ledger: Where the results are stored.
+        request: What each job asked for, by its index; None leaves unsaid what does not fit it.
+    """
+    for job in ledger.jobs(ledger.run(run_id).id, "done"):
         try:
-            arrays = ledger.result(run.id, job.idx)
+            arrays = ledger.result(job.run_id, job.idx)
         except DamagedResultError:
+            yield job.idx, None, "its stored result is damaged."
             continue
-        if arrays is not None:
-            found[job.idx] = arrays
-    return found
+        why = None
+        if arrays is None:
+            why = "its stored result is missing from the ledger."
+        elif request is not None:
+            try:
+                check_arrays(arrays, request(job.idx))
+            except BadResultError as error:
+                why = f"its stored result does not fit the request: {error}"
+        yield job.idx, arrays, why
 
 
 def expectations(run_id: str, *, ledger: Ledger, plan: JobPlan | None = None) -> Expectations:
@@ -102,9 +110,11 @@ def expectations(run_id: str, *, ledger: Ledger, plan: JobPlan | None = None) ->
     """
     run = ledger.run(run_id)
     plan = plan or load_submitted(ledger.plan_body(run.id))
-    found = unpack(plan, results(run.id, ledger=ledger))
-    damaged = tuple(
-        f"Job {idx}: {why} Collect run {run.id} to fetch it again."
-        for idx, why in unusable(run.id, partial(job_request, plan), ledger=ledger).items()
-    )
+    stored, damaged = {}, []
+    for idx, arrays, why in _stored(run.id, ledger, partial(job_request, plan)):
+        if arrays is not None:
+            stored[idx] = arrays
+        if why is not None:
+            damaged.append(f"Job {idx}: {why} Collect run {run.id} to fetch it again.")
+    found = unpack(plan, stored)
     return replace(found, notes=(*found.notes, *damaged)) if damaged else found

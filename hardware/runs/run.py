@@ -211,13 +211,12 @@ class StoredRun:
             raise InvalidInputError(f"Expected to wait zero or more seconds, got {wait}.")
         with self._ledger() as ledger:
             ledger.settle(self.id)
-            status = runner.status(self.id, ledger=ledger, plan=self.plan)
-            request = partial(job_request, self.plan)
-            stored = not runner.unusable(self.id, request, ledger=ledger)
+            damaged = runner.unusable(self.id, partial(job_request, self.plan), ledger=ledger)
+            status = run_status(ledger, self.id, damaged)
             charged = status.run.local or status.run.never_charged or not ledger.uncharged(self.id)
             # Looked for again, as a second job is that a request may have left.
             lost = status.jobs.get("unknown", 0) > 0 or bool(ledger.unverified(self.id))
-            if offline or (status.finished and stored and charged and not lost):
+            if offline or (status.finished and not damaged and charged and not lost):
                 return status
             try:
                 return runner.collect(
@@ -231,7 +230,7 @@ class StoredRun:
             except RunError as error:
                 if not status.finished:
                     raise
-                missing = "" if stored else " The stored results that cannot be used stay missing."
+                missing = " The stored results that cannot be used stay missing." if damaged else ""
                 _logger.warning("The platform could not be asked.%s %s", missing, error)
                 return status
 

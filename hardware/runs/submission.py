@@ -300,7 +300,7 @@ class Sender:
                 self._leave_unknown(job, error)
             return
         try:
-            found = self._find(job, wait=error is None or not error.sure)
+            found = self._find(job, wait=in_doubt)
         except (AccountError, ServiceError) as failure:
             if isinstance(error, (AccountError, BudgetError)):
                 raise error from failure  # the reason for both

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hardware.errors import RunError
 from hardware.runs.progress import RunStatus
 from hardware.runs.quote import Quote
 from qhead.classifier import TextClassifier
@@ -17,8 +16,7 @@ from qhead.commands.plan import DeviceOptions, make_plan
 from qhead.commands.runs import charged_dict
 from qhead.commands.short_form import ShortForm
 from qhead.commands.submit import send
-from qhead.errors import MissingRowsError
-from qhead.runs.predictions import RowPredictions, explain_missing
+from qhead.runs.predictions import RowPredictions, explain_missing, missing_error
 from qhead.runs.run import Run
 from qhead.runs.sentences import check_same
 
@@ -102,12 +100,6 @@ def all_rows(outcome: RunOutcome) -> Iterator[dict[str, Any]]:
     return outcome.rows.records(numbered=False, whole=True)
 
 
-def missing_rows(outcome: RunOutcome, message: str) -> RunError | MissingRowsError:
-    """Return the error of an outcome with rows missing: of a failed run, or of one to carry on."""
-    failed = outcome.status.state == "failed"
-    return RunError(message) if failed else MissingRowsError(message)
-
-
 def check_whole(outcome: RunOutcome, *, partial: bool) -> None:
     """Refuse to score a part without ``--partial``.
 
@@ -119,11 +111,11 @@ def check_whole(outcome: RunOutcome, *, partial: bool) -> None:
     if not missing:
         return
     if not partial:
-        raise missing_rows(
-            outcome,
+        raise missing_error(
+            outcome.status,
             f"Cannot score: {outcome.explain_missing()} --partial scores the rest: qhead evaluate "
             f"… --run {outcome.status.run.id} --partial.",
         )
     if len(missing) == outcome.rows.num_rows:
-        raise missing_rows(outcome, f"Cannot score: {outcome.explain_missing()}")
+        raise missing_error(outcome.status, f"Cannot score: {outcome.explain_missing()}")
     complain("Note", outcome.explain_missing())

@@ -52,7 +52,7 @@ def run(
     notes: list[str] = []
     if is_device(target):
         # The platform's client takes a second to import.
-        from qhead.commands.blocking import all_rows, missing_rows, run_now
+        from qhead.commands.blocking import all_rows, run_now
 
         outcome = run_now(
             folder, source, texts, short,
@@ -73,7 +73,9 @@ def run(
         for note in notes:
             complain("Note", note)
     if outcome is not None and outcome.rows.missing:
-        raise missing_rows(outcome, outcome.explain_missing())
+        from qhead.runs.predictions import missing_error
+
+        raise missing_error(outcome.status, outcome.explain_missing())
 
 
 def _rows(

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from hardware.circuits.readout import AffineReadout, recalibrate
-from hardware.errors import InvalidInputError
+from hardware.errors import InvalidInputError, RunError
 from hardware.runs.progress import RunStatus
 from hardware.workload import Expectations
 from qhead.data.texts import ranges
+from qhead.errors import MissingRowsError
 from qhead.prediction import Prediction, sampled_prediction
 from qhead.runs.metadata import Readout, Recalibration, RunMetadata
 
@@ -158,6 +159,11 @@ def explain_missing(missing: Sequence[int], num_rows: int, status: RunStatus) ->
             "without --zne."
         )
     return f"{told} qhead collect {run} asks the platform for them again, which costs nothing."
+
+
+def missing_error(status: RunStatus, message: str) -> RunError | MissingRowsError:
+    """Return the error of missing rows: of a failed run, or of one that can be carried on."""
+    return RunError(message) if status.state == "failed" else MissingRowsError(message)
 
 
 def row_numbers(indices: Sequence[int]) -> str:

@@ -15,7 +15,7 @@ from hardware.runs.run import StoredRun
 from qhead.errors import InputError, MissingRowsError
 from qhead.progress import run_progress
 from qhead.runs.metadata import Readout, RunMetadata
-from qhead.runs.predictions import RowPredictions, explain_missing, predict_rows
+from qhead.runs.predictions import RowPredictions, explain_missing, missing_error, predict_rows
 from qhead.runs.sentences import check_same
 
 #: A callback for where a run stands; True: a bar on a terminal or in a notebook; False: nothing.
@@ -96,8 +96,8 @@ class Run(StoredRun):
 
     def missing_error(self, found: RowPredictions) -> RunError | MissingRowsError:
         """Return the error of missing rows: of a failed run, or of one that can be carried on."""
-        kind = RunError if self.record.state == "failed" else MissingRowsError
-        return kind(self.explain_missing(found))
+        status = self.status()
+        return missing_error(status, explain_missing(found.missing, found.num_rows, status))
 
     def _readout(self, given: Readout | None) -> Readout:
         found = given or self.metadata.readout
