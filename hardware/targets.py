@@ -128,8 +128,8 @@ class DeviceTarget:
 
     def _refusal(self) -> BudgetError:
         return BudgetError(
-            f"Expected a budget in QPU seconds for {self.backend}, got a call that has none: make "
-            "a plan, see its cost and submit it with a budget."
+            f"{self.backend} runs nothing without a budget in QPU seconds: make a plan, see its "
+            "cost and submit it with a budget."
         )
 
 

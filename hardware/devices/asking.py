@@ -1,4 +1,4 @@
-"""Wait for a provider's answer at most so long, and quote what it says."""
+"""Wait a limited time for a provider's answer, and quote what it says."""
 
 from __future__ import annotations
 

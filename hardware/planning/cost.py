@@ -95,7 +95,7 @@ class Program:
     sub_job: float
 
     def cost(self, num_sets: int) -> JobCost:
-        """Return the cost of a job with so many sets of rows."""
+        """Return the cost of a job of `num_sets` sets of rows."""
         executions, seconds = 0, len(self.items) * self.sub_job
         for item in self.items:
             count = item.fixed + item.per_set * num_sets
@@ -104,7 +104,7 @@ class Program:
         return JobCost(len(self.items), executions, seconds)
 
     def most_sets(self, executions: int, seconds: float) -> int:
-        """Return how many sets of rows fit into so many executions and QPU seconds; 0 for none."""
+        """Return how many sets of rows fit within these executions and QPU seconds; may be 0."""
         fixed, one = self.cost(0), self.cost(1)
         each, time = one.executions - fixed.executions, one.qpu_seconds - fixed.qpu_seconds
         if not each:  # a circuit without parameters: one set, all of it fixed

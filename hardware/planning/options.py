@@ -76,7 +76,7 @@ class Mitigation:
         twirl_gates: Randomise two-qubit gates with Paulis.
         twirl_measure: Randomise read-out with bit flips.
         num_randomizations: Random circuits of a twirled one; None: the client's number, but at
-            least `ENOUGH_RANDOMIZATIONS` where there are so many shots.
+            least `ENOUGH_RANDOMIZATIONS`, or one a shot where there are fewer shots.
         zne_factors: Noise factors of zero-noise extrapolation by a straight line; needs the
             estimator's path.
         resilience: The estimator's own read-out mitigation.

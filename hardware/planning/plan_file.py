@@ -28,7 +28,7 @@ FORMAT = 2
 _DOCUMENT, _KEY = "plan.json", "key"
 #: A fixed date: the archive's bytes follow from its content.
 _DATE = (1980, 1, 1, 0, 0, 0)
-#: What reading an archive that is none, or a damaged one, may raise.
+#: What reading a damaged archive, or a file that is not one, may raise.
 _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,

@@ -55,7 +55,7 @@ def job_request(plan: JobPlan, idx: int) -> JobRequest:
 
 
 def precision_of(shots: int) -> float:
-    """Return the precision for which the client takes so many shots, ceil(1/precision²).
+    """Return the precision for which the client takes `shots` shots, ceil(1/precision²).
 
     The bare square root is rounded, and for three in ten numbers of shots to one shot more.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from qiskit.circuit import ClassicalRegister, Parameter, QuantumCircuit
@@ -127,7 +128,7 @@ def own_gates(circuit: QuantumCircuit, target: Target) -> QuantumCircuit:
 
 def _rotations(target: Target) -> Callable[[str], QuantumCircuit]:
     """Return what gives the rotation of one qubit to a basis in a device's own gates."""
-    return lambda basis: own_gates(basis_rotation(basis), target)
+    return cache(lambda basis: own_gates(basis_rotation(basis), target))
 
 
 def check_isa(circuit: QuantumCircuit, target: Target) -> None:

@@ -87,7 +87,7 @@ def _readout(sent: Run, folder: Path | None, encoder: EncoderChoice) -> Readout 
 
 
 def bring_in(sent: Run, wait: float | None, *, offline: bool = False) -> RunStatus:
-    """Collect a run for so many seconds, under a bar, and return where it stands.
+    """Collect a run for `wait` seconds at most, under a bar, and return where it stands.
 
     Raises:
         HardwareError: As `hardware.runs.run.StoredRun.update`.

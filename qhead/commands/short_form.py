@@ -30,7 +30,7 @@ class ShortForm:
 
         Raises:
             InvalidInputError: One was given for another target.
-            BudgetError: A real device without a budget, or a budget that is none.
+            BudgetError: A real device without a budget, or a budget that is negative or no number.
         """
         # Imported here: the command line's definition must load at once.
         from hardware.devices.named import is_device, parse_device

@@ -108,7 +108,7 @@ def all_pages(page: Callable[[int, int], object]) -> list[Any]:
     """Return the entries of a list of jobs, asked for page by page.
 
     Args:
-        page: Returns the answer of at most so many entries (first) after so many (second).
+        page: Returns one page of the list: called with the most entries and how many to skip.
 
     Raises:
         UnclearError: An answer is no list of jobs.

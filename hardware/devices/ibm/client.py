@@ -105,7 +105,7 @@ def ask(
     sending: bool = False,
     unheard: list[HardwareError] | None = None,
 ) -> T:
-    """Call the client, wait for its answer at most so many seconds, and sort out its failures.
+    """Call the client, wait a limited time for its answer, and sort out its failures.
 
     Whatever the client raises comes from the answer or from the way to it, so all of it is
     translated: an answer may be cut or malformed in more ways than a list of classes foresees.
