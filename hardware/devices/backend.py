@@ -214,7 +214,7 @@ class BackendDevice:
             self._jobs[job_id] = self._ask(lambda: retrieve(job_id), f"for job {job_id}")
         return self._jobs[job_id]
 
-    def look(self, job_id: str) -> RemoteJob:
+    def job_status(self, job_id: str) -> RemoteJob:
         """Return a job in its present state.
 
         Raises:
@@ -266,7 +266,7 @@ class BackendDevice:
             RefusedError: The provider cannot.
         """
         job = self._job(job_id)
-        if self.look(job_id).final:
+        if self.job_status(job_id).final:
             return False
         if not callable(getattr(job, "cancel", None)):
             raise RefusedError(f"{self.name} cannot cancel jobs: {job_id} runs to its end.")

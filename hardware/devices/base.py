@@ -136,7 +136,7 @@ class Device(Protocol):
     def pending(self, tag: str) -> set[str]:
         """Return the ids of the jobs under a tag that wait or run."""
 
-    def look(self, job_id: str) -> RemoteJob:
+    def job_status(self, job_id: str) -> RemoteJob:
         """Return a job in its present state."""
 
     def fetch(self, job_id: str, request: JobRequest) -> dict[str, np.ndarray]:

@@ -62,7 +62,7 @@ class LocalDevice:
         """Return nothing: each job is ready to be fetched."""
         return set()
 
-    def look(self, job_id: str) -> RemoteJob:
+    def job_status(self, job_id: str) -> RemoteJob:
         """Return the job, ready to be fetched."""
         return RemoteJob(job_id, (), "", "DONE")
 

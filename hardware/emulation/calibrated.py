@@ -78,11 +78,13 @@ class CalibratedTarget(EmulatedTarget):
         options = PlanOptions(tiles=1, optimization_level=self.optimization_level)
         every = [qubit for qubits, _ in wanted for qubit in qubits]
         tiling = place(circuit, sorted(set(every)), device, 1, options)
-        tile, fitted = tiling.tiles[0], tiling.fitted[0]
+        tile, transpiled = tiling.tiles[0], tiling.transpiled[0]
         prepared = []
         for measured, setting in wanted:
-            placed = on_tile(tile, fitted, setting, device)
-            prepared.append(_timed(placed, [tile.ends[qubit] for qubit in measured], backend))
+            placed = on_tile(tile, transpiled, setting, device)
+            prepared.append(
+                _timed(placed, [tile.final_layout[qubit] for qubit in measured], backend)
+            )
         return prepared
 
 

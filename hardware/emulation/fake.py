@@ -93,6 +93,6 @@ class FakeTarget:
             for idx in range(len(made.jobs))
         }
         found = unpack(made, results)
-        qubits = sorted({qubit for tile in made.tiles for qubit in tile.ends if qubit >= 0})
+        qubits = sorted({qubit for tile in made.tiles for qubit in tile.final_layout if qubit >= 0})
         confusions = readout_confusions(fake_backend(self.backend), qubits)
         return replace(found, notes=(*found.notes, *readout_remarks(confusions)))

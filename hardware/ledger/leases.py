@@ -10,7 +10,7 @@ from datetime import datetime
 from hardware.errors import BudgetError
 from hardware.ledger.budget import ChargeRatio, overrun
 from hardware.ledger.records import JobRecord, RunRecord, given_up_by, is_gone, iso, run_record
-from hardware.ledger.store import SELECT_JOB, Books, spending
+from hardware.ledger.store import SELECT_JOB, Store, spending
 
 _MINUTE = 60.0
 #: Leases end within this many seconds: a later end was set before the clock went back.
@@ -51,8 +51,8 @@ class Claim:
     others: tuple[str, ...] = ()  # runs whose pending jobs hold it back
 
 
-class Claims(Books):
-    """Claims on jobs, under the account's pace and the run's budget."""
+class Leases(Store):
+    """Leases on jobs, under the account's pace and the run's budget."""
 
     def claim_next(
         self,

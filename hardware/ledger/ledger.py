@@ -19,7 +19,7 @@ import numpy as np
 from hardware.devices.base import UNSEEN
 from hardware.errors import BudgetError, RunStateError
 from hardware.ledger import database
-from hardware.ledger.leases import SLACK, Claim, Claims, Pace, covered_overruns
+from hardware.ledger.leases import SLACK, Claim, Leases, Pace, covered_overruns
 from hardware.ledger.records import (
     JOB_MOVES,
     JobRecord,
@@ -33,7 +33,7 @@ from hardware.ledger.records import (
 __all__ = ["Claim", "Ledger", "Pace"]
 
 
-class Ledger(Claims):
+class Ledger(Leases):
     """The ledger in one SQLite file, as seen by one thread of one process.
 
     Args:
@@ -361,7 +361,7 @@ class Ledger(Claims):
                 self.move_job(db, job, "cancelled", reason="cancelled before it was sent")
         return self.jobs(run_id, "submitting", "submitted")
 
-    def settle(self, run_id: str) -> RunState:
+    def finalize(self, run_id: str) -> RunState:
         """Give a run its final state once all its jobs have one; return its state."""
         with self.writing() as db:
             states = {

@@ -46,7 +46,7 @@ SELECT_JOB = (
 )
 
 
-class Books:
+class Store:
     """Runs, jobs and results in one SQLite file, as seen by one thread of one process.
 
     Args:

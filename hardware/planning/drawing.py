@@ -205,7 +205,7 @@ def _draw_chip(
         axes.text(x, y, str(qubit), ha="center", va="center", fontsize=7, zorder=4,
                   color="white" if dark else "black")  # fmt: skip
     used = sorted({qubit for observable in plan.observables for qubit in _support(observable)})
-    ends = [tile.ends[qubit] for tile in plan.tiles for qubit in used]
+    ends = [tile.final_layout[qubit] for tile in plan.tiles for qubit in used]
     x, y = positions[ends].T
     axes.scatter(x, y, s=300, facecolors="none", edgecolors="black", linewidths=1.8, zorder=3)
 

@@ -1,7 +1,7 @@
 """One circuit on the shapes of a chip: transpiled once a shape, priced by the calibration.
 
-The price of a laying is the expected number of errors of one run there: minus the logarithm of the
-probability that every gate, every read-out and every idle period succeeds.
+The price of a placement is the expected number of errors of one run there: minus the logarithm of
+the probability that every gate, every read-out and every idle period succeeds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TRIALS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class ShapeCircuit:
+class TranspiledShape:
     """A circuit transpiled for a shape.
 
     Args:
@@ -62,34 +62,38 @@ def promising(
         graph.add_nodes_from(range(shapes[index].num_qubits))
         graph.add_edges_from_no_data(list(shapes[index].edges))
         fits = rx.is_subgraph_isomorphic(graph, interaction, induced=False, call_limit=20_000)
-        return (not fits, -len(shapes[index].edges), -len(shapes[index].layings))
+        return (not fits, -len(shapes[index].edges), -len(shapes[index].placements))
 
     if len(shapes) <= limit:
         return list(range(len(shapes)))
     return sorted(range(len(shapes)), key=rank)[:limit]
 
 
-def fit(circuit: QuantumCircuit, shape: Shape, gates: GateSet, level: int) -> ShapeCircuit:
+def transpile_on(
+    circuit: QuantumCircuit, shape: Shape, gates: GateSet, level: int
+) -> TranspiledShape:
     """Transpile a circuit for a shape; remembered, since plans of one head ask again and again.
 
     Nothing but what the key holds takes part: not the device's errors and durations, and of the
     circuit not its registers or the identity of its parameters.
     """
     key = (circuit_digest(circuit), shape.num_qubits, shape.edges, gates, level)
-    if key not in _fitted:
-        if len(_fitted) >= _MAX_FITTED:
-            _fitted.clear()
-        _fitted[key] = _fit(canonical_circuit(circuit), shape.num_qubits, shape.edges, gates, level)
-    return _fitted[key]
+    if key not in _transpiled:
+        if len(_transpiled) >= _MAX_TRANSPILED:
+            _transpiled.clear()
+        _transpiled[key] = _transpile_on(
+            canonical_circuit(circuit), shape.num_qubits, shape.edges, gates, level
+        )
+    return _transpiled[key]
 
 
-_MAX_FITTED = 512
-_fitted: dict[tuple[object, ...], ShapeCircuit] = {}
+_MAX_TRANSPILED = 512
+_transpiled: dict[tuple[object, ...], TranspiledShape] = {}
 
 
-def _fit(
+def _transpile_on(
     circuit: QuantumCircuit, num_qubits: int, edges: Sequence[Edge], gates: GateSet, level: int
-) -> ShapeCircuit:
+) -> TranspiledShape:
     target = gates.on(num_qubits, edges)
     try:
         trials = [
@@ -108,12 +112,12 @@ def _fit(
         ) from error
     best = min(trials, key=lambda isa: (isa.num_nonlocal_gates(), isa.depth()))
     final = best.layout.final_index_layout() if best.layout else range(circuit.num_qubits)
-    return ShapeCircuit(best, tuple(final))
+    return TranspiledShape(best, tuple(final))
 
 
 @dataclass(frozen=True, eq=False)
 class Prices:
-    """What one run of a circuit costs on each laying of a shape.
+    """What one run of a circuit costs on each placement of a shape.
 
     Args:
         errors: Expected number of errors, shape (L,).
@@ -124,21 +128,23 @@ class Prices:
     seconds: np.ndarray
 
 
-def prices(fitted: ShapeCircuit, shape: Shape, device: ErrorMap, measured: Sequence[int]) -> Prices:
-    """Return the price of every laying of a shape: gates, read-out and idle time.
+def prices(
+    transpiled: TranspiledShape, shape: Shape, device: ErrorMap, measured: Sequence[int]
+) -> Prices:
+    """Return the price of every placement of a shape: gates, read-out and idle time.
 
     Idle time is that of `hardware.devices.scheduling`. A qubit's waits are priced together, by the
     average fidelity of relaxation for as long.
     """
-    lay = shape.layings
+    lay = shape.placements
     places = len(lay)
     loss = np.zeros(places)
     steps: list[Step] = []
-    for step in fitted.circuit.data:
+    for step in transpiled.circuit.data:
         name = step.operation.name
         if name == "barrier":
             continue
-        qubits = [fitted.circuit.find_bit(q).index for q in step.qubits]
+        qubits = [transpiled.circuit.find_bit(q).index for q in step.qubits]
         if len(qubits) == 2:
             edge = lay[:, qubits[0]], lay[:, qubits[1]]
             loss += device.edge_loss[edge]
@@ -146,7 +152,7 @@ def prices(fitted: ShapeCircuit, shape: Shape, device: ErrorMap, measured: Seque
         else:
             loss += device.losses[name][lay[:, qubits[0]]]
             steps.append((qubits, device.times[name][lay[:, qubits[0]]]))
-    read = [fitted.final[qubit] for qubit in measured]
+    read = [transpiled.final[qubit] for qubit in measured]
     loss += device.losses["measure"][lay[:, read]].sum(axis=1)
     pauses, seconds = waits(steps, shape.num_qubits, read, places)
     idle = np.zeros((shape.num_qubits, places))

@@ -33,14 +33,14 @@ class Tile:
         expected_error: Probability that a run of the circuit here suffers an error, by calibration;
             None where the device does not state what it follows from.
         shape: Which shape (graph up to isomorphism) the region has.
-        ends: Physical qubit that holds each of the workload's qubits when it is measured; -1 for
-            qubits that cannot influence the observables and are left out.
+        final_layout: Physical qubit that holds each of the workload's qubits when it is measured;
+            -1 for qubits that cannot influence the observables and are left out.
     """
 
     qubits: tuple[int, ...]
     expected_error: float | None
     shape: int
-    ends: tuple[int, ...]
+    final_layout: tuple[int, ...]
 
 
 @dataclass(frozen=True)

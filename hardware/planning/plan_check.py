@@ -74,12 +74,12 @@ def _check_tiles(plan: JobPlan, width: int, measurement: Measurement) -> None:
         _expect(not seen & inside, "disjoint tiles", sorted(seen & inside))
         seen |= inside
         good = (
-            len(tile.ends) == width
-            and all(_whole(end) and (end == -1 or end in inside) for end in tile.ends)
-            and all(tile.ends[qubit] != -1 for qubit in measurement.qubits)
-            and len(held := [end for end in tile.ends if end != -1]) == len(set(held))
+            len(tile.final_layout) == width
+            and all(_whole(end) and (end == -1 or end in inside) for end in tile.final_layout)
+            and all(tile.final_layout[qubit] != -1 for qubit in measurement.qubits)
+            and len(held := [end for end in tile.final_layout if end != -1]) == len(set(held))
         )
-        _expect(good, f"ends of {width} qubits inside tile {number}", tile.ends)
+        _expect(good, f"ends of {width} qubits inside tile {number}", tile.final_layout)
         error = tile.expected_error
         good = error is None or (_number(error) and 0 <= error <= 1)
         _expect(good, "an expected error from 0 to 1, or an unknown one", error)

@@ -145,7 +145,7 @@ def _entries(plan: JobPlan) -> dict[str, bytes]:
                 "qubits": list(t.qubits),
                 "expected_error": t.expected_error,
                 "shape": t.shape,
-                "ends": list(t.ends),
+                "ends": list(t.final_layout),
             }
             for t in plan.tiles
         ],

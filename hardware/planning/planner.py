@@ -133,7 +133,7 @@ class _Builder:
         self.workload, self.tiling, self.options = workload, tiling, options
         self.max_circuits = max_circuits
         self.settings = measurement.settings
-        present = {p.name for p in tiling.fitted[0].circuit.parameters}
+        present = {p.name for p in tiling.transpiled[0].circuit.parameters}
         values = workload.values
         same = (values == values[:1]).all(axis=0)
         self.constants = {
@@ -150,9 +150,9 @@ class _Builder:
             if name in present and name not in self.constants
         ]
         self.circuits: list[QuantumCircuit] = []
-        fitted, tiles = tiling.fitted, tiling.tiles
+        transpiled, tiles = tiling.transpiled, tiling.tiles
         for setting in self._measured():
-            self.circuits.append(compose(tiles, fitted, setting, self.constants, device))
+            self.circuits.append(compose(tiles, transpiled, setting, self.constants, device))
         if options.mitigation.readout_inversion:
             self.circuits += [
                 readout_circuit(tiles, measurement.qubits, bit, device) for bit in (0, 1)
@@ -163,12 +163,12 @@ class _Builder:
 
     def notes(self) -> tuple[str, ...]:
         """Return sentences on the circuits."""
-        gates = [shape.num_two_qubit_gates for shape in self.tiling.fitted]
-        fits = self.tiling.fitted[0].circuit.num_qubits
+        gates = [shape.num_two_qubit_gates for shape in self.tiling.transpiled]
+        fits = self.tiling.transpiled[0].circuit.num_qubits
         notes = []
-        if (wide := self.workload.circuit.num_qubits) > len(self.tiling.fitted[0].final):
+        if (wide := self.workload.circuit.num_qubits) > len(self.tiling.transpiled[0].final):
             notes.append(
-                f"Only {len(self.tiling.fitted[0].final)} of the circuit's {wide} qubits can "
+                f"Only {len(self.tiling.transpiled[0].final)} of the circuit's {wide} qubits can "
                 "influence what is measured; the others are left out."
             )
         notes += [

@@ -89,7 +89,7 @@ def _ordered(plan: JobPlan, pub: PlannedPub) -> np.ndarray:
 
 def tile_observable(plan: JobPlan, tile: int, observable: SparsePauliOp) -> SparsePauliOp:
     """Return an observable of the workload on a tile's physical qubits."""
-    ends = plan.tiles[tile].ends
+    ends = plan.tiles[tile].final_layout
     terms = [
         (letters, [ends[qubit] for qubit in qubits], value)
         for letters, qubits, value in observable.to_sparse_list()

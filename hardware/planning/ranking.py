@@ -80,9 +80,11 @@ def rank(
             continue  # no calibrated gates, or no working region of this size
         if device.unstated:
             continue  # its expected error is unknown
-        fitted = regions.fitted[regions.shapes[0]]
+        transpiled = regions.transpiled[regions.shapes[0]]
         notes = (*notes, *left_out(backend.target))
-        found.append(_ranked(backend, device, regions.prices[0], fitted.num_two_qubit_gates, notes))
+        found.append(
+            _ranked(backend, device, regions.prices[0], transpiled.num_two_qubit_gates, notes)
+        )
     return tuple(sorted(found, key=lambda each: (each.expected_error, each.name)))
 
 

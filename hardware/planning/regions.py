@@ -16,9 +16,9 @@ MAX_REGIONS = 40_000
 Edge = tuple[int, int]
 
 
-#: Ways of laying a shape on a region that are looked at; a region has more only if it is a star
+#: Placements of a shape on a region that are looked at; a region has more only if it is a star
 #: or a full graph.
-MAX_LAYINGS = 48
+MAX_PLACEMENTS = 48
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,13 +28,13 @@ class Shape:
     Args:
         num_qubits: n.
         edges: Edges between the shape's own qubits 0 … n-1.
-        layings: Ways of laying the shape on the chip, shape (L, n): the physical qubit of each of
+        placements: Placements of the shape on the chip, shape (L, n): the physical qubit of each of
             the shape's qubits. A symmetric region has several.
     """
 
     num_qubits: int
     edges: tuple[Edge, ...]
-    layings: np.ndarray  # (L, n) int64
+    placements: np.ndarray  # (L, n) int64
 
 
 def connected_regions(
@@ -91,19 +91,19 @@ def sort_into_shapes(regions: Iterable[tuple[int, ...]], edges: Iterable[Edge]) 
     for region in regions:
         graph = _graph(region, near)
         known = groups.setdefault(_invariant(graph), [])
-        for representative, layings in known:
-            found = _layings(representative, graph, region)
+        for representative, placements in known:
+            found = _placements(representative, graph, region)
             if found:
-                layings.extend(found)
+                placements.extend(found)
                 break
         else:
-            known.append((graph, _layings(graph, graph, region)))
+            known.append((graph, _placements(graph, graph, region)))
     shapes = [
-        Shape(graph.num_nodes(), tuple(sorted(graph.edge_list())), np.array(layings))
+        Shape(graph.num_nodes(), tuple(sorted(graph.edge_list())), np.array(placements))
         for known in groups.values()
-        for graph, layings in known
+        for graph, placements in known
     ]
-    return sorted(shapes, key=lambda shape: (-len(shape.layings), shape.edges))
+    return sorted(shapes, key=lambda shape: (-len(shape.placements), shape.edges))
 
 
 def _graph(region: tuple[int, ...], near: dict[int, set[int]]) -> rx.PyGraph:
@@ -128,12 +128,12 @@ def _invariant(graph: rx.PyGraph) -> object:
     return tuple(sorted(hash(colour) for colour in colours))
 
 
-def _layings(
+def _placements(
     shape: rx.PyGraph, graph: rx.PyGraph, region: tuple[int, ...]
 ) -> list[tuple[int, ...]]:
     mappings = rx.vf2_mapping(graph, shape, subgraph=False, id_order=True)
-    layings = []
-    for mapping in itertools.islice(mappings, MAX_LAYINGS):
+    placements = []
+    for mapping in itertools.islice(mappings, MAX_PLACEMENTS):
         place = {own: region[i] for i, own in mapping.items()}
-        layings.append(tuple(place[own] for own in range(len(region))))
-    return layings
+        placements.append(tuple(place[own] for own in range(len(region))))
+    return placements

@@ -20,7 +20,7 @@ from hardware.circuits.definitions import storable
 from hardware.circuits.measurement import Setting, basis_rotation
 from hardware.devices.error_map import GateSet
 from hardware.errors import PlanError
-from hardware.planning.placement import ShapeCircuit, fit
+from hardware.planning.placement import TranspiledShape, transpile_on
 from hardware.planning.plan import Tile
 from hardware.planning.regions import Shape
 
@@ -41,7 +41,7 @@ def tile_register(index: int) -> str:
 
 def compose(
     tiles: Sequence[Tile],
-    fitted: Sequence[ShapeCircuit],
+    transpiled: Sequence[TranspiledShape],
     setting: Setting | None,
     constants: Mapping[str, float],
     target: Target,
@@ -50,7 +50,7 @@ def compose(
 
     Args:
         tiles: T tiles.
-        fitted: The circuit on the shape of each tile.
+        transpiled: The circuit on the shape of each tile.
         setting: What is measured, in which basis; None for the estimator, which adds its own
             measurements.
         constants: Values of the parameters that are the same for all rows.
@@ -61,12 +61,12 @@ def compose(
     """
     whole = QuantumCircuit(target.num_qubits, name="tiles")
     rotation, ends = _rotations(target), []
-    for index, (tile, shape) in enumerate(zip(tiles, fitted, strict=True)):
+    for index, (tile, shape) in enumerate(zip(tiles, transpiled, strict=True)):
         circuit = _with_tile_parameters(shape.circuit, index, constants)
         _place(whole, circuit, tile.qubits, target)
         if setting is None:
             continue
-        ends.append([tile.ends[qubit] for qubit in setting.qubits])
+        ends.append([tile.final_layout[qubit] for qubit in setting.qubits])
         whole = replace(setting, qubits=tuple(ends[-1])).append_basis_change(whole, rotation)
     whole = _in_direction(whole, target)
     if ends:
@@ -81,13 +81,13 @@ def compose(
 
 
 def on_tile(
-    tile: Tile, shape: ShapeCircuit, setting: Setting | None, target: Target
+    tile: Tile, shape: TranspiledShape, setting: Setting | None, target: Target
 ) -> QuantumCircuit:
     """Return what `compose` runs on one tile, without measurements, parameters as they are."""
     whole = QuantumCircuit(target.num_qubits)
     _place(whole, shape.circuit, tile.qubits, target)
     if setting is not None:
-        ends = tuple(tile.ends[qubit] for qubit in setting.qubits)
+        ends = tuple(tile.final_layout[qubit] for qubit in setting.qubits)
         whole = replace(setting, qubits=ends).append_basis_change(whole, _rotations(target))
     whole = _in_direction(whole, target)
     check_isa(whole, target)
@@ -103,7 +103,7 @@ def readout_circuit(
     flip.x(0)
     flip = own_gates(flip, target)
     for index, tile in enumerate(tiles):
-        end = [tile.ends[qubit] for qubit in qubits]
+        end = [tile.final_layout[qubit] for qubit in qubits]
         register = ClassicalRegister(len(end), tile_register(index))
         whole.add_register(register)
         for qubit in end if bit else ():
@@ -121,7 +121,7 @@ def own_gates(circuit: QuantumCircuit, target: Target) -> QuantumCircuit:
     """
     if all(step.operation.name in target.operation_names for step in circuit.data):
         return circuit
-    return fit(
+    return transpile_on(
         circuit, Shape(1, (), np.zeros((1, 1), dtype=np.int64)), GateSet.of(target), 1
     ).circuit
 

@@ -20,7 +20,7 @@ from hardware.errors import PlanError
 from hardware.planning.dense_regions import grown_regions, is_dense
 from hardware.planning.options import PlanOptions
 from hardware.planning.packing import pack
-from hardware.planning.placement import MAX_SHAPES, ShapeCircuit, fit, prices, promising
+from hardware.planning.placement import MAX_SHAPES, TranspiledShape, prices, promising, transpile_on
 from hardware.planning.plan import Tile
 from hardware.planning.regions import connected_regions, sort_into_shapes
 from hardware.words import counted
@@ -32,14 +32,14 @@ class Tiling:
 
     Args:
         tiles: T tiles, best first.
-        fitted: The circuit on the shape of each tile.
+        transpiled: The circuit on the shape of each tile.
         seconds: Time from the first gate to the read-out on each tile.
         device: The calibration that they were priced with.
         notes: Sentences on what was decided.
     """
 
     tiles: tuple[Tile, ...]
-    fitted: tuple[ShapeCircuit, ...]
+    transpiled: tuple[TranspiledShape, ...]
     seconds: tuple[float, ...]
     device: ErrorMap
     notes: tuple[str, ...]
@@ -47,21 +47,21 @@ class Tiling:
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """The best laying of every region.
+    """The best placement of every region.
 
     Args:
-        layings: Physical qubits of each region in its shape's order.
+        placements: Physical qubits of each region in its shape's order.
         shapes: Shape of each region.
         prices: Expected errors of one run on each region, shape (R,).
         seconds: Time from the first gate to the read-out on each region, shape (R,).
-        fitted: The circuit on each shape, by shape.
+        transpiled: The circuit on each shape, by shape.
     """
 
-    layings: list[tuple[int, ...]]
+    placements: list[tuple[int, ...]]
     shapes: list[int]
     prices: np.ndarray
     seconds: np.ndarray
-    fitted: dict[int, ShapeCircuit]
+    transpiled: dict[int, TranspiledShape]
 
 
 def candidates(
@@ -91,24 +91,24 @@ def candidates(
         )
     shapes = sort_into_shapes(regions, device.edges)
     best: dict[tuple[int, ...], tuple[float, tuple[int, ...], int, float]] = {}
-    fitted = {}
+    transpiled = {}
     for index in promising(shapes, circuit, max_shapes):
         shape = shapes[index]
-        fitted[index] = fit(circuit, shape, device.gates, options.optimization_level)
-        found = prices(fitted[index], shape, device, measured)
-        for price, seconds, laying in zip(
-            found.errors.tolist(), found.seconds.tolist(), shape.layings.tolist(), strict=True
+        transpiled[index] = transpile_on(circuit, shape, device.gates, options.optimization_level)
+        found = prices(transpiled[index], shape, device, measured)
+        for price, seconds, placement in zip(
+            found.errors.tolist(), found.seconds.tolist(), shape.placements.tolist(), strict=True
         ):
-            region = tuple(sorted(laying))
+            region = tuple(sorted(placement))
             if region not in best or price < best[region][0]:
-                best[region] = (price, tuple(laying), index, seconds)
+                best[region] = (price, tuple(placement), index, seconds)
     ranked = sorted(best.values())
     return Candidates(
-        layings=[laying for _, laying, _, _ in ranked],
+        placements=[placement for _, placement, _, _ in ranked],
         shapes=[shape for _, _, shape, _ in ranked],
         prices=np.array([price for price, _, _, _ in ranked]),
         seconds=np.array([seconds for _, _, _, seconds in ranked]),
-        fitted=fitted,
+        transpiled=transpiled,
     )
 
 
@@ -127,9 +127,9 @@ def place(
     tiling = tile(cone, [active.index(qubit) for qubit in measured], target, num_rows, options)
     tiles = []
     for each in tiling.tiles:
-        ends = dict(zip(active, each.ends, strict=True))
+        ends = dict(zip(active, each.final_layout, strict=True))
         whole = tuple(ends.get(qubit, -1) for qubit in range(circuit.num_qubits))
-        tiles.append(replace(each, ends=whole))
+        tiles.append(replace(each, final_layout=whole))
     return replace(tiling, tiles=tuple(tiles))
 
 
@@ -166,16 +166,16 @@ def tile(
     wanted = options.tiles if options.tiles is not None else None
     if num_rows == 1 and options.tiles is None:
         wanted = 1
-    layings = [found.layings[i] for i in keep]
+    placements = [found.placements[i] for i in keep]
     packing = pack(
-        layings, found.prices[keep], device.edges,
+        placements, found.prices[keep], device.edges,
         count=wanted, buffer=options.buffer, seconds=options.solver_seconds,
     )  # fmt: skip
     chosen = [int(keep[i]) for i in packing.chosen]
     exact = packing.exact
     if options.tiles is not None and len(chosen) < options.tiles:
         raise PlanError(
-            f"Expected room for {options.tiles} tiles of {len(layings[0])} qubits, found "
+            f"Expected room for {options.tiles} tiles of {len(placements[0])} qubits, found "
             f"{len(chosen)}: ask for fewer, or for no buffer."
         )
     if options.tiles is None:
@@ -189,7 +189,7 @@ def tile(
         )
         if needed < len(chosen):
             packing = pack(
-                layings, found.prices[keep], device.edges,
+                placements, found.prices[keep], device.edges,
                 count=needed, buffer=options.buffer, seconds=options.solver_seconds,
             )  # fmt: skip
             chosen = [int(keep[i]) for i in packing.chosen]
@@ -201,13 +201,15 @@ def tile(
         )
     tiles = tuple(
         Tile(
-            qubits=found.layings[i],
+            qubits=found.placements[i],
             expected_error=None if device.unstated else float(-np.expm1(-found.prices[i])),
             shape=found.shapes[i],
-            ends=tuple(found.layings[i][q] for q in found.fitted[found.shapes[i]].final),
+            final_layout=tuple(
+                found.placements[i][q] for q in found.transpiled[found.shapes[i]].final
+            ),
         )
         for i in chosen
     )
-    fitted = tuple(found.fitted[found.shapes[i]] for i in chosen)
+    transpiled = tuple(found.transpiled[found.shapes[i]] for i in chosen)
     seconds = tuple(found.seconds[chosen].tolist())
-    return Tiling(tiles, fitted, seconds, device, tuple(notes))
+    return Tiling(tiles, transpiled, seconds, device, tuple(notes))

@@ -85,7 +85,7 @@ class Collector:
             self._rounds += 1
             assert probe.remote_id is not None
             with suppress(ServiceError):  # the next round tries another
-                self._filtered = not self._device.look(probe.remote_id).final
+                self._filtered = not self._device.job_status(probe.remote_id).final
         return sent if not self._filtered else [job for job in sent if job not in listed]
 
     def troubled(self, idx: int) -> bool:
@@ -99,7 +99,7 @@ class Collector:
         remote_id = job.remote_id
         assert remote_id is not None
         try:
-            seen = self._device.look(remote_id)
+            seen = self._device.job_status(remote_id)
         except VanishedError:
             return self._miss(job, remote_id)
         if job.doubt_at is not None:
@@ -188,11 +188,11 @@ class Collector:
         try:
             seconds = self._device.charged(remote_id)
         except ServiceError:
-            return  # asked again by `tidy`
+            return  # asked again by `reconcile`
         if seconds is not None:
             self._ledger.charge(remote_id, seconds, status)
 
-    def sweep(self, cancelled_too: bool = False) -> int:
+    def adopt_orphans(self, cancelled_too: bool = False) -> int:
         """Find jobs that the platform took without anybody learning of it in time.
 
         One counts for a job that is planned, unknown or failed. Any other is noted, so that its
@@ -232,19 +232,19 @@ class Collector:
                 self._ledger.mark_verified(job)
         return adopted
 
-    def tidy(self) -> int:
+    def reconcile(self) -> int:
         """Look for jobs that nobody knew of and learn charges that are not known yet.
 
         Returns:
             How many jobs were found on the platform that nobody knew of and that count now.
         """
         try:
-            adopted = self.sweep()
+            adopted = self.adopt_orphans()
         except ServiceError:
             adopted = 0  # the next look at the run sweeps again
         return adopted + self.learn_charges()
 
-    def mend(self) -> None:
+    def refetch_damaged(self) -> None:
         """Fetch results again that were stored and cannot be used; see `outcome.unusable`.
 
         Raises:
@@ -280,12 +280,12 @@ class Collector:
             if remote_id in under_way:
                 continue
             try:
-                seen = self._device.look(remote_id)
+                seen = self._device.job_status(remote_id)
                 job = self._ledger.job(self._run, owners[tag])
                 ahead = seen.status == "DONE" and job.state == "submitted"
                 if role == "duplicate" and (ahead or not seen.final):
                     self._sender.drop_duplicate(job, remote_id)
-                    seen = self._device.look(remote_id)
+                    seen = self._device.job_status(remote_id)
             except ServiceError:
                 continue  # unknown, and counted with what it may use
             if seen.final:
@@ -325,7 +325,7 @@ class Rounds:
         pause = shortest
         while True:
             wait, progressed = self._round()
-            sender.ledger.settle(sender.run_id)
+            sender.ledger.finalize(sender.run_id)
             problems = self.problems | self._collector.problems
             status = run_status(sender.ledger, sender.run_id, problems)
             if self._on_progress:
@@ -358,7 +358,7 @@ class Rounds:
         A copy of the ledger, a restored one say, does not know what was sent after it was made.
         """
         if not self._searched and self._sender.ledger.jobs(self._sender.run_id, "planned"):
-            self._collector.sweep()
+            self._collector.adopt_orphans()
             self._searched = True
 
     def _round(self) -> tuple[float | None, bool]:
@@ -372,7 +372,7 @@ class Rounds:
                 # What has ended may have used less than its share of the budget.
                 self._budget = None
                 self.problems.pop(-1, None)
-                claim = self._sender.advance()
+                claim = self._sender.send_pending()
                 wait = claim.wait_seconds
                 self._blocked = claim.blocked is not None and wait is None
                 if claim.blocked is not None and (claim.others or wait is not None):

@@ -210,7 +210,7 @@ class StoredRun:
         if wait is not None and not wait >= 0:
             raise InvalidInputError(f"Expected to wait zero or more seconds, got {wait}.")
         with self._ledger() as ledger:
-            ledger.settle(self.id)
+            ledger.finalize(self.id)
             damaged = runner.unusable(self.id, partial(job_request, self.plan), ledger=ledger)
             status = run_status(ledger, self.id, damaged)
             charged = status.run.local or status.run.never_charged or not ledger.uncharged(self.id)

@@ -107,8 +107,8 @@ def submit(
     with _sender(
         ledger, device, run.id, partial(job_request, plan), policy, clock, on_progress
     ) as sender:
-        sender.advance(sender.policy.patience)
-        ledger.settle(run.id)
+        sender.send_pending(sender.policy.patience)
+        ledger.finalize(run.id)
     return run.id
 
 
@@ -192,9 +192,9 @@ def collect(
             collector.reconsider()
         rounds = Rounds(sender, collector, timeout, on_progress)
         status = rounds.run()
-        if collector.tidy() and status.finished:
+        if collector.reconcile() and status.finished:
             status = rounds.run()
-        collector.mend()
+        collector.refetch_damaged()
         _close_batch(sender, status)
     return run_status(ledger, run.id, {**rounds.problems, **collector.problems})
 
@@ -248,7 +248,7 @@ def resume(
         sender.recover()
         collector = Collector(sender)
         collector.reconsider()
-        collector.sweep(resubmit_cancelled)  # nothing is sent again that the platform has
+        collector.adopt_orphans(resubmit_cancelled)  # nothing is sent again that the platform has
         collector.learn_charges()
         ledger.reopen(
             run.id,
@@ -258,14 +258,14 @@ def resume(
         )
         problems = {}
         try:
-            claim = sender.advance(sender.policy.patience)
+            claim = sender.send_pending(sender.policy.patience)
             if claim.blocked is not None and claim.others:
                 problems[-1] = claim.blocked
         except BudgetError as error:
             if not ledger.jobs(run.id, "submitted"):
                 raise
             problems[-1] = str(error)  # what is under way may use less than its share
-        ledger.settle(run.id)
+        ledger.finalize(run.id)
     return run_status(ledger, run.id, problems)
 
 
@@ -292,7 +292,7 @@ def cancel(
     with _sender(ledger, device, run.id, request, policy, clock, on_progress) as sender:
         sender.recover()
         tried = [_try(sender, job) for job in ledger.jobs(run.id, "submitted", "unknown")]
-        Collector(sender).tidy()
+        Collector(sender).reconcile()
         _close_batch(sender, run_status(ledger, run.id, {}))
         troubles = [error for error in tried if error is not None]
         if troubles:

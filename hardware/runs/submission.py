@@ -75,7 +75,7 @@ class Sender:
 
     # --- sending --------------------------------------------------------------------------------
 
-    def advance(self, patience: float = 0.0) -> Claim:
+    def send_pending(self, patience: float = 0.0) -> Claim:
         """Send planned jobs until none is left or something holds the next one back.
 
         A busy platform is waited for, at most `patience` seconds.
@@ -183,7 +183,7 @@ class Sender:
     def seen(self, listed: RemoteJob) -> RemoteJob:
         """Return a listed job in its present state; ``UNKNOWN`` where only the list knows it."""
         try:
-            return self.device.look(listed.id)
+            return self.device.job_status(listed.id)
         except VanishedError:
             return replace(listed, status="UNKNOWN")
 
@@ -397,7 +397,7 @@ class Sender:
         """Whether the job on the platform that counts for a job carries tags of another."""
         assert job.remote_id is not None
         try:
-            tags = self.device.look(job.remote_id).tags
+            tags = self.device.job_status(job.remote_id).tags
         except VanishedError:
             return False
         owners = self.ledger.owners(self.run_id)
@@ -407,7 +407,7 @@ class Sender:
         """Cancel a second job under a job's tag, or let it count if it is done already."""
         if self.device.cancel(duplicate):
             return
-        seen = self.device.look(duplicate)
+        seen = self.device.job_status(duplicate)
         if seen.status != "DONE" or job.state != "submitted" or job.remote_id is None:
             return
         own = self.seen(RemoteJob(job.remote_id, (), ""))

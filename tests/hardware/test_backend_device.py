@@ -437,8 +437,8 @@ def test_a_package_that_raises_a_failure_is_heard():
     provider.retrieve_job = refuse
     seen = again(provider)
     seen.backend.retrieve_job = refuse
-    assert "too cold" in seen.look("job-1").reason
-    assert seen.look("job-1").status == "ERROR"
+    assert "too cold" in seen.job_status("job-1").reason
+    assert seen.job_status("job-1").status == "ERROR"
 
 
 def test_an_answer_that_comes_after_another_process_gave_the_job_up_counts(monkeypatch):

@@ -108,7 +108,7 @@ def test_a_job_goes_from_plan_to_result(ledger):
     for name, array in arrays.items():
         np.testing.assert_array_equal(stored[name], array)
         assert stored[name].dtype == array.dtype
-    assert ledger.settle(run) == "done"
+    assert ledger.finalize(run) == "done"
     spending = ledger.spending(run)
     assert (spending.charged, spending.in_flight, spending.to_come) == (2.5, 0, 0)
     assert [event.what for event in ledger.events(run)] == [
@@ -310,7 +310,7 @@ def test_resubmission_takes_a_new_tag_and_leaves_cancelled_jobs_alone(ledger):
     ledger.finish(jobs[0], {"x": np.zeros(1)})
     ledger.end(jobs[1], "failed", "broken")
     ledger.end(jobs[2], "cancelled", "in the web console")
-    assert ledger.settle(run) == "failed"
+    assert ledger.finalize(run) == "failed"
     assert ledger.reopen(run) == 1
     again = ledger.jobs(run)
     assert [job.state for job in again] == ["done", "planned", "cancelled"]
@@ -318,7 +318,7 @@ def test_resubmission_takes_a_new_tag_and_leaves_cancelled_jobs_alone(ledger):
     assert again[1].tag not in {job.tag for job in jobs}
     assert send(ledger, run).remote_id != jobs[1].remote_id
     ledger.finish(ledger.job(run, 1), {"x": np.zeros(1)})
-    assert ledger.settle(run) == "cancelled"
+    assert ledger.finalize(run) == "cancelled"
     with pytest.raises(RunStateError, match="cancelled"):
         ledger.reopen(run)
     assert ledger.reopen(run, cancelled_too=True) == 1
@@ -328,7 +328,7 @@ def test_resubmission_takes_a_new_tag_and_leaves_cancelled_jobs_alone(ledger):
 def test_a_run_with_nothing_to_send_again_stays_as_it_ended(ledger):
     run = new_run(ledger, jobs=1)
     ledger.end(send(ledger, run), "unknown", "not listed")
-    assert ledger.settle(run) == "failed"
+    assert ledger.finalize(run) == "failed"
     assert ledger.reopen(run) == 0
     assert ledger.run(run).state == "failed"
     assert ledger.reopen(run, unknown_too=True) == 1
@@ -381,7 +381,7 @@ def test_a_cancelled_run_sends_nothing_more(ledger):
     assert [one.state for one in ledger.jobs(run)] == ["done", "cancelled", "cancelled"]
     finished = new_run(ledger, jobs=1)
     ledger.finish(send(ledger, finished), {"x": np.zeros(1)})
-    ledger.settle(finished)
+    ledger.finalize(finished)
     with pytest.raises(RunStateError):
         ledger.cancel(finished)
 
@@ -591,7 +591,7 @@ with Ledger(path) as ledger:
         # The other process, just started, may have found the job submitted and finished it.
         finished = ledger.finish(ledger.job(run, job.idx), {"idx": np.array(job.idx)})
         assert finished or ledger.job(run, job.idx).state == "done"
-    ledger.settle(run)
+    ledger.finalize(run)
 """
 
 
@@ -609,7 +609,7 @@ def test_two_processes_never_claim_the_same_job(tmp_path):
         claimed = [int(line) for one in workers for line in one.communicate(timeout=60)[0].split()]
         assert [one.returncode for one in workers] == [0, 0]
         assert sorted(claimed) == list(range(60))
-        assert ledger.settle(run) == "done"
+        assert ledger.finalize(run) == "done"
 
 
 def test_a_process_killed_anywhere_leaves_a_ledger_that_carries_on(tmp_path):

@@ -112,7 +112,7 @@ def test_each_tile_of_the_composed_circuit_computes_its_row(backend: str) -> Non
     values = job_request(found, 0).pubs[0][1][1]
     bound = circuit.assign_parameters(dict(zip(circuit.parameters, values, strict=True)))
     for tile in range(3):
-        ends = found.tiles[tile].ends
+        ends = found.tiles[tile].final_layout
         inside = sorted(found.tiles[tile].qubits)
         part = QuantumCircuit(len(inside))
         for step in bound.data:
@@ -346,7 +346,7 @@ def test_one_pair_of_preparations_calibrates_the_read_out_of_all_settings() -> N
     assert len(found.circuits) == 5
     assert job.executions == plain.jobs[0].executions + 2 * 10
     assert load_plan(dump_plan(found)).key == found.key
-    ends = [found.tiles[tile].ends for tile in range(2)]
+    ends = [found.tiles[tile].final_layout for tile in range(2)]
     for bit, circuit in enumerate(found.circuits[3:]):
         assert circuit.count_ops().get("x", 0) == 4 * bit
         read = {
@@ -553,6 +553,6 @@ def test_qubits_outside_the_light_cone_take_no_room() -> None:
     workload = Workload(wide, NAMES, values, (SparsePauliOp("IIIZIIII"),))
     found = plan(workload, fake_backend("guadalupe"), TWO)
     assert {len(tile.qubits) for tile in found.tiles} == {2}
-    assert found.tiles[0].ends[0] == -1
-    assert found.tiles[0].ends[4] in found.tiles[0].qubits
+    assert found.tiles[0].final_layout[0] == -1
+    assert found.tiles[0].final_layout[4] in found.tiles[0].qubits
     assert any("2 of the circuit's 8 qubits" in note for note in found.notes)

@@ -92,7 +92,7 @@ def test_jobs_of_ionq_fail_and_are_cancelled(ionq):
     runs = [hardware.submit(made, device=device_of(opened("qis")), budget=1000) for _ in range(3)]
     double.jobs["ionq-0"]["status"] = "failed"
     for device in (device_of(opened("qis")), runs[0].device):
-        assert "the trap was empty" in device.look("ionq-0").reason
+        assert "the trap was empty" in device.job_status("ionq-0").reason
     assert runs[0].update().jobs == {"failed": 1}
     assert runs[1].cancel().jobs == {"cancelled": 1}
     assert double.jobs["ionq-1"]["status"] == "canceled"

@@ -177,8 +177,8 @@ def test_a_job_that_tells_no_tags_is_not_taken_for_another_runs(tmp_path):
         bench.cloud.hold()
         run = bench.submit(plan(1))
         first, second = bench.cloud.jobs.values()
-        look, find = bench.device.look, bench.device.find
-        bench.device.look = lambda job_id: dataclasses.replace(look(job_id), tags=())
+        look, find = bench.device.job_status, bench.device.find
+        bench.device.job_status = lambda job_id: dataclasses.replace(look(job_id), tags=())
         bench.device.find = lambda tag: [one for one in find(tag) if one.id != second.id]
         bench.resume(run)
         assert bench.ledger.jobs(run)[0].remote_id == second.id

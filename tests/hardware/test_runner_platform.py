@@ -243,14 +243,14 @@ def test_a_cancelled_job_that_runs_nevertheless_is_brought_in(tmp_path, expected
             assert bench.cancel(run).jobs == {"cancelled": 2}
             bench.cloud.release()
         else:
-            look = bench.device.look
+            look = bench.device.job_status
 
             def late(job_id):  # it ends between the request to cancel it and the next look
                 bench.cloud.release()
                 bench.cloud.wait_idle()
                 return look(job_id)
 
-            bench.device.look = late
+            bench.device.job_status = late
             bench.cancel(run)
         bench.cloud.wait_idle()
         assert bench.collect(run).jobs == {"done": 2}

@@ -51,7 +51,7 @@ def test_a_busy_platform_is_not_asked_before_it_wants_to_be(tmp_path):
         bench.ledger.reopen(run, budget_seconds=2000.0)
         with sender_of(bench, run, made) as sender:
             sender.waits.refused(BusyError("full", 3600.0), sender.clock.monotonic())
-            claim = sender.advance(patience=0.0)
+            claim = sender.send_pending(patience=0.0)
             assert claim.blocked == "the platform is busy: full"
             assert 3590.0 < claim.wait_seconds <= 3600.0
             assert bench.states(run) == ["planned"]
@@ -80,7 +80,7 @@ def test_which_stray_jobs_count(tmp_path, state, status, run_cancelled, counts):
         if run_cancelled:
             bench.ledger.cancel(run)
         stray = RemoteJob("stray", (job.tag,), "2026-01-01", status)
-        bench.device.look = lambda job_id: stray
+        bench.device.job_status = lambda job_id: stray
         with sender_of(bench, run, plan(2)) as sender:
             assert sender.adopt_stray(bench.ledger.job(run, 0), stray, job.tag) == counts
         assert (bench.ledger.job(run, 0).remote_id == "stray") == counts
@@ -96,7 +96,7 @@ def test_a_job_that_has_vanished_is_not_called_another_runs(tmp_path):
         def gone(job_id):
             raise VanishedError("gone")
 
-        bench.device.look = gone
+        bench.device.job_status = gone
         with sender_of(bench, run, plan(1)) as sender:
             assert not sender._is_foreign(job)
         bench.cloud.release()
@@ -119,8 +119,8 @@ def test_another_pending_job_is_looked_at_each_time(tmp_path):
     with Bench(tmp_path) as bench:
         bench.cloud.hold()
         run = bench.submit(plan(3))
-        look, looked = bench.device.look, []
-        bench.device.look = lambda job_id: looked.append(job_id) or look(job_id)
+        look, looked = bench.device.job_status, []
+        bench.device.job_status = lambda job_id: looked.append(job_id) or look(job_id)
         with sender_of(bench, run, plan(3)) as sender:
             collector = Collector(sender)
             for _ in range(3):
@@ -137,7 +137,7 @@ def test_a_job_is_given_up_for_now_after_as_many_tries_as_the_policy_says(tmp_pa
         def fails(job_id):
             raise UnclearError("lost")
 
-        bench.device.look = fails
+        bench.device.job_status = fails
         with sender_of(bench, run, plan(1)) as sender:
             collector = Collector(sender)
             for number in range(QUICK.tries):

@@ -16,7 +16,7 @@ from hardware.devices.error_map import ErrorMap
 from hardware.errors import PlanError
 from hardware.planning.options import PlanOptions
 from hardware.planning.packing import pack
-from hardware.planning.placement import fit, prices
+from hardware.planning.placement import prices, transpile_on
 from hardware.planning.plan import Tile
 from hardware.planning.regions import connected_regions, sort_into_shapes
 from hardware.planning.tiled_circuit import on_tile
@@ -69,11 +69,13 @@ def test_shapes_are_classes_of_isomorphic_regions() -> None:
     assert sorted(len(shape.edges) for shape in shapes) == [3, 3, 4]
     linked = {frozenset(edge) for edge in GRID}
     for shape in shapes:
-        for laying in shape.layings:
-            placed = {frozenset((int(laying[a]), int(laying[b]))) for a, b in shape.edges}
-            inside = {e for e in linked if e <= set(laying.tolist())}
+        for placement in shape.placements:
+            placed = {frozenset((int(placement[a]), int(placement[b]))) for a, b in shape.edges}
+            inside = {e for e in linked if e <= set(placement.tolist())}
             assert placed == inside
-    covered = {tuple(sorted(laying)) for shape in shapes for laying in shape.layings.tolist()}
+    covered = {
+        tuple(sorted(placement)) for shape in shapes for placement in shape.placements.tolist()
+    }
     assert covered == set(regions)
 
 
@@ -83,19 +85,19 @@ def test_the_price_is_that_of_the_placed_circuit() -> None:
     device, circuit = ErrorMap.of(target), ring(5)
     shapes = sort_into_shapes(connected_regions(16, device.edges, 5), device.edges)
     shape = shapes[0]
-    fitted = fit(circuit, shape, device.gates, 3)
-    found = prices(fitted, shape, device, [0, 3])
-    for index in (0, len(shape.layings) - 1):
-        laying = [int(q) for q in shape.layings[index]]
-        placed = on_tile(Tile(tuple(laying), 0.0, 0, ()), fitted, None, target)
-        measured = [laying[fitted.final[qubit]] for qubit in (0, 3)]
+    transpiled = transpile_on(circuit, shape, device.gates, 3)
+    found = prices(transpiled, shape, device, [0, 3])
+    for index in (0, len(shape.placements) - 1):
+        placement = [int(q) for q in shape.placements[index]]
+        placed = on_tile(Tile(tuple(placement), 0.0, 0, ()), transpiled, None, target)
+        measured = [placement[transpiled.final[qubit]] for qubit in (0, 3)]
         success = 1.0
         for step in placed.data:
             where = tuple(placed.find_bit(q).index for q in step.qubits)
             success *= 1 - (target[step.operation.name][where].error or 0.0)
         for qubit in measured:
             success *= 1 - target["measure"][qubit,].error
-        placed.barrier(laying)
+        placed.barrier(placement)
         placed.add_register(ClassicalRegister(2))
         placed.measure(measured, [0, 1])
         idle, seconds = idle_by_qiskit(placed, backend)
@@ -148,9 +150,9 @@ def test_the_transpiled_circuit_does_what_the_original_does() -> None:
     device, circuit = ErrorMap.of(working_target(fake_backend("guadalupe"))), ring(4)
     values = {f"x[{i}]": 0.3 * i + 0.1 for i in range(4)}
     for shape in sort_into_shapes(connected_regions(16, device.edges, 4), device.edges):
-        fitted = fit(circuit, shape, device.gates, 3)
-        bound = fitted.circuit.assign_parameters(values)
-        ends = fitted.circuit.layout.initial_index_layout(), fitted.final
+        transpiled = transpile_on(circuit, shape, device.gates, 3)
+        bound = transpiled.circuit.assign_parameters(values)
+        ends = transpiled.circuit.layout.initial_index_layout(), transpiled.final
         logical = QuantumCircuit(4)
         logical.compose(circuit.assign_parameters(values), ends[0], inplace=True)
         # The final permutation takes the qubit laid out at i to where it ends.
@@ -183,9 +185,9 @@ def test_edges_and_qubits_that_do_not_work_are_never_used() -> None:
     dead = {q for q, p in backend.target["cz"].items() if p.error and p.error >= 0.5}
     assert dead  # the calibration has some
     tiling = tile(ring(6), list(range(6)), working_target(backend), 1000, PlanOptions(tiles=12))
-    for each, fitted in zip(tiling.tiles, tiling.fitted, strict=True):
-        for step in fitted.circuit.data:
-            pair = tuple(each.qubits[fitted.circuit.find_bit(q).index] for q in step.qubits)
+    for each, transpiled in zip(tiling.tiles, tiling.transpiled, strict=True):
+        for step in transpiled.circuit.data:
+            pair = tuple(each.qubits[transpiled.circuit.find_bit(q).index] for q in step.qubits)
             assert pair not in dead
             assert pair[::-1] not in dead
 
@@ -221,9 +223,9 @@ def test_a_packing_out_of_time_falls_back_to_a_valid_one() -> None:
     device = ErrorMap.of(working_target(fake_backend("fez")))
     found = candidates(chain(8), [7], device, PlanOptions())
     packing = pack(
-        found.layings, found.prices, device.edges, count=None, buffer=False, seconds=1e-6
+        found.placements, found.prices, device.edges, count=None, buffer=False, seconds=1e-6
     )
-    used = [qubit for index in packing.chosen for qubit in found.layings[index]]
+    used = [qubit for index in packing.chosen for qubit in found.placements[index]]
     assert not packing.exact
     assert len(packing.chosen) >= 10
     assert len(used) == len(set(used))
@@ -249,7 +251,7 @@ def test_spare_qubits_help_a_ring() -> None:
                 circuit.cx(qubit, (qubit + reach) % 10)
     tight = tile(circuit, [0], target, 1, PlanOptions(tiles=1))
     loose = tile(circuit, [0], target, 1, PlanOptions(tiles=1, spare_qubits=2))
-    assert loose.fitted[0].num_two_qubit_gates < tight.fitted[0].num_two_qubit_gates
+    assert loose.transpiled[0].num_two_qubit_gates < tight.transpiled[0].num_two_qubit_gates
     assert loose.tiles[0].expected_error < tight.tiles[0].expected_error
 
 

@@ -500,7 +500,7 @@ def test_a_lost_job_is_looked_for_and_sent_again_only_expressly(model, sentences
     run_id = submitted(model, sentences, "--target", FAKE)
     with Ledger(home) as ledger:
         ledger.end(ledger.job(run_id, 0), "unknown", "the platform does not know it any more")
-        ledger.settle(run_id)
+        ledger.finalize(run_id)
     offline = run("collect", run_id, "--offline")
     assert f"qhead resume {run_id} --resubmit-unknown" in offline.stderr
     assert "paid" not in offline.stderr  # a local fake
@@ -557,7 +557,7 @@ def test_reasons_end_with_one_full_stop(model, sentences, home):
     run_id = submitted(model, sentences, "--target", FAKE)
     with Ledger(home) as ledger:
         ledger.end(ledger.job(run_id, 0), "failed", "it ended badly.")
-        ledger.settle(run_id)
+        ledger.finalize(run_id)
     message = run("collect", run_id, "--offline").stderr
     assert "job 0: it ended badly. " in message
     assert ".." not in message

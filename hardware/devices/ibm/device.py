@@ -259,7 +259,7 @@ class PlatformDevice:
             lambda: self._client.job_get(job_id=job_id), f"for the state of job {job_id}"
         )
 
-    def look(self, job_id: str) -> RemoteJob:
+    def job_status(self, job_id: str) -> RemoteJob:
         """Return a job in its present state.
 
         Raises:
