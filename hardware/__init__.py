@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hardware.errors import HardwareError
-    from hardware.planning.options import Mitigation, PlanOptions
+    from hardware.planning.mitigation import Mitigation
+    from hardware.planning.options import PlanOptions
     from hardware.planning.plan import JobPlan
     from hardware.planning.plan_file import dump_plan, load_plan
     from hardware.runs.planned import plan
@@ -26,7 +27,7 @@ _EXPORTS = {
     "Expectations": "hardware.workload",
     "HardwareError": "hardware.errors",
     "JobPlan": "hardware.planning.plan",
-    "Mitigation": "hardware.planning.options",
+    "Mitigation": "hardware.planning.mitigation",
     "PlanOptions": "hardware.planning.options",
     "Run": "hardware.runs.run",
     "RunStatus": "hardware.runs.progress",

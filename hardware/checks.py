@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+import math
+from numbers import Integral, Real
 
 from hardware.errors import InvalidInputError, UnknownTargetError
 
@@ -13,6 +14,11 @@ MAX_SHOTS = 10**9
 def is_whole(value: object) -> bool:
     """Return whether a value is an integer of Python or NumPy; truth values are none."""
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value is a finite real number."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_shots(

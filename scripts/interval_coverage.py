@@ -24,7 +24,7 @@ from scipy.stats import binom
 from hardware.circuits.intervals import Z_95, std_error_of_estimate
 from hardware.circuits.measurement import Counts, Setting
 from hardware.circuits.readout import ReadoutFlips
-from hardware.planning.options import Mitigation
+from hardware.planning.mitigation import Mitigation
 from qhead.prediction import sampled_prediction
 
 EDGE = 1e-11
@@ -183,7 +183,7 @@ def twirled(shots: int, draws: int, seed: int = 0) -> Line:
 def trex(shots: int, draws: int, seed: int = 0) -> Line:
     """The estimator's twirled read-out over a measured scale, with the error that it reports."""
     rng = np.random.default_rng(seed)
-    circuits = Mitigation(resilience=True).randomizations(shots)
+    circuits = Mitigation(measure_mitigation=True).randomizations(shots)
     each = math.ceil(shots / circuits)
 
     def measured(z: float, up: float, down: float) -> np.ndarray:

@@ -1,8 +1,7 @@
 """Undo what is known of a device's errors, in NumPy.
 
-Dynamical decoupling, twirling and zero-noise extrapolation are options of the client's primitives
-(`hardware.planning.options.Mitigation`); what is computed here is the inversion of read-out errors
-and the affine recalibration of a read-out layer.
+What the client mitigates is in `hardware.planning.mitigation`; here are the inversion of read-out
+errors and the affine recalibration of a read-out layer.
 """
 
 from __future__ import annotations

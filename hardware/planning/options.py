@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass, field
-from numbers import Real
-from typing import Any, Literal
+from typing import Any
 
-from hardware.checks import check_shots, is_whole
+from hardware.checks import check_shots, is_number, is_whole
 from hardware.errors import PlanError
-
-#: How the client extrapolates: always a straight line, whose standard errors
-#: `hardware.circuits.intervals` knows. The client's own choice may be an exponential that diverges.
-EXTRAPOLATOR = "linear"
-#: Least ratio of the largest noise factor to the smallest. A line through nearer ones magnifies
-#: the shots' error more than fifteenfold.
-MIN_FACTOR_RATIO = 1.1
-#: Fewer randomizations may all have swapped the same bits, and agree on a wrong mean.
-ENOUGH_RANDOMIZATIONS = 16
-
-
-def _is_number(value: object) -> bool:
-    """Return whether a value is a finite real number."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+from hardware.planning.mitigation import Mitigation
 
 
 @dataclass(frozen=True)
@@ -42,7 +27,7 @@ class JobLimits:
 
     def __post_init__(self) -> None:
         whole = is_whole(self.executions) and is_whole(self.payload_bytes)
-        if not whole or not _is_number(self.seconds):
+        if not whole or not is_number(self.seconds):
             raise PlanError(
                 f"Expected whole numbers of executions and bytes and finite seconds, got {self}."
             )
@@ -61,84 +46,8 @@ class CostModel:
     sub_job: float = 2.0
 
     def __post_init__(self) -> None:
-        if not (_is_number(self.sub_job) and self.sub_job >= 0):
+        if not (is_number(self.sub_job) and self.sub_job >= 0):
             raise PlanError(f"Expected a finite time of zero or more seconds, got {self}.")
-
-
-@dataclass(frozen=True)
-class Mitigation:
-    """What is done about errors, and what it costs.
-
-    Args:
-        readout_inversion: Measure the read-out of the tiles' own qubits in every job (two circuits,
-            each with all the shots) and invert it.
-        dynamical_decoupling: Pulse sequence on idle qubits, applied by the client.
-        twirl_gates: Randomise two-qubit gates with Paulis.
-        twirl_measure: Randomise read-out with bit flips.
-        num_randomizations: Random circuits of a twirled one; None: the client's number, but at
-            least `ENOUGH_RANDOMIZATIONS`, or one a shot where there are fewer shots.
-        zne_factors: Noise factors of zero-noise extrapolation by a straight line; needs the
-            estimator's path.
-        resilience: The estimator's own read-out mitigation.
-    """
-
-    readout_inversion: bool = False
-    dynamical_decoupling: Literal["XX", "XpXm", "XY4"] | None = None
-    twirl_gates: bool = False
-    twirl_measure: bool = False
-    num_randomizations: int | None = None
-    zne_factors: tuple[float, ...] = ()
-    resilience: bool = False
-
-    def __post_init__(self) -> None:
-        if self.dynamical_decoupling not in (None, "XX", "XpXm", "XY4"):
-            raise PlanError(
-                "Expected a decoupling sequence XX, XpXm or XY4, got "
-                f"{self.dynamical_decoupling!r}."
-            )
-        good = all(_is_number(factor) and factor >= 1 for factor in self.zne_factors)
-        if self.zne_factors and (len(self.zne_factors) < 2 or not good):
-            raise PlanError(
-                f"Expected at least two noise factors of one or more, got {self.zne_factors}."
-            )
-        if self.zne_factors and max(self.zne_factors) < MIN_FACTOR_RATIO * min(self.zne_factors):
-            raise PlanError(
-                f"Expected noise factors of which the largest is at least {MIN_FACTOR_RATIO:g} "
-                f"times the smallest, got {self.zne_factors}: a line needs different points."
-            )
-        circuits = self.num_randomizations
-        if circuits is not None and (not is_whole(circuits) or circuits < 1):
-            raise PlanError(f"Expected at least one randomization, got {circuits}.")
-        if circuits is not None and not self.twirls:
-            raise PlanError(
-                f"{circuits} randomizations need twirling: add twirl_gates or twirl_measure, or "
-                "leave the number out.",
-                options=("twirl_gates", "twirl_measure"),
-            )
-        if self.readout_inversion and self.estimator:
-            raise PlanError(
-                "Expected read-out inversion or the estimator's path (ZNE, resilience), got both: "
-                "the estimator mitigates read-out itself."
-            )
-
-    @property
-    def estimator(self) -> bool:
-        """Whether the estimator is needed instead of counts."""
-        return bool(self.zne_factors) or self.resilience
-
-    @property
-    def twirls(self) -> bool:
-        """Whether the client randomises circuits; the estimator's read-out mitigation does too."""
-        return self.twirl_gates or self.twirl_measure or self.resilience
-
-    def randomizations(self, shots: int) -> int:
-        """Return the random circuits that shots are divided among; 1 without twirling."""
-        if not self.twirls:
-            return 1
-        if self.num_randomizations is not None:
-            return self.num_randomizations
-        of_client = math.ceil(shots / max(64, math.ceil(shots / 32)))
-        return max(of_client, min(shots, ENOUGH_RANDOMIZATIONS))
 
 
 @dataclass(frozen=True)
@@ -184,7 +93,7 @@ class PlanOptions:
             raise PlanError(f"Expected zero or more spare qubits, got {self.spare_qubits}.")
         if self.seed is not None and (not is_whole(self.seed) or self.seed < 0):
             raise PlanError(f"Expected a seed of zero or more, a whole number, got {self.seed}.")
-        if self.rep_delay is not None and not (_is_number(self.rep_delay) and self.rep_delay >= 0):
+        if self.rep_delay is not None and not (is_number(self.rep_delay) and self.rep_delay >= 0):
             raise PlanError(
                 "Expected a repetition delay of zero or more seconds, or None, got "
                 f"{self.rep_delay!r}."
@@ -212,10 +121,8 @@ class PlanOptions:
     def from_json(cls, text: str) -> PlanOptions:
         """Return the options that `canonical_json` wrote."""
         data: dict[str, Any] = json.loads(text)
-        mitigation = data.pop("mitigation")
-        mitigation["zne_factors"] = tuple(mitigation["zne_factors"])
         return cls(
-            mitigation=Mitigation(**mitigation),
+            mitigation=Mitigation.from_dict(data.pop("mitigation")),
             limits=JobLimits(**data.pop("limits")),
             cost=CostModel(**data.pop("cost")),
             **data,
@@ -226,30 +133,4 @@ class PlanOptions:
         chosen: dict[str, Any] = {}
         if self.rep_delay is not None:
             chosen["execution"] = {"rep_delay": float(self.rep_delay)}
-        wanted = self.mitigation
-        if wanted.dynamical_decoupling is not None:
-            chosen["dynamical_decoupling"] = {
-                "enable": True,
-                "sequence_type": wanted.dynamical_decoupling,
-            }
-        if wanted.twirls or wanted.estimator:
-            chosen["twirling"] = {
-                "enable_gates": wanted.twirl_gates,
-                "enable_measure": wanted.twirl_measure or wanted.resilience,
-            }
-            if wanted.twirls:
-                circuits = wanted.randomizations(self.shots)
-                chosen["twirling"]["num_randomizations"] = circuits
-        if wanted.estimator:
-            chosen["resilience_level"] = 0
-            chosen["default_shots"] = self.shots
-            chosen["resilience"] = {
-                "measure_mitigation": wanted.resilience,
-                "zne_mitigation": bool(wanted.zne_factors),
-            }
-            if wanted.zne_factors:
-                chosen["resilience"]["zne"] = {
-                    "noise_factors": list(wanted.zne_factors),
-                    "extrapolator": EXTRAPOLATOR,
-                }
-        return chosen
+        return {**chosen, **self.mitigation.client_options(self.shots)}

@@ -19,9 +19,10 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
 from hardware.planning.cost import CostEstimate
+from hardware.planning.mitigation import ReadoutKind
 from hardware.planning.options import PlanOptions
 
-PubKind = Literal["samples", "readout 0", "readout 1"]
+PubKind = Literal["samples", ReadoutKind]
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,10 @@ import numpy as np
 from hardware.circuits.measurement import Measurement
 from hardware.errors import PlanError
 from hardware.planning.cost import Program
+from hardware.planning.mitigation import READOUT
 from hardware.planning.plan import JobPlan, PlannedJob, PlannedPub, PubKind, Timing
 from hardware.planning.program import program_of
 from hardware.planning.tiled_circuit import tile_register
-
-READOUT: tuple[PubKind, PubKind] = ("readout 0", "readout 1")
 
 
 def check_plan(plan: JobPlan) -> None:

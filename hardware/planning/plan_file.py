@@ -54,7 +54,8 @@ def finished(plan: JobPlan) -> JobPlan:
 def dump_plan(plan: JobPlan) -> bytes:
     """Return a finished plan as bytes; `load_plan` reads them."""
     entries = _entries(plan)
-    entries[_KEY] = plan.key.encode()
+    # Not the plan's own key: an earlier version may have written other names.
+    entries[_KEY] = _key_of(entries).encode()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in entries.items():

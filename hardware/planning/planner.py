@@ -21,9 +21,9 @@ from hardware.devices.backends import (
 from hardware.devices.calibration import LEFT_OUT, left_out
 from hardware.errors import PlanError
 from hardware.planning.cost import Program, circuit_payload, values_payload
+from hardware.planning.mitigation import READOUT
 from hardware.planning.options import PlanOptions
 from hardware.planning.plan import JobPlan, PlannedJob, PlannedPub, PubKind, Timing
-from hardware.planning.plan_check import READOUT
 from hardware.planning.plan_file import finished
 from hardware.planning.program import program_of
 from hardware.planning.tiled_circuit import compose, readout_circuit, tile_parameter

@@ -14,7 +14,7 @@ from hardware.circuits.measurement import Counts, Measurement
 from hardware.circuits.readout import ReadoutFlips
 from hardware.devices.base import JobRequest, check_arrays
 from hardware.errors import BadResultError, PlanError
-from hardware.planning.options import ENOUGH_RANDOMIZATIONS
+from hardware.planning.mitigation import ENOUGH_RANDOMIZATIONS
 from hardware.planning.plan import JobPlan, PlannedJob, PlannedPub
 from hardware.planning.tiled_circuit import tile_register
 from hardware.words import counted
@@ -182,7 +182,7 @@ def _estimated(plan: JobPlan, job: PlannedJob, arrays: Arrays) -> Iterator[Part]
                     plan.shots,
                     coefficients,
                     randomizations=num_circuits,
-                    readout_mitigated=plan.options.mitigation.resilience,
+                    readout_mitigated=plan.options.mitigation.measure_mitigation,
                     noise_factors=plan.options.mitigation.zne_factors,
                 )
             yield pub.rows[kept, tile], mean, std**2

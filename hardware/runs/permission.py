@@ -66,9 +66,9 @@ def check_abilities(plan: JobPlan, device: Device) -> None:
         options.mitigation.estimator or options.primitive_options()
     ):
         raise PlanError(
-            f"{device.name} takes circuits and shots. Zero-noise extrapolation, resilience, "
-            "twirling, decoupling and repetition delays belong to the IBM client: plan without "
-            "them. Read-out inversion works on any device."
+            f"{device.name} takes circuits and shots. Zero-noise extrapolation, measurement "
+            "mitigation, twirling, decoupling and repetition delays belong to the IBM client: plan "
+            "without them. Read-out inversion works on any device."
         )
     for warning in device.abilities.warnings:
         _logger.warning(warning)

@@ -12,7 +12,8 @@ from hardware.checks import check_shots
 from hardware.devices.base import Device
 from hardware.devices.named import parse_device
 from hardware.errors import InvalidInputError, PlanError
-from hardware.planning.options import Mitigation, PlanOptions
+from hardware.planning.mitigation import Mitigation
+from hardware.planning.options import PlanOptions
 from hardware.planning.plan import JobPlan
 from hardware.runs.planned import with_shots
 from hardware.runs.quote import Quote

@@ -125,8 +125,12 @@ def with_plan_options(verb: Callable[..., None]) -> Callable[..., None]:
 
 #: Options that may stand beside the file of a plan.
 BESIDE_A_PLAN = ("text_column", "label_column", "no_cache")
-#: Options that `hardware.planning.options.Mitigation` calls otherwise.
-_OTHER_NAMES = {"decoupling": "dynamical_decoupling", "randomizations": "num_randomizations"}
+#: Options that `hardware.planning.mitigation.Mitigation` calls otherwise.
+_OTHER_NAMES = {
+    "decoupling": "dynamical_decoupling",
+    "randomizations": "num_randomizations",
+    "resilience": "measure_mitigation",
+}
 
 
 def device_options(target: str, seed: int, options: dict[str, Any]) -> DeviceOptions:

@@ -247,9 +247,9 @@ def test_a_job_that_another_process_cannot_ask_for_becomes_unknown():
 
 def test_plans_with_the_clients_options_are_refused():
     with pytest.raises(PlanError, match="The client refuses"):  # it knows no RXX
-        plan_for(BackendDevice(Provider()), mitigation=Mitigation(resilience=True))
+        plan_for(BackendDevice(Provider()), mitigation=Mitigation(measure_mitigation=True))
     device = BackendDevice(Provider(gates=None))
-    for mitigation in (Mitigation(resilience=True), Mitigation(twirl_gates=True)):
+    for mitigation in (Mitigation(measure_mitigation=True), Mitigation(twirl_gates=True)):
         made = plan_for(device, mitigation=mitigation)
         for each in (device, device_of(device.backend, local=True)):
             with pytest.raises(PlanError, match="belong to the IBM client"):

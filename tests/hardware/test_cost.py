@@ -28,7 +28,8 @@ from hardware.planning.cost import (
     circuit_payload,
     values_payload,
 )
-from hardware.planning.options import CostModel, JobLimits, Mitigation, PlanOptions
+from hardware.planning.mitigation import Mitigation
+from hardware.planning.options import CostModel, JobLimits, PlanOptions
 from hardware.planning.plan import JobPlan, Timing
 from hardware.planning.plan_file import dump_plan, load_plan
 from hardware.planning.planner import plan
@@ -69,14 +70,14 @@ MITIGATIONS = {
     "decoupling": Mitigation(dynamical_decoupling="XY4"),
     "twirling": Mitigation(twirl_gates=True, twirl_measure=True),
     "eight randomizations": Mitigation(twirl_measure=True, num_randomizations=8),
-    "resilience": Mitigation(resilience=True),
-    "resilience of eight": Mitigation(resilience=True, num_randomizations=8),
+    "resilience": Mitigation(measure_mitigation=True),
+    "resilience of eight": Mitigation(measure_mitigation=True, num_randomizations=8),
     "zne": Mitigation(zne_factors=(1, 3, 5)),
     "fractions": Mitigation(zne_factors=(1, 1.5, 2)),
     "twirled zne": Mitigation(zne_factors=(1, 3), twirl_gates=True),
-    "both": Mitigation(zne_factors=(1, 3, 5), resilience=True),
+    "both": Mitigation(zne_factors=(1, 3, 5), measure_mitigation=True),
     "all": Mitigation(
-        zne_factors=(1, 3), resilience=True, twirl_gates=True, dynamical_decoupling="XX"
+        zne_factors=(1, 3), measure_mitigation=True, twirl_gates=True, dynamical_decoupling="XX"
     ),
 }
 
@@ -238,7 +239,7 @@ def test_the_devices_own_repetition_delay_is_in_the_estimate() -> None:
     assert not any("repetition delay" in note for note in quick.notes)
 
 
-@pytest.mark.parametrize("mitigation", [Mitigation(), Mitigation(resilience=True)])
+@pytest.mark.parametrize("mitigation", [Mitigation(), Mitigation(measure_mitigation=True)])
 def test_a_chosen_repetition_delay_is_sent_and_in_the_estimate(mitigation: Mitigation) -> None:
     options = PlanOptions(shots=1000, rep_delay=4e-4, mitigation=mitigation)
     made = plan(workload(4), fake_backend("fez"), options)

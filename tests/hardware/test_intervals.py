@@ -19,7 +19,8 @@ from hardware.circuits.intervals import (
 )
 from hardware.circuits.measurement import Counts, Measurement, Setting
 from hardware.circuits.readout import ReadoutFlips
-from hardware.planning.options import Mitigation, PlanOptions
+from hardware.planning.mitigation import Mitigation
+from hardware.planning.options import PlanOptions
 
 ONE = np.ones(1)
 
@@ -284,7 +285,7 @@ def test_randomizations_are_the_clients_but_enough(shots: int, circuits: int | N
     expected, _ = calculate_twirling_shots(shots, circuits or "auto", "auto")
     if circuits is None:
         expected = max(expected, min(shots, 16))
-    for twirled in ({"twirl_gates": True}, {"twirl_measure": True}, {"resilience": True}):
+    for twirled in ({"twirl_gates": True}, {"twirl_measure": True}, {"measure_mitigation": True}):
         mitigation = Mitigation(num_randomizations=circuits, **twirled)
         assert mitigation.randomizations(shots) == expected
         sent = PlanOptions(shots=shots, mitigation=mitigation).primitive_options()

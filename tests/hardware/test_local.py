@@ -19,7 +19,8 @@ from hardware.emulation.noise import readout_confusions
 from hardware.emulation.sampling import Sampler
 from hardware.emulation.tiled import ComponentSimulator, components
 from hardware.errors import UnsupportedCircuitError
-from hardware.planning.options import Mitigation, PlanOptions
+from hardware.planning.mitigation import Mitigation
+from hardware.planning.options import PlanOptions
 from hardware.planning.tiled_circuit import tile_parameter
 from hardware.workload import Workload
 

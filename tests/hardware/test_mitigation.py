@@ -12,7 +12,8 @@ from hardware.circuits.measurement import Counts, Setting
 from hardware.circuits.readout import AffineReadout, ReadoutFlips, recalibrate
 from hardware.emulation.fake import FakeTarget
 from hardware.errors import EmulationError, InvalidInputError
-from hardware.planning.options import Mitigation, PlanOptions
+from hardware.planning.mitigation import Mitigation
+from hardware.planning.options import PlanOptions
 from hardware.workload import Expectations, Workload
 
 UP, DOWN = np.array([0.02, 0.1, 0.05]), np.array([0.08, 0.03, 0.15])

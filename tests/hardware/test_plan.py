@@ -23,7 +23,8 @@ from hardware.circuits.measurement import Measurement
 from hardware.devices.backends import fake_backend, fake_names
 from hardware.errors import PlanError
 from hardware.planning import placement
-from hardware.planning.options import CostModel, JobLimits, Mitigation, PlanOptions
+from hardware.planning.mitigation import Mitigation
+from hardware.planning.options import CostModel, JobLimits, PlanOptions
 from hardware.planning.plan import JobPlan
 from hardware.planning.plan_file import dump_plan, load_plan
 from hardware.planning.planner import plan
@@ -145,7 +146,7 @@ def test_plans_are_pure_and_keys_tell_them_apart() -> None:
 
 def keys_in_order(names: Sequence[str]) -> dict[str, str]:
     """Return the keys of plans that are made one after the other by a planner without memory."""
-    placement._fitted.clear()
+    placement._transpiled.clear()
     return {name: plan(work(3), fake_backend(name), TWO).key for name in names}
 
 
@@ -182,10 +183,10 @@ def test_parameters_built_anew_and_in_other_registers_give_the_same_plan() -> No
     again = QuantumCircuit(QuantumRegister(1, "a"), QuantumRegister(1, "b"), name="other")
     again.compose(head(), inplace=True)
     values = work().values
-    placement._fitted.clear()
+    placement._transpiled.clear()
     first = plan(Workload(again, NAMES, values, work().observables), fake_backend("fez"), TWO).key
     assert first == plan(work(), fake_backend("fez"), TWO).key
-    placement._fitted.clear()
+    placement._transpiled.clear()
     assert first == plan(work(), fake_backend("fez"), TWO).key
 
 
@@ -413,7 +414,7 @@ def test_the_estimator_takes_the_shots_that_were_planned() -> None:
     for shots in (*numbers, 10**7, 10**9):
         assert math.ceil(1.0 / precision_of(shots) ** 2) == shots  # as the client counts them
         assert math.ceil((1.0 / precision_of(shots)) ** 2) == shots
-    options = PlanOptions(shots=1000, tiles=2, mitigation=Mitigation(resilience=True))
+    options = PlanOptions(shots=1000, tiles=2, mitigation=Mitigation(measure_mitigation=True))
     assert math.ceil(1.0 / job_request(made(8, options), 0).precision ** 2) == 1000
 
 

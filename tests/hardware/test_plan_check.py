@@ -16,7 +16,8 @@ from qiskit.quantum_info import SparsePauliOp
 
 from hardware.devices.backends import fake_backend
 from hardware.errors import PlanError
-from hardware.planning.options import JobLimits, Mitigation, PlanOptions
+from hardware.planning.mitigation import Mitigation
+from hardware.planning.options import JobLimits, PlanOptions
 from hardware.planning.plan import JobPlan
 from hardware.planning.plan_file import (
     _key_of,
@@ -207,6 +208,23 @@ def test_a_plan_from_the_ledger_is_read_whatever_the_client_counts_by_now() -> N
     assert load_submitted(dump_plan(other)).jobs[0].items == 9
     with pytest.raises(PlanError, match="3 items in job 0, got 9"):
         load_plan(dump_plan(other))
+
+
+def test_a_plan_with_the_old_names_of_options_is_read_and_stays_readable() -> None:
+    def older(content: dict[str, Any]) -> None:
+        options = json.loads(content["options"])
+        mitigation = options["mitigation"]
+        assert not mitigation["measure_mitigation"]
+        fields = ("readout_inversion", "dynamical_decoupling", "twirl_gates", "twirl_measure",
+                  "num_randomizations", "zne_factors")  # fmt: skip
+        options["mitigation"] = {name: mitigation[name] for name in fields} | {"resilience": False}
+        content["options"] = json.dumps(options)
+
+    first = load_plan(forged(document(older)))
+    assert first.options == PLAN.options
+    assert first.key != PLAN.key
+    # A run that sends it again writes it down with today's names.
+    assert load_submitted(dump_plan(first)).options == PLAN.options
 
 
 def test_cut_and_spoilt_circuits_never_give_a_traceback() -> None:

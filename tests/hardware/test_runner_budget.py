@@ -14,7 +14,8 @@ from hardware.devices.ibm.device import PlatformDevice
 from hardware.errors import BudgetError, RefusedError
 from hardware.ledger.budget import cap_seconds
 from hardware.ledger.ledger import Ledger, Pace
-from hardware.planning.options import JobLimits, Mitigation, PlanOptions
+from hardware.planning.mitigation import Mitigation
+from hardware.planning.options import JobLimits, PlanOptions
 from hardware.planning.plan import JobPlan
 from hardware.planning.planner import plan
 from hardware.planning.pubs import job_request
@@ -70,9 +71,9 @@ MITIGATIONS = {
     "none": Mitigation(),
     "inversion": Mitigation(readout_inversion=True),
     "twirling": Mitigation(twirl_gates=True, twirl_measure=True),
-    "resilience": Mitigation(resilience=True),
+    "resilience": Mitigation(measure_mitigation=True),
     "zne": Mitigation(zne_factors=(1, 3, 5)),
-    "both": Mitigation(zne_factors=(1, 3, 5), resilience=True),
+    "both": Mitigation(zne_factors=(1, 3, 5), measure_mitigation=True),
 }
 
 
@@ -144,7 +145,7 @@ def test_jobs_that_were_stopped_or_not_charged_yet_tell_nothing(tmp_path):
         assert bench.ledger.charge_ratio("ibm_manila") is None
 
 
-@pytest.mark.parametrize("mitigation", [Mitigation(), Mitigation(resilience=True)])
+@pytest.mark.parametrize("mitigation", [Mitigation(), Mitigation(measure_mitigation=True)])
 def test_a_chosen_repetition_delay_reaches_the_device_and_is_what_it_charges(tmp_path, mitigation):
     with Bench(tmp_path) as bench:
         made = bench.plan(mitigation, rep_delay=5e-4)

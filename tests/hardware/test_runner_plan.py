@@ -15,7 +15,8 @@ from hardware.devices.local import LocalDevice
 from hardware.emulation.fake import local_device
 from hardware.errors import PlanError
 from hardware.ledger.ledger import Ledger, Pace
-from hardware.planning.options import JobLimits, Mitigation, PlanOptions
+from hardware.planning.mitigation import Mitigation
+from hardware.planning.options import JobLimits, PlanOptions
 from hardware.planning.plan_file import load_plan
 from hardware.planning.planner import plan
 from hardware.planning.pubs import unpack
@@ -107,7 +108,8 @@ def test_rows_of_a_failed_job_are_missing_and_the_others_can_be_used(ledger):
 
 
 @pytest.mark.parametrize(
-    "mitigation", [Mitigation(), Mitigation(readout_inversion=True), Mitigation(resilience=True)]
+    "mitigation",
+    [Mitigation(), Mitigation(readout_inversion=True), Mitigation(measure_mitigation=True)],
 )
 @pytest.mark.sampled
 def test_a_fake_device_takes_real_plans(ledger, mitigation):

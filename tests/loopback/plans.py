@@ -10,7 +10,8 @@ from qiskit.circuit import ClassicalRegister, Parameter
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
-from hardware.planning.options import Mitigation, PlanOptions
+from hardware.planning.mitigation import Mitigation
+from hardware.planning.options import PlanOptions
 from hardware.planning.plan import JobPlan, PlannedJob, PlannedPub, Tile, Timing
 from hardware.planning.plan_file import finished
 
@@ -65,7 +66,9 @@ def tiny_plan(
         calibration={"device": "ibm_manila"},
         num_rows=jobs * rows,
         observables=tuple(SparsePauliOp(pauli) for pauli in paulis),
-        options=PlanOptions(shots=shots, seed=1, mitigation=Mitigation(resilience=estimator)),
+        options=PlanOptions(
+            shots=shots, seed=1, mitigation=Mitigation(measure_mitigation=estimator)
+        ),
         tiles=(Tile(QUBITS, 0.0, 0, QUBITS),),
         circuits=(_isa(not estimator),),
         timing=Timing(250e-6, {}),
