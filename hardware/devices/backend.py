@@ -20,6 +20,7 @@ from hardware.devices.base import (
     PROVIDER,
     UNSEEN,
     Abilities,
+    BatchMode,
     Device,
     JobRequest,
     RemoteJob,
@@ -133,7 +134,11 @@ class BackendDevice:
                 "its results are lost and its jobs become unknown."
             )
         return Abilities(
-            searchable=False, batches=False, client_options=False, warnings=tuple(warnings)
+            searchable=False,
+            batches=False,
+            sessions=False,
+            client_options=False,
+            warnings=tuple(warnings),
         )
 
     # --- sending --------------------------------------------------------------------------------
@@ -280,16 +285,20 @@ class BackendDevice:
         """Return None: the provider's interface does not tell."""
         return None
 
-    def open_batch(self) -> str:
-        """Refuse: there are no batches.
+    def open_batch(self, mode: BatchMode = "batch", max_seconds: int | None = None) -> str:
+        """Refuse: there are no batches and no sessions.
 
         Raises:
             RefusedError: Always.
         """
-        raise RefusedError(f"{self.name} has no batches.")
+        raise RefusedError(f"{self.name} has no batches and no sessions.")
 
-    def close_batch(self, batch: str) -> None:
-        """Do nothing: there are no batches."""
+    def close_batch(self, batch: str, mode: BatchMode = "batch") -> None:
+        """Do nothing: there are none."""
+
+    def session_charged(self, session: str) -> float | None:
+        """Return None: there are none."""
+        return None
 
 
 def _is_failure(error: UnclearError) -> bool:

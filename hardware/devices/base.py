@@ -24,6 +24,9 @@ STATES = {
 USELESS = ("ERROR", "CANCELLED")
 FINAL = ("DONE", *USELESS)
 
+#: What several jobs are sent in.
+BatchMode = Literal["batch", "session"]
+
 #: Begins the id of a job whose request may have been taken by a device that cannot search for it.
 UNSEEN = "unseen:"
 #: Begins `RunRecord.instance` where a provider tells neither charges nor accounts.
@@ -43,6 +46,8 @@ class JobRequest:
         precision: Target precision, for the estimator.
         options: Options of the primitive, nested as the client nests them.
         seed: Seed of local simulators; devices ignore it.
+        mode: How the run's jobs are sent; None: in a batch where there are several.
+        max_time: Time limit of their batch or session, seconds; None: the device's own.
     """
 
     primitive: Literal["sampler", "estimator"]
@@ -51,6 +56,13 @@ class JobRequest:
     precision: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
+    mode: Literal["job", "batch", "session"] | None = None
+    max_time: int | None = None
+
+    @property
+    def private(self) -> bool:
+        """Whether the platform gives the result once and then deletes it."""
+        return bool(self.options.get("environment", {}).get("private"))
 
 
 @dataclass(frozen=True)
@@ -77,12 +89,14 @@ class Abilities:
         searchable: Whether its jobs can be found by their tags, from any process. Where they
             cannot, a job that may have been taken is never sent again without the user's word.
         batches: Whether it takes batches of jobs.
+        sessions: Whether it takes sessions; an account's own plan may still have none.
         client_options: Whether it takes the options and the estimator of the IBM client.
         warnings: Sentences on what it does not do, said when a run is submitted.
     """
 
     searchable: bool = True
     batches: bool = True
+    sessions: bool = True
     client_options: bool = True
     warnings: tuple[str, ...] = ()
 
@@ -151,11 +165,19 @@ class Device(Protocol):
     def remaining(self) -> float | None:
         """Return the QPU seconds that the account has left, None where that is not known."""
 
-    def open_batch(self) -> str:
-        """Open a batch and return its id."""
+    def open_batch(self, mode: BatchMode = "batch", max_seconds: int | None = None) -> str:
+        """Open a batch or a session and return its id.
 
-    def close_batch(self, batch: str) -> None:
-        """Let a batch end once its jobs have."""
+        Args:
+            mode: Which of them.
+            max_seconds: Its time limit; None: the device's own.
+        """
+
+    def close_batch(self, batch: str, mode: BatchMode = "batch") -> None:
+        """Let a batch or a session end once its jobs have."""
+
+    def session_charged(self, session: str) -> float | None:
+        """Return the seconds that a session was charged in all, None where not known yet."""
 
 
 def result_arrays(result: object, request: JobRequest) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from qiskit.providers import BackendV2
 
-from hardware.devices.base import Abilities, JobRequest, RemoteJob, result_arrays
+from hardware.devices.base import Abilities, BatchMode, JobRequest, RemoteJob, result_arrays
 from hardware.devices.ibm.primitives import make_primitive
 
 Execute = Callable[[JobRequest], object]
@@ -82,12 +82,16 @@ class LocalDevice:
         """Return None: there is no account."""
         return None
 
-    def open_batch(self) -> str:
+    def open_batch(self, mode: BatchMode = "batch", max_seconds: int | None = None) -> str:
         """Return the name of a batch, which means nothing here."""
         return "local"
 
-    def close_batch(self, batch: str) -> None:
+    def close_batch(self, batch: str, mode: BatchMode = "batch") -> None:
         """Do nothing."""
+
+    def session_charged(self, session: str) -> float | None:
+        """Return zero: nothing is charged here."""
+        return 0.0
 
 
 def run_locally(request: JobRequest, backend: BackendV2) -> object:

@@ -17,6 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hardware.errors import BudgetError
+from hardware.words import counted
+
+#: Longest session that the platform opens, seconds.
+MAX_SESSION = 8 * 3600
 #: Cap of a job's time on the device, as a multiple of its estimate.
 CAP_MARGIN = 1.25
 
@@ -30,6 +35,45 @@ def cap_seconds(estimate: float, share: float | None = None) -> int:
     """
     cap = max(1, math.ceil(estimate * CAP_MARGIN))
     return cap if share is None else max(cap, math.floor(share))
+
+
+def session_seconds(
+    left: float, estimates: Sequence[float], max_time: int | None = None
+) -> tuple[int, float]:
+    """Return the time limit of a session and the most that it can be charged then, seconds.
+
+    A session is charged from the start of its first job to its end. At its limit the platform lets
+    a running job end and cancels the others, so the limit lies below the budget by the longest
+    job's cap. All jobs must be able to start before it, without pauses.
+
+    Args:
+        left: Seconds of the budget that are not used yet.
+        estimates: Estimated QPU seconds of the jobs to send.
+        max_time: The user's own limit, if any.
+
+    Raises:
+        BudgetError: The limit leaves no time for all the jobs.
+    """
+    longest = max(cap_seconds(estimate) for estimate in estimates)
+    needed = max(1, math.ceil(sum(estimates) - min(estimates)))
+    if left < needed + longest:
+        raise BudgetError(
+            f"A session is charged from its first job to its end. {counted(len(estimates), 'job')} "
+            f"of about {sum(estimates):.2f} s need {needed + longest} s of it at least, and "
+            f"the budget leaves {left:g} s: give more, some time for pauses included, or plan in "
+            "batch mode, which is charged without pauses.",
+            options=["budget"],
+        )
+    limit = min(math.floor(left) - longest, MAX_SESSION)
+    if max_time is not None:
+        limit = min(limit, max_time)
+    if limit < needed:
+        raise BudgetError(
+            f"The jobs need a session of at least {needed} s, and its time limit is {limit} s: "
+            "give a longer one, or plan fewer shots or rows.",
+            options=["max_time"],
+        )
+    return limit, float(limit + longest)
 
 
 def overrun(charged: float, estimate: float) -> float:

@@ -144,8 +144,21 @@ UPDATE remote_jobs SET charged_seconds = NULL
     WHERE charged_seconds = 0 AND remote_id NOT LIKE 'local:%';
 """
 
+#: Sessions of runs, which are charged as a whole. A reservation is what one may be charged at most.
+_V3 = """
+CREATE TABLE sessions (
+    id TEXT PRIMARY KEY,
+    run_id TEXT NOT NULL REFERENCES runs (id),
+    reserved_seconds REAL NOT NULL,
+    charged_seconds REAL,
+    closed INTEGER NOT NULL DEFAULT 0 CHECK (closed IN (0, 1)),
+    opened_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX sessions_by_run ON sessions (run_id);
+"""
+
 #: Statements that lead from each schema version to the next; the first makes an empty file one.
-MIGRATIONS: tuple[str, ...] = (_V1, _V2)
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3)
 SCHEMA_VERSION = len(MIGRATIONS)
 
 #: What SQLite and its module say of a file that was changed by others.

@@ -10,7 +10,7 @@ from datetime import datetime
 from hardware.errors import BudgetError
 from hardware.ledger.budget import ChargeRatio, overrun
 from hardware.ledger.records import JobRecord, RunRecord, given_up_by, is_gone, iso, run_record
-from hardware.ledger.store import SELECT_JOB, Store, spending
+from hardware.ledger.store import SELECT_JOB, Store, session_records, spending
 
 _MINUTE = 60.0
 #: Leases end within this many seconds: a later end was set before the clock went back.
@@ -194,6 +194,8 @@ class Leases(Store):
         """Return the part of what the budget leaves that a job may use up, by its estimate."""
         if run.budget_seconds is None:
             return None
+        if session_records(db, run.id):
+            return seconds  # each session's own time limit keeps the budget
         spent = spending(db, run.id)
         used = spent.charged + spent.in_flight
         if used - covered_overruns(db, run.id) + seconds > run.budget_seconds + SLACK:
@@ -281,19 +283,79 @@ class Leases(Store):
                     ),
                 )
 
-    def set_batch(self, run_id: str, batch_id: str | None, instead_of: str | None) -> bool:
-        """Note the batch that a run's jobs go to; False if another process noted one meanwhile."""
+    def set_batch(
+        self,
+        run_id: str,
+        batch_id: str | None,
+        instead_of: str | None,
+        session_seconds: float | None = None,
+    ) -> bool:
+        """Note the batch that a run's jobs go to; False if another process noted one meanwhile.
+
+        Args:
+            session_seconds: Of a session, what it may be charged at most.
+        """
+        at = iso(self._now())
         with self.writing() as db:
-            return bool(
+            changed = db.execute(
+                "UPDATE runs SET batch_id = ?, updated_at = ? WHERE id = ? AND batch_id IS ?",
+                (batch_id, at, run_id, instead_of),
+            ).rowcount
+            if changed and session_seconds is not None:
                 db.execute(
-                    "UPDATE runs SET batch_id = ?, updated_at = ? WHERE id = ? AND batch_id IS ?",
-                    (batch_id, iso(self._now()), run_id, instead_of),
-                ).rowcount
+                    "INSERT INTO sessions VALUES (?, ?, ?, NULL, 0, ?)",
+                    (batch_id, run_id, float(session_seconds), at),
+                )
+                self._note(db, run_id, None, f"session {batch_id}, {session_seconds:g} s at most")
+            return bool(changed)
+
+    def note_session(
+        self, session_id: str, *, closed: bool = True, charged: float | None = None
+    ) -> None:
+        """Note that a session takes no more jobs, and what it was charged in all once known."""
+        with self.writing() as db:
+            db.execute(
+                "UPDATE sessions SET closed = max(closed, ?), "
+                "charged_seconds = coalesce(?, charged_seconds) WHERE id = ?",
+                (int(closed), charged, session_id),
             )
+
+    def begin_fetch(self, job: JobRecord, claimant: str, lease_seconds: float) -> JobRecord | None:
+        """Claim a submitted job for the one fetch of its result; None while another process has it.
+
+        What is written here shows that the ledger can be written when the result comes.
+        """
+        now = self._now()
+        ours = job.claimant in (None, claimant) or is_gone(job.claimant)
+        lapsed = job.lease_until is None or job.lease_until <= iso(now)
+        if not ours and not lapsed:
+            return None
+        with self.writing() as db:
+            changed = db.execute(
+                "UPDATE jobs SET claimant = ?, lease_until = ? WHERE run_id = ? AND idx = ? "
+                "AND attempt = ? AND state = 'submitted' AND claimant IS ? AND remote_id IS ?",
+                (
+                    claimant,
+                    iso(now + lease_seconds),
+                    job.run_id,
+                    job.idx,
+                    job.attempt,
+                    job.claimant,
+                    job.remote_id,
+                ),
+            ).rowcount
+            if changed:
+                self._note(db, job.run_id, job.idx, f"private result of {job.remote_id} asked for")
+        return self.job(job.run_id, job.idx) if changed else None
 
 
 def covered_overruns(db: sqlite3.Connection, run_id: str) -> float:
-    """Return what a run's finished jobs used between their estimates and their caps, seconds."""
+    """Return what a run's finished jobs used between their estimates and their caps, seconds.
+
+    Nothing where the run has sessions: their time limits allow for it.
+    """
+    if session_records(db, run_id):
+        return 0.0
     rows = db.execute(
         "SELECT r.charged_seconds, j.estimate_seconds FROM remote_jobs r "
         "JOIN tags t ON t.tag = r.tag JOIN jobs j ON j.run_id = t.run_id AND j.idx = t.idx "

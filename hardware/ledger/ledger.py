@@ -192,13 +192,21 @@ class Ledger(Leases):
             )
 
     def charge(self, remote_id: str, seconds: float, status: str) -> None:
-        """Note what the platform charged for a job."""
+        """Note what the platform charged for a job; one without a use stays so."""
         with self.writing() as db:
             db.execute(
-                "UPDATE remote_jobs SET charged_seconds = ?, status = ?, updated_at = ? "
-                "WHERE remote_id = ?",
+                "UPDATE remote_jobs SET charged_seconds = ?, "
+                "status = iif(status = 'ERROR', status, ?), updated_at = ? WHERE remote_id = ?",
                 (float(seconds), status, iso(self._now()), remote_id),
             )
+
+    def lose(self, job: JobRecord, reason: str) -> bool:
+        """Note that a job is done and its result is lost: what is on the platform is of no use."""
+        with self.writing() as db:
+            db.execute(
+                "UPDATE remote_jobs SET status = 'ERROR' WHERE remote_id = ?", (job.remote_id,)
+            )
+            return self.move_job(db, job, "failed", reason=reason)
 
     def owners(self, run_id: str) -> dict[str, int]:
         """Return the job that each tag of a run belongs to, those of earlier attempts included."""

@@ -88,8 +88,21 @@ class JobRecord:
 
 
 @dataclass(frozen=True)
+class SessionRecord:
+    """One session of a run as the ledger holds it. Seconds."""
+
+    id: str
+    reserved_seconds: float  # what it may be charged at most
+    charged_seconds: float | None  # None: not known yet
+    closed: bool  # takes no more jobs
+
+
+@dataclass(frozen=True)
 class Spending:
-    """QPU seconds of a run: charged so far, and estimated for what is under way and to come."""
+    """QPU seconds of a run: charged so far, and estimated for what is under way and to come.
+
+    Of sessions it is their whole time that is charged.
+    """
 
     charged: float
     in_flight: float

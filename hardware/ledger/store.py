@@ -31,6 +31,7 @@ from hardware.ledger.records import (
     JobState,
     RunRecord,
     RunState,
+    SessionRecord,
     Spending,
     iso,
     job_record,
@@ -220,6 +221,11 @@ class Store:
         with database.guard(self.path):
             return spending(self._db, run_id)
 
+    def sessions(self, run_id: str) -> list[SessionRecord]:
+        """Return the sessions of a run, oldest first."""
+        with database.guard(self.path):
+            return session_records(self._db, run_id)
+
     # --- results --------------------------------------------------------------------------------
 
     def result(self, run_id: str, idx: int) -> dict[str, np.ndarray] | None:
@@ -319,6 +325,9 @@ def spending(db: sqlite3.Connection, run_id: str) -> Spending:
     A job on the platform counts with what was reserved for it until the platform has said what it
     charged, whether it is under way, has ended or is not known any more; so do earlier attempts and
     duplicates.
+
+    A run's sessions count in place of its jobs: each with its charge, or as long as that is not
+    known with the most that it may be.
     """
     charged = db.execute(
         "SELECT coalesce(sum(r.charged_seconds), 0) FROM remote_jobs r "
@@ -341,8 +350,24 @@ def spending(db: sqlite3.Connection, run_id: str) -> Spending:
         )
     }
     in_flight = uncharged + by_state.get("submitting", 0.0)
+    sessions = session_records(db, run_id)
+    if sessions:
+        known = sum(one.charged_seconds or 0.0 for one in sessions)
+        in_flight = sum(one.reserved_seconds for one in sessions if one.charged_seconds is None)
+        charged = known if in_flight else max(known, charged)
     to_come = by_state.get("planned", 0.0)
     return Spending(float(charged), float(in_flight), float(to_come))
+
+
+def session_records(db: sqlite3.Connection, run_id: str) -> list[SessionRecord]:
+    """Return the sessions of a run, oldest first."""
+    rows = db.execute("SELECT * FROM sessions WHERE run_id = ? ORDER BY rowid", (run_id,))
+    return [
+        SessionRecord(
+            row["id"], row["reserved_seconds"], row["charged_seconds"], bool(row["closed"])
+        )
+        for row in rows
+    ]
 
 
 def _versions() -> dict[str, str]:

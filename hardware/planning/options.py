@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
-from typing import Any
+import re
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
 
 from hardware.checks import check_shots, is_number, is_whole
 from hardware.errors import PlanError
 from hardware.planning.mitigation import Mitigation
+
+#: How a run's jobs go to the platform.
+Mode = Literal["job", "batch", "session"]
+#: Own tags of a job. The client and the platform's pages state no limits; these keep tags readable.
+MAX_TAGS, MAX_TAG_LENGTH = 8, 64
+_TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:/=+@-]*")
+#: Begins the tags by which the ledger finds its jobs.
+OUR_TAGS = "qhead-"
+#: Options that came after the first plans: left out where they have their default, so that equal
+#: plans keep their keys.
+_LATER = ("mode", "max_time", "private", "tags")
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,30 @@ class CostModel:
             raise PlanError(f"Expected a finite time of zero or more seconds, got {self}.")
 
 
+def check_tags(tags: object) -> None:
+    """Check the caller's own tags of jobs.
+
+    Raises:
+        PlanError: They are too many or too long, have other characters than those of names, repeat
+            one, or begin as the ledger's do.
+    """
+    if not isinstance(tags, tuple) or not all(isinstance(tag, str) for tag in tags):
+        raise PlanError(f"Expected a tuple of tags, got {tags!r}.")
+    if len(tags) > MAX_TAGS or len(set(tags)) < len(tags):
+        raise PlanError(f"Expected at most {MAX_TAGS} different tags, got {', '.join(tags)}.")
+    for tag in tags:
+        if len(tag) > MAX_TAG_LENGTH or not _TAG.fullmatch(tag):
+            raise PlanError(
+                f"Expected a tag of at most {MAX_TAG_LENGTH} letters, digits, spaces and "
+                f"._:/=+@-, beginning with a letter or a digit, got {tag!r}."
+            )
+        if tag.lower().startswith(OUR_TAGS):
+            raise PlanError(
+                f"Tags that begin with {OUR_TAGS} are the ledger's, which finds jobs by them: "
+                f"choose another word than {tag!r}."
+            )
+
+
 @dataclass(frozen=True)
 class PlanOptions:
     """How a workload is spread over a device.
@@ -70,6 +106,17 @@ class PlanOptions:
         solver_seconds: Time for the exact packing before the greedy one is taken.
         optimization_level: Qiskit's, 0 to 3.
         seed: Seed of local simulators; devices ignore it.
+        mode: How jobs are sent: each on its own, in a batch, or in a session. None: a batch where
+            there are several jobs. A batch is charged for what its jobs use. A session holds the
+            device for one user and is charged from the start of its first job to its end, pauses
+            included; it takes no more jobs once the last has been sent, and then ends with it.
+            Every session is opened with a time limit that keeps its charge within the budget.
+        max_time: Time limit of a batch or a session, whole seconds. None: the platform's own for
+            a batch, and what the budget allows for a session.
+        private: Let the platform delete each job's input when it ends and its result once it has
+            been read. The ledger holds both; what is lost there cannot be fetched again.
+        tags: Your own tags of every job, to find the jobs on the platform; sent beside those of the
+            ledger, which begin with ``qhead-``.
     """
 
     shots: int = 4096
@@ -84,6 +131,10 @@ class PlanOptions:
     solver_seconds: float = 20.0
     optimization_level: int = 3
     seed: int | None = None
+    mode: Mode | None = None
+    max_time: int | None = None
+    private: bool = False
+    tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_shots(self.shots, error=PlanError)
@@ -107,11 +158,34 @@ class PlanOptions:
             raise PlanError(f"Expected an error ratio of one or more, got {self.max_error_ratio}.")
         if not is_whole(self.optimization_level) or self.optimization_level not in range(4):
             raise PlanError(f"Expected a level of 0 to 3, got {self.optimization_level}.")
+        self._check_sending()
+
+    def _check_sending(self) -> None:
+        """Check mode, time limit, privacy and tags."""
+        if self.mode not in (None, *get_args(Mode)):
+            raise PlanError(f"Expected a mode of {', '.join(get_args(Mode))}, got {self.mode!r}.")
+        if self.max_time is not None:
+            if not is_whole(self.max_time) or self.max_time < 1:
+                raise PlanError(
+                    f"Expected a time limit of one or more whole seconds, got {self.max_time!r}."
+                )
+            if self.mode not in ("batch", "session"):
+                raise PlanError(
+                    "max_time limits a batch or a session: choose the mode as well.",
+                    options=("max_time", "mode"),
+                )
+        if not isinstance(self.private, bool):
+            raise PlanError(f"Expected private as True or False, got {self.private!r}.")
+        check_tags(self.tags)
 
     def canonical_json(self) -> str:
         """Return the options as text that is equal for equal options."""
+        data = asdict(self)
+        for later in fields(self):
+            if later.name in _LATER and getattr(self, later.name) == later.default:
+                del data[later.name]
         return json.dumps(
-            asdict(self),
+            data,
             sort_keys=True,
             separators=(",", ":"),
             default=lambda scalar: scalar.item(),
@@ -121,6 +195,7 @@ class PlanOptions:
     def from_json(cls, text: str) -> PlanOptions:
         """Return the options that `canonical_json` wrote."""
         data: dict[str, Any] = json.loads(text)
+        data["tags"] = tuple(data.get("tags", ()))
         return cls(
             mitigation=Mitigation.from_dict(data.pop("mitigation")),
             limits=JobLimits(**data.pop("limits")),
@@ -131,6 +206,10 @@ class PlanOptions:
     def primitive_options(self) -> dict[str, Any]:
         """Return the options of the client's primitive, nested as the client nests them."""
         chosen: dict[str, Any] = {}
+        environment: dict[str, Any] = {"private": True} if self.private else {}
+        environment |= {"job_tags": list(self.tags)} if self.tags else {}
+        if environment:
+            chosen["environment"] = environment
         if self.rep_delay is not None:
             chosen["execution"] = {"rep_delay": float(self.rep_delay)}
         return {**chosen, **self.mitigation.client_options(self.shots)}

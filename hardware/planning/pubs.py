@@ -51,6 +51,8 @@ def job_request(plan: JobPlan, idx: int) -> JobRequest:
         precision=precision_of(plan.shots) if estimator else None,
         options=options.primitive_options(),
         seed=seed,
+        mode=options.mode,
+        max_time=options.max_time,
     )
 
 

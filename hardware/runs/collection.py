@@ -8,7 +8,14 @@ from contextlib import suppress
 
 from hardware.devices.asking import plain
 from hardware.devices.base import STATES, USELESS, RemoteJob
-from hardware.errors import BudgetError, ServiceError, UnclearError, VanishedError
+from hardware.errors import (
+    BadResultError,
+    BudgetError,
+    RefusedError,
+    ServiceError,
+    UnclearError,
+    VanishedError,
+)
 from hardware.ledger.records import JobRecord
 from hardware.runs.outcome import unusable
 from hardware.runs.progress import OnProgress, RunStatus, run_status
@@ -109,8 +116,7 @@ class Collector:
         if not seen.final:
             return False
         if seen.status == "DONE":
-            arrays = self._device.fetch(remote_id, self._sender.request(job.idx))
-            ended = self._ledger.finish(job, arrays)
+            ended = self._bring_in(job, remote_id)
         elif seen.status == "CANCELLED":
             ended = self._ledger.end(job, "cancelled", "cancelled on the platform")
         else:
@@ -129,14 +135,42 @@ class Collector:
         if age < settle:
             raise _NotKnownError(f"{reason}: its result is asked for soon.")
         try:
-            arrays = self._device.fetch(seen.id, self._sender.request(job.idx))
+            ended = self._bring_in(job, seen.id)
         except ServiceError as error:
             if age < _STRANGE * settle:
                 raise _NotKnownError(f"{reason}. It has no result yet: {error}") from error
             return self._ledger.end(job, "unknown", f"{reason}, and gives no result")
-        ended = self._ledger.finish(job, arrays)
         self._learn(seen.id, "DONE")
         return ended
+
+    def _bring_in(self, job: JobRecord, remote_id: str) -> bool:
+        """Fetch the result of a job and store it; return whether the job has ended by that.
+
+        The platform gives the result of a private job once. One process asks for it, after it has
+        written to the ledger, and stores it before it does anything else.
+
+        Raises:
+            ServiceError: It did not come, and may come at the next try.
+        """
+        request = self._sender.request(job.idx)
+        if not request.private or self._device.local:
+            return self._ledger.finish(job, self._device.fetch(remote_id, request))
+        sender = self._sender
+        held = self._ledger.begin_fetch(job, sender.claimant, sender.policy.lease)
+        if held is None:
+            raise _NotKnownError(f"Another process is fetching the result of job {remote_id}.")
+        try:
+            arrays = self._device.fetch(remote_id, request)
+        except (BadResultError, RefusedError, VanishedError) as error:
+            if self._failures[job.idx] + 1 < sender.policy.tries:
+                raise
+            reason = (
+                f"the result of private job {remote_id} is lost: the platform gives it once, and "
+                f"does not give it any more ({error}) Resuming the run runs the job again, which "
+                "is paid again"
+            )
+            return self._ledger.lose(held, reason)
+        return self._ledger.finish(held, arrays)
 
     def _miss(self, job: JobRecord, remote_id: str) -> bool:
         """Decide on a job that the platform does not know when it is looked at.
@@ -255,10 +289,14 @@ class Collector:
             job = self._ledger.job(self._run, idx)
             if job.remote_id is None:
                 continue
+            request = self._sender.request(idx)
             try:
-                arrays = self._device.fetch(job.remote_id, self._sender.request(idx))
+                arrays = self._device.fetch(job.remote_id, request)
             except ServiceError as error:
-                self.problems[idx] = f"{why} It cannot be fetched again: {error}"
+                once = " The job was private: the platform gives such a result once."
+                self.problems[idx] = (
+                    f"{why} It cannot be fetched again: {error}{once if request.private else ''}"
+                )
             else:
                 self._ledger.store_again(job, arrays)
 

@@ -7,8 +7,9 @@ import math
 
 from hardware.devices.base import Device
 from hardware.errors import BudgetError, PlanError, RunStateError, ServiceError
-from hardware.ledger.budget import advised_budget
+from hardware.ledger.budget import advised_budget, session_seconds
 from hardware.ledger.records import RunRecord
+from hardware.planning.options import PlanOptions
 from hardware.planning.plan import JobPlan
 
 _logger = logging.getLogger(__name__)
@@ -35,7 +36,8 @@ def checked_budget(plan: JobPlan, budget: float | None, *, local: bool = False) 
     A local fake rehearses a budget: it charges nothing, and refuses what its device would refuse.
 
     Raises:
-        BudgetError: It is negative, below the plan's estimate, or None for a real device.
+        BudgetError: It is negative, below the plan's estimate, or None for a real device; or it
+            leaves a session no time for all the jobs.
     """
     estimate = float(sum(plan.job_seconds))
     if budget is None and not local:
@@ -52,23 +54,49 @@ def checked_budget(plan: JobPlan, budget: float | None, *, local: bool = False) 
             "tiles or fewer rows.",
             options=["budget"],
         )
+    if budget is not None and plan.options.mode == "session":
+        session_seconds(budget, plan.job_seconds, plan.options.max_time)
     return None if local or budget is None else float(budget)
+
+
+def check_options(options: PlanOptions, device: Device) -> None:
+    """Refuse options of a plan that its device does not take.
+
+    Raises:
+        PlanError: They ask for the estimator or for options of the IBM client, or for batches or
+            sessions where there are none.
+    """
+    if not device.abilities.client_options and (
+        options.mitigation.estimator or options.primitive_options()
+    ):
+        raise PlanError(
+            f"{device.name} takes circuits and shots. Zero-noise extrapolation, measurement "
+            "mitigation, twirling, decoupling, repetition delays, private jobs and tags belong to "
+            "the IBM client: plan without them. Read-out inversion works on any device."
+        )
+    offered = {"batch": device.abilities.batches, "session": device.abilities.sessions}
+    if not device.local and options.mode is not None and not offered.get(options.mode, True):
+        raise PlanError(
+            f"{device.name} has no {'batches' if options.mode == 'batch' else 'sessions'}: plan "
+            "for job mode.",
+            options=("mode",),
+        )
 
 
 def check_abilities(plan: JobPlan, device: Device) -> None:
     """Refuse a plan with options that its device does not take, and say what it does not do.
 
     Raises:
-        PlanError: It asks for the estimator or for options of the IBM client.
+        PlanError: As `check_options`.
     """
     options = plan.options
-    if not device.abilities.client_options and (
-        options.mitigation.estimator or options.primitive_options()
-    ):
-        raise PlanError(
-            f"{device.name} takes circuits and shots. Zero-noise extrapolation, measurement "
-            "mitigation, twirling, decoupling and repetition delays belong to the IBM client: plan "
-            "without them. Read-out inversion works on any device."
+    check_options(options, device)
+    unused = [name for name in ("mode", "private", "tags") if getattr(options, name)]
+    if device.local and unused:
+        _logger.warning(
+            "%s runs on this machine, where these options of the plan have no effect: %s.",
+            device.name,
+            ", ".join(unused),
         )
     for warning in device.abilities.warnings:
         _logger.warning(warning)

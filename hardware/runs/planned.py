@@ -17,6 +17,7 @@ from hardware.planning.options import PlanOptions
 from hardware.planning.plan import JobPlan
 from hardware.planning.tiled_circuit import check_isa
 from hardware.runs.opening import named_device, open_device
+from hardware.runs.permission import check_options
 from hardware.workload import Workload
 
 #: Devices that the caller named in this process. A plan from a file may name any Python function.
@@ -40,9 +41,10 @@ def plan(workload: Workload, target: str | Device, options: PlanOptions | None =
     Raises:
         UnknownTargetError, UnknownBackendError: There is no such device.
         AccountError, ServiceError: The platform cannot be asked for its calibration.
-        PlanError: The workload does not fit on the device.
+        PlanError: The workload does not fit on the device, or it does not take the options.
     """
     if not isinstance(target, str):
+        check_options(options or PlanOptions(), target)
         return planner.plan(workload, target.backend, options)
     named = parse_device(target)
     return plan_on(open_device(named, workload), named, workload, options)
@@ -61,10 +63,11 @@ def plan_on(
         about: What the caller wants to find again with the plan, JSON-able.
 
     Raises:
-        PlanError: The workload does not fit on the device.
+        PlanError: The workload does not fit on the device, or it does not take the options.
     """
     _named_here.add(named.name)
     options = with_shots(options, named)
+    check_options(options, device)
     spec = named.spec(device.name, options.shots)
     return planner.plan(workload, device.backend, options, target=spec, about=about)
 

@@ -56,6 +56,11 @@ def run_status(ledger: Ledger, run_id: str, problems: Mapping[int, str]) -> RunS
             f"{len(some)} jobs ended before the platform's list could show whether a request was "
             "taken twice, which costs twice: collect the run again in a minute to check."
         )
+    if unpaid := [one for one in ledger.sessions(run_id) if one.charged_seconds is None]:
+        unverified[-3] = (
+            f"The charge of session {unpaid[0].id} is not known yet: it counts with "
+            f"{unpaid[0].reserved_seconds:g} s, the most that it can be."
+        )
     reasons = {job.idx: job.reason for job in jobs if job.reason and job.state != "done"}
     under_way = {job.remote_id for job in jobs if job.state in ("submitting", "submitted")}
     unknown = [] if run.local else [one for one, *_ in ledger.uncharged(run.id)]

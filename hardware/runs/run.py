@@ -213,7 +213,14 @@ class StoredRun:
             ledger.finalize(self.id)
             damaged = runner.unusable(self.id, partial(job_request, self.plan), ledger=ledger)
             status = run_status(ledger, self.id, damaged)
-            charged = status.run.local or status.run.never_charged or not ledger.uncharged(self.id)
+            charged = (
+                status.run.local
+                or status.run.never_charged
+                or not (
+                    ledger.uncharged(self.id)
+                    or any(one.charged_seconds is None for one in ledger.sessions(self.id))
+                )
+            )
             # Looked for again, as a second job is that a request may have left.
             lost = status.jobs.get("unknown", 0) > 0 or bool(ledger.unverified(self.id))
             if offline or (status.finished and not damaged and charged and not lost):

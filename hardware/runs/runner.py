@@ -37,6 +37,7 @@ from hardware.runs.permission import (
 )
 from hardware.runs.policy import Clock, Policy
 from hardware.runs.progress import OnProgress, RunStatus, run_status
+from hardware.runs.sessions import close_batch, close_sessions, learn_charges
 from hardware.runs.submission import Sender
 from hardware.workload import Expectations
 
@@ -195,19 +196,10 @@ def collect(
         if collector.reconcile() and status.finished:
             status = rounds.run()
         collector.refetch_damaged()
-        _close_batch(sender, status)
+        if status.finished:
+            close_batch(ledger, device, run.id)
+        learn_charges(ledger, device, run.id)
     return run_status(ledger, run.id, {**rounds.problems, **collector.problems})
-
-
-def _close_batch(sender: Sender, status: RunStatus) -> None:
-    batch = status.run.batch_id
-    if batch is None or not status.finished or sender.device.local:
-        return
-    if sender.ledger.set_batch(sender.run_id, None, batch):
-        try:
-            sender.device.close_batch(batch)
-        except ServiceError:
-            return  # it ends by itself after some hours and costs nothing until then
 
 
 def resume(
@@ -250,6 +242,7 @@ def resume(
         collector.reconsider()
         collector.adopt_orphans(resubmit_cancelled)  # nothing is sent again that the platform has
         collector.learn_charges()
+        learn_charges(ledger, device, run.id)
         ledger.reopen(
             run.id,
             cancelled_too=resubmit_cancelled,
@@ -293,7 +286,9 @@ def cancel(
         sender.recover()
         tried = [_try(sender, job) for job in ledger.jobs(run.id, "submitted", "unknown")]
         Collector(sender).reconcile()
-        _close_batch(sender, run_status(ledger, run.id, {}))
+        if run_status(ledger, run.id, {}).finished:
+            close_batch(ledger, device, run.id)
+        close_sessions(ledger, device, run.id)
         troubles = [error for error in tried if error is not None]
         if troubles:
             raise troubles[0]

@@ -31,6 +31,7 @@ from hardware.ledger.ledger import Claim, Ledger
 from hardware.ledger.records import JobRecord, new_claimant
 from hardware.runs.policy import Clock, Policy
 from hardware.runs.progress import OnProgress
+from hardware.runs.sessions import batch_for, close_sessions
 from hardware.runs.waits import Waits
 
 #: How often a job is looked for while the platform has time to list it.
@@ -97,6 +98,7 @@ class Sender:
                 self.waits.wait(wait, self.waits.why)
             claim = self._claim()
             if claim.job is None:
+                close_sessions(self.ledger, self.device, self.run_id)
                 return claim
             try:
                 self._send(claim.job)
@@ -123,10 +125,10 @@ class Sender:
 
     def _send(self, job: JobRecord) -> None:
         try:
-            batch = self._batch()
-            cap = self._cap(job)
-            tags = (self.ledger.run(self.run_id).tag, job.tag)
             request = self.request(job.idx)
+            batch = batch_for(self.ledger, self.device, self.run_id, request)
+            cap = self._cap(job, request)
+            tags = (self.ledger.run(self.run_id).tag, job.tag)
             if self._was_sent(job):
                 return
         except HardwareError as error:
@@ -187,29 +189,17 @@ class Sender:
         except VanishedError:
             return replace(listed, status="UNKNOWN")
 
-    def _cap(self, job: JobRecord) -> int | None:
+    def _cap(self, job: JobRecord, request: JobRequest) -> int | None:
         if not self.policy.cap_execution or job.reserved_seconds is None or self.device.local:
             return None
+        if request.mode == "session":  # its time limit allows for the margin and no more
+            return cap_seconds(job.estimate_seconds)
         return cap_seconds(job.estimate_seconds, job.reserved_seconds)
 
     def _count_failure(self, job: JobRecord, error: HardwareError) -> None:
         self._failures[job.idx] += 1
         if self._failures[job.idx] >= self.policy.tries:
             raise error
-
-    def _batch(self) -> str | None:
-        """Return the batch for this run's jobs; None for a single one and for local devices."""
-        run = self.ledger.run(self.run_id)
-        batches = self.device.abilities.batches and not self.device.local
-        if not batches or len(self.ledger.jobs(self.run_id)) < 2:
-            return None
-        if run.batch_id is not None:
-            return run.batch_id
-        batch = self.device.open_batch()
-        if self.ledger.set_batch(self.run_id, batch, None):
-            return batch
-        self.device.close_batch(batch)  # another process was quicker
-        return self.ledger.run(self.run_id).batch_id
 
     def _accepted(self, job: JobRecord, remote: RemoteJob, tag: str | None = None) -> None:
         if not self.ledger.accept(job, remote.id, remote.status, tag):

@@ -140,7 +140,12 @@ class Answers:
 
     def _result(self, job_id: str, query: dict, body: Any) -> Answer:
         job = self._one(job_id)
-        return _missing("Job") if job is None else (200, job.result)
+        if job is None:
+            return _missing("Job")
+        found = job.result
+        if job.private and found is not None:
+            job.result = None  # given once
+        return (200, found) if found is not None else _missing("Result")
 
     def _metrics(self, job_id: str, query: dict, body: Any) -> Answer:
         job = self._one(job_id)
@@ -166,6 +171,9 @@ class Answers:
     # --- batches --------------------------------------------------------------------------------
 
     def _session_open(self, query: dict, body: Any) -> Answer:
+        if body["mode"] == "dedicated" and not self.cloud.offers_sessions:
+            message = "You are not authorized to run a session when using the open plan."
+            return 400, {"errors": [{"code": 1352, "message": message}]}
         session = {
             "id": f"s{secrets.token_hex(8)}",
             "backend_name": body["backend"],
@@ -178,14 +186,15 @@ class Answers:
         return 200, session
 
     def _session(self, session_id: str, query: dict, body: Any) -> Answer:
-        session = self.cloud.sessions.get(session_id)
+        session = self.cloud.session_json(session_id)
         return (200, session) if session else _missing("Session")
 
     def _session_close(self, session_id: str, query: dict, body: Any) -> Answer:
         session = self.cloud.sessions.get(session_id)
         if session is None:
             return _missing("Session")
-        session |= {"accepting_jobs": False, "state": "closed"}
+        session["accepting_jobs"] = False
+        self.cloud.session_json(session_id)
         if body is None:  # DELETE ends the jobs as well, PATCH lets them finish
             for job in self.cloud.find((), session_id, True, True):
                 self.cloud.cancel(job)

@@ -32,6 +32,7 @@ class Job:
     params: dict[str, Any]
     session_id: str | None
     max_seconds: float | None
+    private: bool
     ready_at: float  # monotonic seconds at which the queue lets it through
     ending: EndJob | None = None
     accepted_at: float = field(default_factory=time.monotonic)
@@ -39,7 +40,7 @@ class Job:
     status: str = "Queued"
     reason: str | None = None
     code: int | None = None
-    result: str = ""
+    result: str | None = ""
     executions: int = 0
     paid: float = 0.0  # seconds charged
     digest: str = ""
@@ -60,9 +61,9 @@ class Job:
             "created": self.created,
             "tags": list(self.tags),
             "session_id": self.session_id,
-            "private": False,
+            "private": self.private,
         }
-        return body | ({"params": self.params} if with_params else {})
+        return body | ({"params": self.params} if with_params and not self.private else {})
 
 
 class Cloud:
@@ -78,6 +79,8 @@ class Cloud:
         upload_seconds: How long a job's upload takes, before it is accepted.
         slowness: What a job is charged, over its items' and executions' own time.
         usage_key: Name under which the platform reports what a job was charged.
+        offers_sessions: Whether the account's plan has sessions.
+        pause_seconds: What a session is charged beside its jobs.
     """
 
     def __init__(
@@ -92,6 +95,8 @@ class Cloud:
         upload_seconds: float = 0.0,
         slowness: float = 1.0,
         usage_key: str = "qpu_charge_time_seconds",
+        offers_sessions: bool = True,
+        pause_seconds: float = 0.0,
     ) -> None:
         self.devices = tuple(devices)
         self.seed = seed
@@ -102,6 +107,8 @@ class Cloud:
         self.upload_seconds = upload_seconds
         self.slowness = slowness
         self.usage_key = usage_key
+        self.offers_sessions = offers_sessions
+        self.pause_seconds = pause_seconds
         self.jobs: dict[str, Job] = {}
         self.sessions: dict[str, dict[str, Any]] = {}
         self.held = False
@@ -133,7 +140,14 @@ class Cloud:
     @property
     def consumed(self) -> float:
         """Seconds charged in all."""
-        return sum(job.paid for job in self.jobs.values())
+        ours = [one["id"] for one in self.sessions.values() if one["mode"] == "dedicated"]
+        alone = sum(job.paid for job in self.jobs.values() if job.session_id not in ours)
+        return alone + sum(self.elapsed(each) for each in ours)
+
+    def elapsed(self, session_id: str) -> float:
+        """Seconds that a session is charged so far; nothing before its first job."""
+        paid = [job.paid for job in self.jobs.values() if job.session_id == session_id]
+        return sum(paid) + self.pause_seconds if any(paid) else 0.0
 
     def charges(self) -> Counter[str]:
         """How often each piece of work was executed and charged, by its content."""
@@ -156,6 +170,7 @@ class Cloud:
                 params=body["params"],
                 session_id=body.get("session_id"),
                 max_seconds=body.get("cost"),
+                private=body.get("private", False),
                 ready_at=time.monotonic() + self.queue_seconds,
                 ending=ending,
             )
@@ -191,6 +206,28 @@ class Cloud:
             job.status, job.reason = "Cancelled", "Job was cancelled by the user."
             self.changed.notify_all()
             return True
+
+    def session_json(self, session_id: str) -> dict[str, Any] | None:
+        """Return a session or batch as the platform describes it; it ends with its last job."""
+        with self.changed:
+            session = self.sessions.get(session_id)
+            if session is None:
+                return None
+            waiting = any(job.session_id == session_id for job in self._pending())
+            if not session["accepting_jobs"] and not waiting:
+                session["state"] = "closed"
+            return session | {"elapsed_time": self.elapsed(session_id)}
+
+    def _end_session(self, job: Job) -> None:
+        """Close the session of a job that has ended where its time is up."""
+        session = self.sessions.get(job.session_id or "")
+        if session is None or session["mode"] != "dedicated" or not session["max_ttl"]:
+            return
+        if self.elapsed(session["id"]) >= session["max_ttl"]:
+            session["accepting_jobs"] = False
+            for other in self._pending():
+                if other.session_id == session["id"]:
+                    other.status, other.reason = "Cancelled", "The session's time is up."
 
     def usage_json(self) -> dict[str, Any]:
         """Return the account's allowance as the platform describes it."""
@@ -255,4 +292,5 @@ class Cloud:
                 job.digest, job.result = outcome.digest, outcome.result
                 job.executions, job.paid = outcome.executions, seconds
                 job.status = "Completed"
+            self._end_session(job)
             self.changed.notify_all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from qiskit import QuantumCircuit, transpile
@@ -47,8 +48,12 @@ def tiny_plan(
     target: str = "ibm:ibm_manila",
     backend: str = "ibm_manila",
     job_seconds: float | None = None,
+    **sending: Any,
 ) -> JobPlan:
-    """Return a plan of equal jobs with other values each; `rows` are those of a job."""
+    """Return a plan of equal jobs with other values each; `rows` are those of a job.
+
+    `sending` are options of `PlanOptions` on how jobs go out, e.g. ``mode="session"``.
+    """
     paulis = ("IZ", "XX") if estimator else ("IZ", "ZI")
     made = []
     for job in range(jobs):
@@ -67,7 +72,7 @@ def tiny_plan(
         num_rows=jobs * rows,
         observables=tuple(SparsePauliOp(pauli) for pauli in paulis),
         options=PlanOptions(
-            shots=shots, seed=1, mitigation=Mitigation(measure_mitigation=estimator)
+            shots=shots, seed=1, mitigation=Mitigation(measure_mitigation=estimator), **sending
         ),
         tiles=(Tile(QUBITS, 0.0, 0, QUBITS),),
         circuits=(_isa(not estimator),),

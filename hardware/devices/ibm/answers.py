@@ -60,6 +60,14 @@ def final_charge(metrics: object) -> float | None:
     return told[0] if agree else None
 
 
+def session_charge(session: object) -> float | None:
+    """Return the seconds that a closed session was charged in all; None: not known yet."""
+    if not isinstance(session, dict) or str(session.get("state")).lower() != "closed":
+        return None
+    charged = seconds(session.get("elapsed_time"))
+    return None if charged is None or charged < 0 else charged
+
+
 def job_state(job: object) -> tuple[str, str | None]:
     """Return a job's state in the client's words, and the reason that the platform gives for it.
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
-from qiskit_ibm_runtime import Batch, IBMBackend, QiskitRuntimeService
+from qiskit_ibm_runtime import Batch, IBMBackend, QiskitRuntimeService, Session
 from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 
 from hardware.devices.asking import LATER, going_on, plain
-from hardware.devices.base import Abilities, JobRequest, RemoteJob, result_arrays
+from hardware.devices.base import Abilities, BatchMode, JobRequest, RemoteJob, result_arrays
 from hardware.devices.ibm.answers import (
     all_pages,
     final_charge,
@@ -20,6 +20,7 @@ from hardware.devices.ibm.answers import (
     job_state,
     job_tags,
     seconds_left,
+    session_charge,
 )
 from hardware.devices.ibm.client import ask, guarded
 from hardware.devices.ibm.decoding import decoded
@@ -36,6 +37,7 @@ from hardware.words import MAX_REASON
 
 T = TypeVar("T")
 
+_KINDS: dict[BatchMode, type[Session]] = {"batch": Batch, "session": Session}
 #: Answer to the cancellation of a job that has ended.
 _ENDED = 409
 
@@ -103,7 +105,7 @@ class PlatformDevice:
         self._service = service
         self._deadlines = deadlines or Deadlines()
         self._tags: dict[str, tuple[str, ...]] = {}  # of jobs that lists do not tell them of
-        self._batches: dict[str, Batch] = {}
+        self._batches: dict[str, Session] = {}
         # Listed, not asked for by name: an unknown name and a failed request would look the same.
         unheard: list[HardwareError] = []
         found = self._ask(
@@ -170,7 +172,8 @@ class PlatformDevice:
         self, request: JobRequest, tags: Sequence[str], max_seconds: int | None, batch: str | None
     ) -> str:
         """Send a job under tags and return the platform's id of it; see `Device.send`."""
-        mode = self._batch(batch) if batch else self._backend
+        kind: BatchMode = "session" if request.mode == "session" else "batch"
+        mode = self._batch(batch, kind) if batch else self._backend
         options: dict[str, Any] = {**request.options}
         environment = options.get("environment", {})
         options["environment"] = {
@@ -335,18 +338,37 @@ class PlatformDevice:
         usage = self._ask(self._service.usage, "for the account's usage")
         return seconds_left(usage)
 
-    # --- batches --------------------------------------------------------------------------------
+    # --- batches and sessions -------------------------------------------------------------------
 
-    def open_batch(self) -> str:
-        """Open a batch and return its id."""
-        batch = self._ask(lambda: Batch(backend=self._backend), "to open a batch", sending=True)
-        if not batch.session_id:
-            raise UnclearError("The platform opened a batch and gave no id. Resume the run.")
-        self._batches[batch.session_id] = batch
-        return str(batch.session_id)
+    def open_batch(self, mode: BatchMode = "batch", max_seconds: int | None = None) -> str:
+        """Open a batch or a session and return its id; see `Device.open_batch`.
 
-    def _batch(self, batch: str) -> Batch:
-        """Return a batch as the client knows it.
+        Raises:
+            RefusedError: The account's plan has no sessions. Nothing was sent.
+        """
+        try:
+            opened = self._ask(
+                lambda: _KINDS[mode](backend=self._backend, max_time=max_seconds),
+                f"to open a {mode}",
+                sending=True,
+            )
+        except RefusedError as error:
+            if mode == "session":
+                refused = RefusedError(
+                    f"{error} No job was sent. Some plans of the platform have no sessions, the "
+                    "open plan among them: use an account whose plan has them and resume the run, "
+                    "or plan again in batch mode."
+                )
+                refused.sure = error.sure
+                raise refused from error
+            raise
+        if not opened.session_id:
+            raise UnclearError(f"The platform opened a {mode} and gave no id. Resume the run.")
+        self._batches[opened.session_id] = opened
+        return str(opened.session_id)
+
+    def _batch(self, batch: str, mode: BatchMode) -> Session:
+        """Return a batch or a session as the client knows it.
 
         Raises:
             BatchClosedError: The platform does not know it, or not any more. Nothing was sent.
@@ -354,15 +376,25 @@ class PlatformDevice:
         if batch not in self._batches:
             try:
                 self._batches[batch] = self._ask(
-                    lambda: Batch.from_id(batch, service=self._service), "for the batch of the run"
+                    lambda: _KINDS[mode].from_id(batch, service=self._service),
+                    f"for the {mode} of the run",
                 )
             except (BatchClosedError, RefusedError, VanishedError) as error:
-                closed = BatchClosedError(f"The batch of the run cannot be used any more: {error}")
+                closed = BatchClosedError(f"The {mode} of the run cannot be used any more: {error}")
                 closed.sure = True
                 raise closed from error
         return self._batches[batch]
 
-    def close_batch(self, batch: str) -> None:
-        """Let a batch end once its jobs have."""
-        self._ask(self._batch(batch).close, "to close a batch")
+    def close_batch(self, batch: str, mode: BatchMode = "batch") -> None:
+        """Let a batch or a session end once its jobs have."""
+        self._ask(self._batch(batch, mode).close, f"to close a {mode}")
         self._batches.pop(batch, None)
+
+    def session_charged(self, session: str) -> float | None:
+        """Return the seconds that a session was charged in all, None where not known yet."""
+        what = f"for the charge of {session}"
+        try:
+            details = self._ask(lambda: self._client.session_details(session), what)
+        except VanishedError:
+            return None
+        return session_charge(details)
