@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hardware.devices.login import Account
     from hardware.errors import HardwareError
     from hardware.planning.mitigation import Mitigation
     from hardware.planning.options import PlanOptions
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 # Name → module. Nothing is imported before it is used: Qiskit takes seconds.
 _EXPORTS = {
+    "Account": "hardware.devices.login",
     "Expectations": "hardware.workload",
     "HardwareError": "hardware.errors",
     "JobPlan": "hardware.planning.plan",
@@ -40,6 +42,7 @@ _EXPORTS = {
 }
 
 __all__ = [
+    "Account",
     "Expectations",
     "HardwareError",
     "JobPlan",

@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
+from hardware.devices.login import Account
 from hardware.devices.named import is_device
 from hardware.targets import ExecutionTarget
 from qhead import checks
@@ -200,6 +201,7 @@ class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ig
         target: ExecutionTarget | str | None = None,
         *,
         budget: float | None = None,
+        account: Account | None = None,
     ) -> np.ndarray:
         """Return the label of each sentence, shape (n,).
 
@@ -207,13 +209,14 @@ class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ig
             texts: n sentences.
             target: Where the circuits run; None is exact.
             budget: QPU seconds that a run on a device may use; required on a real one.
+            account: Which account and instance of the platform; None: the client's default.
 
         Raises:
             HardwareError, MissingRowsError: As `predict_detailed`.
         """
         check_is_fitted(self, "head_")
         if is_device(target) or self._resolve(target) is not None:
-            return self.predict_detailed(texts, target, budget=budget).labels
+            return self.predict_detailed(texts, target, budget=budget, account=account).labels
         labels: np.ndarray = self.head_.predict(self.embed(texts))
         return labels
 
@@ -223,12 +226,13 @@ class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ig
         target: ExecutionTarget | str | None = None,
         *,
         budget: float | None = None,
+        account: Account | None = None,
     ) -> np.ndarray:
         """Return the probability of each class, shape (n, K), columns as in `classes_`.
 
         The arguments and errors are those of `predict`.
         """
-        return self.predict_detailed(texts, target, budget=budget).probabilities
+        return self.predict_detailed(texts, target, budget=budget, account=account).probabilities
 
     def predict_detailed(
         self,
@@ -237,11 +241,12 @@ class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ig
         *,
         budget: float | None = None,
         progress: RunProgress = True,
+        account: Account | None = None,
     ) -> Prediction:
         """Return labels, probabilities and what the target's shot noise leaves of them.
 
         Args:
-            texts, target, budget: As for `predict`.
+            texts, target, budget, account: As for `predict`.
             progress: Of a run on a device: called with its `RunStatus`; True draws a bar.
 
         Raises:
@@ -253,7 +258,9 @@ class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ig
         """
         check_is_fitted(self, "head_")
         if isinstance(target, str) and is_device(target):
-            return self.predict_on_device(texts, target, budget=budget, progress=progress)
+            return self.predict_on_device(
+                texts, target, budget=budget, progress=progress, account=account
+            )
         where = self._resolve(target)
         return predict_head(self.head_, self.embed(texts), where)
 

@@ -29,6 +29,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hardware.folders import cache_folder
 from qhead.cache_file import bytes_used, connect, count_entries, give_back, transaction
 from qhead.errors import EncoderError
 
@@ -86,7 +87,7 @@ class EmbeddingCache:
             raise EncoderError(
                 f"Expected the cache to be allowed at least {2**16:,} bytes, got {max_bytes!r}."
             )
-        self.folder = _default_folder() if folder is None else Path(folder)
+        self.folder = cache_folder() if folder is None else Path(folder)
         self.max_bytes = max_bytes
         self.enabled = True
         self._hits = self._misses = 0
@@ -241,13 +242,6 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _default_folder() -> Path:
-    named = os.environ.get("QHEAD_CACHE")
-    if named:
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qhead"
 
 
 def _key(space: str, text: str) -> bytes:

@@ -5,13 +5,14 @@ Light: nothing here makes a network call or imports a provider's client before i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from keyword import iskeyword
 
 from hardware.checks import parse_shots
 from hardware.devices.backends import fake_name, fake_names
-from hardware.errors import UnknownTargetError, did_you_mean
+from hardware.devices.login import Account
+from hardware.errors import InvalidInputError, UnknownTargetError, did_you_mean
 
 #: Specifications of devices, by kind. `hardware.runs.opening` opens each kind.
 DEVICES = {
@@ -36,11 +37,19 @@ class NamedDevice:
             a Python function returns, or the kind of an installed package.
         name: Its name, e.g. ``"fez"``, ``"ibm_fez"``, ``"least_busy"`` or ``"my.module:make"``.
         shots: Shots that the specification asks for, None where it does not.
+        account: Which account and instance of the platform to reach it through; other kinds need
+            none.
+        offline: Make no network call: a device of the platform is planned for by the calibration
+            that was kept when it was last asked.
+        instance: SHA-256 of the CRN of the instance that a run was sent through; None: no run's.
     """
 
     kind: str
     name: str
     shots: int | None = None
+    account: Account = field(default_factory=Account)
+    offline: bool = False
+    instance: str | None = None
 
     @property
     def local(self) -> bool:
@@ -80,15 +89,22 @@ def is_device(target: object) -> bool:
     return kind in DEVICES or kind in installed_kinds()
 
 
-def parse_device(target: str) -> NamedDevice:
+def parse_device(
+    target: str, account: Account | None = None, *, offline: bool = False
+) -> NamedDevice:
     """Return the device of a specification: ``fake:fez``, ``ibm:ibm_fez:2000``, ``ibm:best``.
 
     Nothing is imported: a name after ``backend:`` is only checked to be one of Python.
 
+    Args:
+        target: The specification.
+        account, offline: See `NamedDevice`.
+
     Raises:
         UnknownTargetError: It names no device.
         UnknownBackendError: No fake backend has the name.
-        InvalidInputError: Shots below one, or too many.
+        InvalidInputError: Shots below one, or too many; or a device that cannot be planned for
+            offline.
     """
     kind, _, rest = target.strip().partition(":")
     fields = rest.split(":")
@@ -107,7 +123,17 @@ def parse_device(target: str) -> NamedDevice:
             f"{target!r}."
         )
     shots = parse_shots(fields[1], target) if len(fields) == 2 else None
-    return NamedDevice(kind, fake_name(fields[0]) if kind == "fake" else fields[0], shots)
+    if offline and kind not in ("fake", "ibm"):
+        raise InvalidInputError(
+            f"{target} cannot be planned for offline: calibrations are kept of ibm:NAME only."
+        )
+    if offline and (kind, fields[0]) == ("ibm", LEAST_BUSY):
+        raise InvalidInputError(
+            f"ibm:{LEAST_BUSY} cannot be chosen offline, where no queue is known: name a device, "
+            f"or ibm:{BEST}."
+        )
+    name = fake_name(fields[0]) if kind == "fake" else fields[0]
+    return NamedDevice(kind, name, shots, account or Account(), offline)
 
 
 def _is_path(text: str) -> bool:

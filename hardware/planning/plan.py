@@ -120,6 +120,8 @@ class JobPlan:
         timing: How long the device's instructions take.
         jobs: The jobs.
         notes: Sentences on what was decided and why.
+        num_remarks: How many of the first notes only say where the calibration is from and how old
+            it was. They are no part of the key: what is planned does not depend on them.
         about: What the caller wants to find again with the plan, JSON-able; part of its key.
         key: Content hash as hexadecimal text, equal for equal plans only; empty until
             `hardware.planning.plan_file.finished` gives it.
@@ -140,6 +142,7 @@ class JobPlan:
     notes: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
     key: str = ""
+    num_remarks: int = 0
 
     def __str__(self) -> str:
         return f"{self.target}: {self.cost}"

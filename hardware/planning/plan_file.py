@@ -25,7 +25,7 @@ from hardware.planning.plan import JobPlan, PlannedJob, PlannedPub, Tile, Timing
 from hardware.planning.plan_check import check_cost, check_plan
 
 FORMAT = 2
-_DOCUMENT, _KEY = "plan.json", "key"
+_DOCUMENT, _KEY, _REMARKS = "plan.json", "key", "remarks.json"
 #: A fixed date: the archive's bytes follow from its content.
 _DATE = (1980, 1, 1, 0, 0, 0)
 #: What reading a damaged archive, or a file that is not one, may raise.
@@ -56,6 +56,8 @@ def dump_plan(plan: JobPlan) -> bytes:
     entries = _entries(plan)
     # Not the plan's own key: an earlier version may have written other names.
     entries[_KEY] = _key_of(entries).encode()
+    if plan.num_remarks:
+        entries[_REMARKS] = json.dumps(plan.notes[: plan.num_remarks]).encode()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in entries.items():
@@ -90,6 +92,7 @@ def load_submitted(data: bytes) -> JobPlan:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = {name: archive.read(name) for name in archive.namelist()}
         key = entries.pop(_KEY).decode()
+        remarks = tuple(json.loads(entries.pop(_REMARKS, b"[]")))
         document = json.loads(entries[_DOCUMENT])
         version = document["format"]
     except _UNREADABLE as error:
@@ -108,6 +111,7 @@ def load_submitted(data: bytes) -> JobPlan:
         plan = _plan(document, entries)
     except (*_MALFORMED, InvalidInputError) as error:
         raise PlanError(f"Expected a readable plan, got one with {error!r}; plan again.") from error
+    plan = replace(plan, notes=(*remarks, *plan.notes), num_remarks=len(remarks))
     check_plan(plan)
     return replace(plan, key=key)  # as written: another version of Qiskit may write other QPY
 
@@ -156,7 +160,7 @@ def _entries(plan: JobPlan) -> dict[str, bytes]:
             "dt": plan.timing.dt,
         },
         "jobs": jobs,
-        "notes": list(plan.notes),
+        "notes": list(plan.notes[plan.num_remarks :]),
         "about": dict(plan.about),
     }
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))

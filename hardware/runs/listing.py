@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from qiskit.providers import BackendV2
 
 from hardware.devices.backends import fake_backend, fake_names
+from hardware.devices.login import Account
 from hardware.planning.ranking import RankedBackend, rank
 from hardware.workload import Workload
 
@@ -35,13 +36,16 @@ class ListedDevice:
 
 
 def list_account(
-    workload: Workload | None = None, on_ranked: OnRanked | None = None
+    workload: Workload | None = None,
+    on_ranked: OnRanked | None = None,
+    chosen: Account | None = None,
 ) -> tuple[list[ListedDevice], float | None]:
     """Return the devices of the account and the QPU seconds that it has left, if it tells.
 
     Args:
         workload: Rank by its circuit; devices that it does not fit on are left out.
         on_ranked: Called after each device.
+        chosen: Which account and instance of the platform; None: the client's default.
 
     Raises:
         AccountError, ServiceError: The platform cannot be asked.
@@ -50,7 +54,7 @@ def list_account(
     # Imported here: the platform's client takes a second.
     from hardware.devices.ibm import account
 
-    service = account.open_account()
+    service = account.open_account(chosen)
     width = 1 if workload is None else workload.circuit.num_qubits
     backends = account.account_backends(service, width)
     queues = {str(backend.name): account.waiting_jobs(backend) for backend in backends}

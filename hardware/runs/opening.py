@@ -23,8 +23,15 @@ from hardware.devices.named import (
     parse_device,
 )
 from hardware.emulation.fake import local_device
-from hardware.errors import HardwareError, UnknownBackendError, UnknownTargetError
+from hardware.errors import (
+    HardwareError,
+    RunStateError,
+    UnknownBackendError,
+    UnknownTargetError,
+)
 from hardware.planning.ranking import rank
+from hardware.runs.offline import chosen_by, open_cached
+from hardware.runs.permission import OTHER_INSTANCE
 from hardware.workload import Workload
 
 
@@ -32,16 +39,18 @@ def open_device(named: NamedDevice, workload: Workload | None = None) -> Device:
     """Open a device.
 
     Args:
-        named: Which one.
+        named: Which one. One that is offline can be planned for, and nothing else.
         workload: What is to run there; ``ibm:least_busy`` and ``ibm:best`` choose by it.
 
     Raises:
-        AccountError: No account is saved, or the platform does not accept it.
+        AccountError: No account is saved, the platform does not accept it, or it has no such
+            instance.
+        RunStateError: The account does not have the instance that a run was sent through.
         UnknownBackendError: The account has no such device, or none that the circuit fits on.
         ServiceError: The platform cannot be asked.
     """
     if named.kind in OPENERS:
-        return OPENERS[named.kind](named.name, workload)
+        return OPENERS[named.kind](named, workload)
     entry = installed_kinds().get(named.kind)
     if entry is None:
         raise UnknownTargetError(f"No installed package opens devices of the kind {named.kind!r}.")
@@ -72,26 +81,30 @@ def named_device(target: str, device: str, *, local: bool) -> NamedDevice:
     )
 
 
-def _fake(name: str, workload: Workload | None) -> LocalDevice:
-    return local_device(name)
+def _fake(named: NamedDevice, workload: Workload | None) -> LocalDevice:
+    return local_device(named.name)
 
 
-def _ibm(name: str, workload: Workload | None) -> Device:
+def _ibm(named: NamedDevice, workload: Workload | None) -> Device:
+    if named.offline:
+        return open_cached(named, workload)
     # Imported here: the platform's client takes a second.
     from hardware.devices.ibm.account import (
         account_backends,
         calibrated,
         least_busy,
+        matching_instance,
         open_account,
         platform_device,
     )
 
-    service = open_account()
+    service, name, crn = open_account(named.account), named.name, None
+    if named.instance is not None:
+        crn = matching_instance(service, named.instance)
+        if crn is None:
+            raise RunStateError(f"The run {OTHER_INSTANCE}")
     if name in (LEAST_BUSY, BEST):
-        if workload is None:
-            raise UnknownTargetError(
-                f"ibm:{name} is chosen by a circuit: give a workload, or name a device."
-            )
+        workload = chosen_by(workload, name)
         width = workload.circuit.num_qubits
         backends = account_backends(service, width)
         if name == LEAST_BUSY:
@@ -104,13 +117,13 @@ def _ibm(name: str, workload: Workload | None) -> Device:
                     "or use a narrower circuit."
                 )
             name = ranked[0].name
-    return platform_device(service, name)
+    return platform_device(service, name, crn)
 
 
-def _backend(name: str, workload: Workload | None) -> Device:
+def _backend(named: NamedDevice, workload: Workload | None) -> Device:
     """Open what a Python function returns: imports and runs that module's code."""
-    module, _, path = name.partition(":")
-    return _made(lambda: attrgetter(path)(import_module(module)), f"backend:{name}")
+    module, _, path = named.name.partition(":")
+    return _made(lambda: attrgetter(path)(import_module(module)), f"backend:{named.name}")
 
 
 def _made(load: Callable[[], Any], spec: str, *arguments: str) -> Device:
@@ -144,7 +157,7 @@ def _made(load: Callable[[], Any], spec: str, *arguments: str) -> Device:
 
 #: A provider is a row here, a row of `hardware.devices.named.DEVICES` and a file in
 #: `hardware/devices/`.
-OPENERS: Mapping[str, Callable[[str, Workload | None], Device]] = {
+OPENERS: Mapping[str, Callable[[NamedDevice, Workload | None], Device]] = {
     "fake": _fake,
     "ibm": _ibm,
     "backend": _backend,

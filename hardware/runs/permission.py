@@ -6,12 +6,19 @@ import logging
 import math
 
 from hardware.devices.base import Device
-from hardware.errors import BudgetError, PlanError, RunStateError, ServiceError
+from hardware.devices.cached import CachedDevice
+from hardware.errors import BudgetError, InvalidInputError, PlanError, RunStateError, ServiceError
 from hardware.ledger.budget import advised_budget, session_seconds
 from hardware.ledger.records import RunRecord
 from hardware.planning.options import PlanOptions
 from hardware.planning.plan import JobPlan
 
+#: What a run meets in another account than its own.
+OTHER_INSTANCE = (
+    "was sent through another account or instance than the one you are logged in with, which does "
+    "not know its jobs. Log in with the run's own, e.g. "
+    "QiskitRuntimeService.save_account(token=…, instance=…, overwrite=True), and try again."
+)
 _logger = logging.getLogger(__name__)
 
 
@@ -87,8 +94,13 @@ def check_abilities(plan: JobPlan, device: Device) -> None:
     """Refuse a plan with options that its device does not take, and say what it does not do.
 
     Raises:
+        InvalidInputError: The device is one that was opened offline.
         PlanError: As `check_options`.
     """
+    if isinstance(device, CachedDevice):
+        raise InvalidInputError(
+            f"{device.name} was opened offline, to plan only. Open it online to submit the plan."
+        )
     options = plan.options
     check_options(options, device)
     unused = [name for name in ("mode", "private", "tags") if getattr(options, name)]
@@ -131,8 +143,4 @@ def check_instance(run: RunRecord, device: Device) -> None:
             run.id,
         )
     elif run.instance != device.instance:
-        raise RunStateError(
-            f"Run {run.id} was sent through another account or instance than the one you are "
-            f"logged in with, which does not know its jobs. Log in with the run's own, e.g. "
-            "QiskitRuntimeService.save_account(token=…, instance=…, overwrite=True), and try again."
-        )
+        raise RunStateError(f"Run {run.id} {OTHER_INSTANCE}")

@@ -10,12 +10,23 @@ from typing import Any
 from hardware.checks import check_shots
 from hardware.devices.backends import ExecutionLimits, calibration_id, working_target
 from hardware.devices.base import Device
+from hardware.devices.cached import CachedDevice
+from hardware.devices.login import Account
 from hardware.devices.named import NamedDevice, parse_device
-from hardware.errors import InvalidInputError, PlanError, UnknownTargetError
+from hardware.errors import (
+    BusyError,
+    InvalidInputError,
+    LoginServiceError,
+    PlanError,
+    UnclearError,
+    UnknownBackendError,
+    UnknownTargetError,
+)
 from hardware.planning import planner
 from hardware.planning.options import PlanOptions
 from hardware.planning.plan import JobPlan
 from hardware.planning.tiled_circuit import check_isa
+from hardware.runs.offline import open_cached
 from hardware.runs.opening import named_device, open_device
 from hardware.runs.permission import check_options
 from hardware.workload import Workload
@@ -25,8 +36,18 @@ _named_here: set[str] = set()
 _logger = logging.getLogger(__name__)
 
 
-def plan(workload: Workload, target: str | Device, options: PlanOptions | None = None) -> JobPlan:
+def plan(
+    workload: Workload,
+    target: str | Device,
+    options: PlanOptions | None = None,
+    *,
+    account: Account | None = None,
+    offline: bool = False,
+) -> JobPlan:
     """Spread a workload over a device; nothing is sent and nothing is spent.
+
+    Where the platform cannot be reached, the plan is made from the calibration that was kept when
+    the device was last asked; its first note then says how old that is.
 
     Args:
         workload: N rows of one circuit.
@@ -34,20 +55,47 @@ def plan(workload: Workload, target: str | Device, options: PlanOptions | None =
             ``"backend:my.module:make"``, which imports that module and calls ``make()`` for a
             `BackendV2`.
         options: Shots, tiles, mitigation, limits; shots may stand in the target instead.
+        account: Which account and instance of the platform; None: the client's default.
+        offline: Make no network call, and plan by the calibration that was kept.
 
     Returns:
         The plan, with its cost as `JobPlan.cost`. `print` shows it in one line.
 
     Raises:
         UnknownTargetError, UnknownBackendError: There is no such device.
-        AccountError, ServiceError: The platform cannot be asked for its calibration.
+        AccountError, ServiceError: The platform cannot be asked for its calibration, and none is
+            kept.
         PlanError: The workload does not fit on the device, or it does not take the options.
     """
     if not isinstance(target, str):
         check_options(options or PlanOptions(), target)
-        return planner.plan(workload, target.backend, options)
-    named = parse_device(target)
-    return plan_on(open_device(named, workload), named, workload, options)
+        return _remarked(planner.plan(workload, target.backend, options), target)
+    named = parse_device(target, account, offline=offline)
+    return plan_on(planning_device(named, workload), named, workload, options)
+
+
+def planning_device(named: NamedDevice, workload: Workload | None = None) -> Device:
+    """Open a device to plan for; where the platform cannot be reached, as it was last fetched.
+
+    The device is a `CachedDevice` then, which takes no jobs.
+
+    Raises:
+        HardwareError: As `open_device`.
+    """
+    try:
+        device = open_device(named, workload)
+        _ = device.backend  # its calibration, which is fetched when it is first needed
+    except (LoginServiceError, UnclearError, BusyError) as error:
+        if named.kind != "ibm" or named.offline:
+            raise
+        try:
+            cached = open_cached(named, workload)
+        except UnknownBackendError:
+            raise error from None
+        _logger.warning("The plan is made offline. %s", error)
+        remarks = ("The platform could not be reached.", *cached.remarks)
+        return CachedDevice(cached.backend, cached.instance, remarks)
+    return device
 
 
 def plan_on(
@@ -69,7 +117,16 @@ def plan_on(
     options = with_shots(options, named)
     check_options(options, device)
     spec = named.spec(device.name, options.shots)
-    return planner.plan(workload, device.backend, options, target=spec, about=about)
+    made = planner.plan(workload, device.backend, options, target=spec, about=about)
+    return _remarked(made, device)
+
+
+def _remarked(made: JobPlan, device: Device) -> JobPlan:
+    """Return a plan with what its device says of its calibration."""
+    if not isinstance(device, CachedDevice):
+        return made
+    notes = (*device.remarks, *made.notes)
+    return replace(made, notes=notes, num_remarks=len(device.remarks))
 
 
 def with_shots(options: PlanOptions | None, named: NamedDevice) -> PlanOptions:
@@ -90,13 +147,16 @@ def with_shots(options: PlanOptions | None, named: NamedDevice) -> PlanOptions:
     return replace(options, shots=named.shots)
 
 
-def planned_device(plan: JobPlan) -> Device:
+def planned_device(plan: JobPlan, account: Account | None = None) -> Device:
     """Open the device that a plan was made for, and check that the plan still holds there.
+
+    Args:
+        plan: The plan.
+        account: Which account and instance of the platform; None: the client's default.
 
     Raises:
         UnknownTargetError: Nothing here can open it: give the device itself.
-        PlanError: It has lost an instruction that the plan needs, or waits between two shots for
-            another time than the plan's cost was computed with.
+        PlanError: See `check_calibration`.
         AccountError, UnknownBackendError, ServiceError: It cannot be opened.
     """
     local = plan.backend.startswith("fake_")
@@ -106,17 +166,25 @@ def planned_device(plan: JobPlan) -> Device:
             f"The plan would import and run {named.name}, and plans may come from others: open the "
             "device yourself and give it as device=…."
         )
+    if account is not None:
+        named = replace(named, account=account)
     device = open_device(named)
     if plan.backend != device.name:
         raise PlanError(
             f"The plan is for {plan.backend}, and the device is {device.name}: plan again."
         )
     if not device.local:
-        _check_calibration(plan, device)
+        check_calibration(plan, device)
     return device
 
 
-def _check_calibration(plan: JobPlan, device: Device) -> None:
+def check_calibration(plan: JobPlan, device: Device) -> None:
+    """Refuse a plan that its device cannot run any more; log where only its errors have changed.
+
+    Raises:
+        PlanError: It has lost a qubit or an instruction that the plan needs, or waits between two
+            shots for another time than the plan's cost was computed with.
+    """
     backend = device.backend
     wait = ExecutionLimits.of(backend).chosen_rep_delay(plan.options.rep_delay)
     if wait != plan.timing.rep_delay:

@@ -14,11 +14,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Self
 
 from hardware.devices.base import Device
+from hardware.devices.login import Account
 from hardware.errors import InvalidInputError, RunError, UnknownRunError
 from hardware.ledger.database import default_path
 from hardware.ledger.ledger import Ledger
@@ -29,7 +31,7 @@ from hardware.planning.pubs import job_request
 from hardware.runs import runner
 from hardware.runs.opening import named_device, open_device
 from hardware.runs.permission import checked_budget
-from hardware.runs.planned import planned_device
+from hardware.runs.planned import check_calibration, planned_device
 from hardware.runs.policy import Policy
 from hardware.runs.progress import OnProgress, RunStatus, run_status
 from hardware.workload import Expectations
@@ -47,6 +49,8 @@ class StoredRun:
         ledger: The ledger's file; None: the default one.
         device: The run's device; None opens it by its name in the ledger.
         policy: Pace and patience.
+        account: Which saved account of the platform; None: the client's default. Of its instances
+            the one that the run was sent through is used, whichever the account names.
 
     Attributes:
         id: The run's whole id.
@@ -63,6 +67,7 @@ class StoredRun:
         ledger: str | Path | None = None,
         device: Device | None = None,
         policy: Policy | None = None,
+        account: Account | None = None,
     ) -> None:
         self._path = _path(ledger)
         if not self._path.exists():
@@ -70,7 +75,7 @@ class StoredRun:
                 f"Expected a run of the ledger {self._path}, got {run_id!r}: there is no ledger "
                 "yet. Runs begin with qhead submit; QHEAD_LEDGER names another ledger."
             )
-        self._device, self._policy = device, policy
+        self._device, self._policy, self._account = device, policy, account
         with self._ledger() as opened:
             self.id = opened.run(run_id).id
 
@@ -82,9 +87,10 @@ class StoredRun:
         ledger: str | Path | None = None,
         device: Device | None = None,
         policy: Policy | None = None,
+        account: Account | None = None,
     ) -> Self:
         """Return a run of the ledger, from any process and on any day; see the class."""
-        return cls(run_id, ledger=ledger, device=device, policy=policy)
+        return cls(run_id, ledger=ledger, device=device, policy=policy, account=account)
 
     @classmethod
     def submit(
@@ -96,6 +102,7 @@ class StoredRun:
         ledger: str | Path | None = None,
         policy: Policy | None = None,
         on_progress: OnProgress | None = None,
+        account: Account | None = None,
     ) -> Self:
         """Write a plan to the ledger, send what the account takes now, and return the run.
 
@@ -107,6 +114,7 @@ class StoredRun:
             ledger: The ledger's file; None: the default one.
             policy: Pace and patience.
             on_progress: Called before each wait of seconds.
+            account: Which account and instance of the platform; None: the client's default.
 
         Raises:
             BudgetError: No budget for a real device, or one below the estimate. Nothing was
@@ -116,7 +124,9 @@ class StoredRun:
                 is in the ledger: ``Run.open(error.run_id).resume()`` carries on.
         """
         if device is None:
-            device = planned_device(plan)
+            device = planned_device(plan, account)
+        elif plan.num_remarks and not device.local:  # made offline
+            check_calibration(plan, device)
         checked_budget(plan, budget, local=device.local)  # before a ledger is created
         path = _path(ledger)
         with Ledger(path) as opened:
@@ -128,7 +138,7 @@ class StoredRun:
                 policy=policy or POLICY,
                 on_progress=on_progress,
             )
-        return cls(run_id, ledger=path, device=device, policy=policy)
+        return cls(run_id, ledger=path, device=device, policy=policy, account=account)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.id!r})"
@@ -156,10 +166,14 @@ class StoredRun:
 
         Raises:
             AccountError, UnknownBackendError, ServiceError: It cannot be opened.
+            RunStateError: The run went through another account.
         """
         if self._device is None:
             run = self.record
-            self._device = open_device(named_device(run.target, run.device, local=run.local))
+            named = named_device(run.target, run.device, local=run.local)
+            self._device = open_device(
+                replace(named, account=self._account or named.account, instance=run.instance)
+            )
         return self._device
 
     def events(self) -> list[Event]:
@@ -314,13 +328,20 @@ def submit(
     ledger: str | Path | None = None,
     policy: Policy | None = None,
     on_progress: OnProgress | None = None,
+    account: Account | None = None,
 ) -> Run:
     """Write a plan to the ledger, send what the account takes now, and return the run.
 
     The arguments and errors are those of `StoredRun.submit`; `budget` is in QPU seconds.
     """
     return Run.submit(
-        plan, budget=budget, device=device, ledger=ledger, policy=policy, on_progress=on_progress
+        plan,
+        budget=budget,
+        device=device,
+        ledger=ledger,
+        policy=policy,
+        on_progress=on_progress,
+        account=account,
     )
 
 

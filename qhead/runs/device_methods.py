@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from hardware.devices.base import Device
-from hardware.devices.named import parse_device
+from hardware.devices.login import Account
+from hardware.devices.named import NamedDevice, parse_device
 from hardware.planning.options import PlanOptions
 from hardware.planning.plan import JobPlan
 from hardware.runs.permission import check_budget
@@ -41,8 +42,13 @@ class DeviceMethods:
         options: PlanOptions | None = None,
         *,
         recalibrate: Sequence[str] | Sentences | None = None,
+        account: Account | None = None,
+        offline: bool = False,
     ) -> JobPlan:
         """Plan predictions on a device and print the cost; nothing is sent and nothing is spent.
+
+        Where the platform cannot be reached, the plan is made from the calibration that was kept
+        when the device was last asked; its first note then says how old that is.
 
         Args:
             texts: n sentences.
@@ -50,6 +56,8 @@ class DeviceMethods:
             options: Shots, tiles, mitigation, limits; the seed is that of fakes, and the head's
                 own by default.
             recalibrate: Sentences of validation, run along, on which the read-out is refitted.
+            account: Which account and instance of the platform; None: the client's default.
+            offline: Make no network call, and plan by the calibration that was kept.
 
         Returns:
             The plan; `hardware.dump_plan` makes bytes of it, `Run.submit` sends it.
@@ -60,7 +68,8 @@ class DeviceMethods:
             AccountError, ServiceError: The platform cannot be asked for its calibration.
             PlanError: The circuit does not fit on the device.
         """
-        plan, device = self._planned(texts, target, options, recalibrate)
+        named = parse_device(target, account, offline=offline)
+        plan, device = self._planned(texts, named, options, recalibrate, fallback=True)
         print(f"Cost: {Quote.of(plan, device)}", file=sys.stderr)
         return plan
 
@@ -72,11 +81,12 @@ class DeviceMethods:
         *,
         budget: float | None = None,
         recalibrate: Sequence[str] | Sentences | None = None,
+        account: Account | None = None,
     ) -> Run:
         """Plan predictions, print their cost, send them within a budget and return at once.
 
         Args:
-            texts, target, options, recalibrate: As for `plan`.
+            texts, target, options, recalibrate, account: As for `plan`.
             budget: QPU seconds that the whole run, resumes included, may use. Required on a real
                 device; a fake charges nothing and only compares it with the estimate.
 
@@ -88,7 +98,7 @@ class DeviceMethods:
             HardwareError: As `plan`, or the platform failed; if the error has a `run_id`, that run
                 is in the ledger and can be resumed.
         """
-        return self._submit(texts, target, options, budget, recalibrate)
+        return self._submit(texts, parse_device(target, account), options, budget, recalibrate)
 
     def predict_on_device(
         self,
@@ -98,18 +108,20 @@ class DeviceMethods:
         *,
         budget: float | None = None,
         progress: RunProgress = True,
+        account: Account | None = None,
     ) -> Prediction:
         """Submit sentences, wait for all of them and return their predictions.
 
         Args:
-            texts, target, options, budget: As for `submit`.
+            texts, target, options, budget, account: As for `submit`.
             progress: Called with a `RunStatus` after each job and look; True draws a bar.
 
         Raises:
             HardwareError: As `submit` and `Run.collect`.
             RunError, MissingRowsError: Rows have no result; the run stays in the ledger.
         """
-        run = self._submit(texts, target, options, budget, None, blocking=True)
+        named = parse_device(target, account)
+        run = self._submit(texts, named, options, budget, None, blocking=True)
         if not run.record.local:
             print(f"Run: {run.id}", file=sys.stderr)  # so that it can be found after an interrupt
         found = run.collect(progress=progress)
@@ -162,7 +174,7 @@ class DeviceMethods:
     def _submit(
         self,
         texts: Sequence[str] | Sentences,
-        target: str,
+        named: NamedDevice,
         options: PlanOptions | None,
         budget: float | None,
         recalibrate: Sequence[str] | Sentences | None,
@@ -170,24 +182,26 @@ class DeviceMethods:
         blocking: bool = False,
     ) -> Run:
         # Before any sentence is embedded.
-        check_budget(budget, local=not parse_device(target).charges)
-        plan, device = self._planned(texts, target, options, recalibrate)
+        check_budget(budget, local=not named.charges)
+        plan, device = self._planned(texts, named, options, recalibrate)
         if not (blocking and device.local):
             print(f"Cost: {Quote.of(plan, device)}", file=sys.stderr)
-        return Run.submit(plan, budget=budget, device=device)
+        return Run.submit(plan, budget=budget, device=device, account=named.account)
 
     def _planned(
         self,
         texts: Sequence[str] | Sentences,
-        target: str,
+        named: NamedDevice,
         options: PlanOptions | None,
         recalibrate: Sequence[str] | Sentences | None,
+        *,
+        fallback: bool = False,
     ) -> tuple[JobPlan, Device]:
-        named = parse_device(target)
         if options is None:
             options = PlanOptions(seed=getattr(self.head_, "seed", 0))
         options = with_shots(options, named)  # before any sentence is embedded
-        return plan_rows(self.device_rows(texts, recalibrate), named, options)
+        rows = self.device_rows(texts, recalibrate)
+        return plan_rows(rows, named, options, fallback=fallback)
 
     def _circuit_head(self) -> Any:
         if not hasattr(self.head_, "workload"):

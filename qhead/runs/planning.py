@@ -10,7 +10,7 @@ from hardware.devices.named import NamedDevice
 from hardware.planning.options import PlanOptions
 from hardware.planning.plan import JobPlan
 from hardware.runs.opening import open_device
-from hardware.runs.planned import plan_on
+from hardware.runs.planned import plan_on, planning_device
 from hardware.workload import Workload
 from qhead.errors import DataError
 from qhead.progress import waiting
@@ -72,8 +72,17 @@ def rows_of(
     return DeviceRows(workload, RunMetadata(sentences.source, readout, model, recalibration))
 
 
-def plan_rows(rows: DeviceRows, named: NamedDevice, options: PlanOptions) -> tuple[JobPlan, Device]:
+def plan_rows(
+    rows: DeviceRows, named: NamedDevice, options: PlanOptions, *, fallback: bool = False
+) -> tuple[JobPlan, Device]:
     """Plan rows on a device and return the plan with the device; nothing is sent.
+
+    Args:
+        rows: The rows.
+        named: The device.
+        options: Shots, tiles, mitigation, limits.
+        fallback: Plan by the calibration that is kept where the platform cannot be reached. The
+            device takes no jobs then.
 
     Raises:
         AccountError, ServiceError: The platform cannot be asked for its calibration.
@@ -81,6 +90,6 @@ def plan_rows(rows: DeviceRows, named: NamedDevice, options: PlanOptions) -> tup
     """
     workload = rows.workload
     with waiting(f"looking up {named.name}"):
-        device = open_device(named, workload)
+        device = (planning_device if fallback else open_device)(named, workload)
     with waiting(f"planning {workload.num_samples:,} rows on {device.name}"):
         return plan_on(device, named, workload, options, rows.metadata.as_dict()), device

@@ -25,8 +25,8 @@ ROOMS = (
 
 # The same of the floor below.
 WINGS = (
-    "errors", "words", "importing", "threads", "checks", "circuits", "workload", "devices",
-    "ledger", "planning", "emulation", "runs", "targets",
+    "errors", "words", "folders", "importing", "threads", "checks", "circuits", "workload",
+    "devices", "ledger", "planning", "emulation", "runs", "targets",
 )  # fmt: skip
 
 PUBLIC = {

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from loopback import Cloud, EndJob, FaultPlan, Loopback
+from loopback import Cloud, EndJob, FaultPlan, Loopback, Reply
 from qiskit_ibm_runtime import QiskitRuntimeService
 
 import hardware
 from hardware import PlanOptions
 from hardware.emulation.fake import FakeTarget
-from hardware.errors import BudgetError, InvalidInputError, PlanError, RunError
+from hardware.errors import (
+    BudgetError,
+    InvalidInputError,
+    LoginServiceError,
+    PlanError,
+    RunError,
+)
 from hardware.ledger.ledger import Ledger, Pace
 from hardware.planning.options import JobLimits
 from hardware.runs.policy import Policy
@@ -35,6 +41,7 @@ def trained(toy_model, toy_texts, toy_labels):
 def home(tmp_path, monkeypatch):
     path = tmp_path / "home" / "ledger.sqlite"
     monkeypatch.setenv("QHEAD_LEDGER", str(path))
+    monkeypatch.setenv("QHEAD_CACHE", str(tmp_path / "cache"))
     place = "qiskit_ibm_runtime.accounts.management._DEFAULT_ACCOUNT_CONFIG_JSON_FILE"
     monkeypatch.setattr(place, str(tmp_path / "accounts.json"))
     quick = Policy(pace=Pace(), settle=0.05, busy=0.05, patience=0.2, poll=(0.02, 0.1))
@@ -155,6 +162,35 @@ def test_a_run_on_the_platform(trained, texts, home, capsys):
         assert run.resume(budget=120).jobs["submitted"] == 1
         assert run.collect(progress=False).missing == ()
         assert run.status().spending.charged == pytest.approx(double.cloud.consumed)
+
+
+def test_an_account_s_instance_and_a_plan_made_offline(trained, texts, capsys):
+    account = hardware.Account(instance="another")
+    with (
+        Loopback(Cloud(("ibm_manila",)), other=Cloud(("ibm_manila",))) as double,
+        double.addresses(),
+    ):
+        QiskitRuntimeService.save_account(**double.account(), overwrite=True)
+        online = trained.plan(texts, IBM, account=account)
+        assert " s left" in capsys.readouterr().err
+        asked = double.faults.seen.copy()
+        offline = trained.plan(texts, IBM, account=account, offline=True)
+        assert double.faults.seen == asked
+        assert offline.key == online.key
+        assert "days old" in offline.notes[0]
+        assert " s left" not in capsys.readouterr().err
+        double.faults.always["token"] = Reply(503)
+        assert trained.plan(texts, IBM, account=account).num_remarks == 2
+        for verb in (trained.submit, trained.predict_on_device):  # what spends makes no such plan
+            with pytest.raises(LoginServiceError):
+                verb(texts, IBM, budget=60, account=account)
+        double.faults.always.clear()
+        run = trained.submit(texts, IBM, budget=60, account=account)
+        assert Run.open(run.id).collect(progress=False).missing == ()
+        labels = trained.predict(texts, IBM, budget=60, account=account)
+        assert labels.shape == (N,)
+        assert not double.cloud.jobs
+        assert len(double.other.jobs) == 2
 
 
 def test_rows_that_are_still_to_come_are_no_failed_run(trained, texts):

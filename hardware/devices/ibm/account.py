@@ -10,8 +10,11 @@ from typing import Any, TypeVar
 from qiskit_ibm_runtime import IBMBackend, QiskitRuntimeService
 
 from hardware.devices.ibm.answers import seconds_left
+from hardware.devices.ibm.calibration_cache import instance_digest
 from hardware.devices.ibm.client import ask, guarded, open_service
 from hardware.devices.ibm.device import PlatformDevice, check_device_list, load_calibration
+from hardware.devices.ibm.saved import SAVE, find_saved, is_crn, list_instances
+from hardware.devices.login import Account
 from hardware.devices.named import BEST, LEAST_BUSY
 from hardware.errors import (
     AccountError,
@@ -29,35 +32,75 @@ _LISTING = 300.0
 _logger = logging.getLogger(__name__)
 
 
-def open_account() -> QiskitRuntimeService:
-    """Open the client on the saved account.
+def open_account(account: Account | None = None) -> QiskitRuntimeService:
+    """Open the client on a saved account, or that of the environment.
+
+    Args:
+        account: Which one, and which of its instances; None: the client's default.
 
     Raises:
         NoAccountError: There is none.
         LoginServiceError: The login service failed.
-        AccountError: The platform does not accept it.
+        AccountError: There is no such account or instance, or the platform does not accept it.
     """
+    account = account or Account()
     # It logs account names, and nothing that the errors raised here do not say.
     logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
+    if account.name is not None or account.channel is not None:
+        find_saved(account)  # where the channel has no account, the client takes another's
+    # The client warns that it ignores the channel of a named account.
+    channel = account.channel if account.name is None else None
     try:
-        return open_service()
+        return open_service(name=account.name, instance=account.instance, channel=channel)
     except LoginServiceError:
         raise
     except AccountError as error:
-        raise type(error)(
-            f"{error} Accounts are saved once, in Python: "
-            "QiskitRuntimeService.save_account(token=…, instance=…)."
-        ) from error
+        _check_instance(account, error)
+        raise type(error)(f"{error} Accounts are saved once, in Python: {SAVE}.") from error
 
 
-def platform_device(service: QiskitRuntimeService, name: str) -> PlatformDevice:
+def _check_instance(account: Account, error: AccountError) -> None:
+    """Raise a better error where an account was refused because it has no such instance."""
+    if account.instance is None:
+        return
+    try:
+        known = list_instances(account)
+    except HardwareError:
+        return
+    if account.instance in (*known, *known.values()):
+        return
+    names = sorted(set(known.values()))
+    which = "with this CRN" if is_crn(account.instance) else repr(account.instance)
+    raise AccountError(
+        f"Your account has no instance {which}. It has {', '.join(names) or 'none'}."
+        f"{did_you_mean(account.instance, names)}"
+    ) from error
+
+
+def matching_instance(service: QiskitRuntimeService, digest: str) -> str | None:
+    """Return the CRN of the account's instance with this SHA-256, None where it has none.
+
+    The client knows the account's instances since its login: nothing is asked.
+    """
+    crns = [str(each.get("crn")) for each in service.instances()]
+    return next((crn for crn in crns if instance_digest(crn) == digest), None)
+
+
+def platform_device(
+    service: QiskitRuntimeService, name: str, instance: str | None = None
+) -> PlatformDevice:
     """Open a device of the account; the error for a wrong name suggests the nearest right one.
+
+    Args:
+        service: The client.
+        name: Name of the device.
+        instance: CRN of the instance to reach it through; None: the client's choice.
 
     Raises:
         UnknownBackendError: The account has no such device.
     """
     try:
-        return PlatformDevice(service, name)
+        return PlatformDevice(service, name, instance=instance)
     except UnknownBackendError as error:
         try:
             known = [backend.name for backend in _listed(service)]

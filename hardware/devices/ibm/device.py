@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -22,6 +21,7 @@ from hardware.devices.ibm.answers import (
     seconds_left,
     session_charge,
 )
+from hardware.devices.ibm.calibration_cache import instance_digest, keep_calibration
 from hardware.devices.ibm.client import ask, guarded
 from hardware.devices.ibm.decoding import decoded
 from hardware.devices.ibm.primitives import make_primitive
@@ -60,11 +60,16 @@ class Deadlines:
 def load_calibration(backend: IBMBackend, seconds: float = Deadlines.request) -> None:
     """Fetch a device's calibration, which the client does when an attribute is first touched.
 
+    What was fetched is kept for planning offline, see `hardware.devices.ibm.calibration_cache`.
+
     Raises:
         AccountError, ServiceError: It could not be fetched, or is malformed.
     """
+    known = backend._properties is not None
     with guarded():
         ask(lambda: backend.target, seconds, f"for the calibration of {backend.name}")
+    if not known:
+        keep_calibration(backend)
 
 
 def check_device_list(service: QiskitRuntimeService, seconds: float = Deadlines.request) -> None:
@@ -90,6 +95,7 @@ class PlatformDevice:
         service: The client, see `hardware.devices.ibm.client.open_service`.
         name: Name of the device, e.g. ``"ibm_fez"``.
         deadlines: How long to wait for answers.
+        instance: CRN of the instance to reach it through; None: the client's choice.
 
     Raises:
         UnknownBackendError: The account has no such device.
@@ -100,7 +106,12 @@ class PlatformDevice:
     abilities = Abilities()
 
     def __init__(
-        self, service: QiskitRuntimeService, name: str, deadlines: Deadlines | None = None
+        self,
+        service: QiskitRuntimeService,
+        name: str,
+        deadlines: Deadlines | None = None,
+        *,
+        instance: str | None = None,
     ) -> None:
         self._service = service
         self._deadlines = deadlines or Deadlines()
@@ -109,7 +120,9 @@ class PlatformDevice:
         # Listed, not asked for by name: an unknown name and a failed request would look the same.
         unheard: list[HardwareError] = []
         found = self._ask(
-            lambda: [each for each in service.backends(name) if each.name == name],
+            lambda: [
+                each for each in service.backends(name, instance=instance) if each.name == name
+            ],
             f"for the device {name}",
             unheard=unheard,
         )
@@ -130,7 +143,7 @@ class PlatformDevice:
     @property
     def instance(self) -> str:
         """SHA-256 of the instance's resource name (CRN), in hexadecimal."""
-        return hashlib.sha256(self._crn.encode()).hexdigest()
+        return instance_digest(self._crn)
 
     @property
     def _crn(self) -> str:
