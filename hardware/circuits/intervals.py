@@ -83,6 +83,7 @@ def std_error_of_estimate(
     randomizations: int = 1,
     readout_mitigated: bool = False,
     noise_factors: tuple[float, ...] = (),
+    degree: int = 1,
 ) -> NDArray[np.float64]:
     """Return the standard error of expectation values that a platform's estimator gave.
 
@@ -97,6 +98,7 @@ def std_error_of_estimate(
       value, times the value itself;
     - the line through F noise factors is fitted with F - 2 degrees of freedom, which may leave no
       error or an infinite one: the shots' error, carried through the line, bounds it from below.
+      So it is with a polynomial through all points.
 
     Args:
         value: Values without the observable's constant part; where NaN, so is the error.
@@ -106,11 +108,14 @@ def std_error_of_estimate(
         randomizations: R, random circuits that the shots are divided among.
         readout_mitigated: Whether values were divided by a measured read-out.
         noise_factors: Factors of zero-noise extrapolation, F or none.
+        degree: Degree of the extrapolating polynomial.
     """
     largest, num_terms = float(np.abs(coefficients).sum()), len(coefficients)
     if not num_terms:
         return np.zeros_like(value)
-    gain = _extrapolation_gain(noise_factors)
+    gain = 1.0
+    if noise_factors:
+        gain = float(np.linalg.norm(extrapolation_weights(noise_factors, degree)))
     stated = np.where(known(reported), reported, 0.0) * np.sqrt(num_terms)
     if randomizations > 1 and not noise_factors:
         stated = stated * _factor_of_groups(randomizations)
@@ -133,9 +138,50 @@ def _factor_of_groups(num: int) -> float:
     return float(stdtrit(num - 1, 0.975) + 1 / np.sqrt(num)) / Z_95
 
 
-def _extrapolation_gain(factors: tuple[float, ...]) -> float:
-    """Return how much a straight line through values at `factors` magnifies their error at 0."""
-    if not factors:
-        return 1.0
-    x = np.asarray(factors)
-    return float(np.sqrt(1 / len(x) + x.mean() ** 2 / ((x - x.mean()) ** 2).sum()))
+def extrapolation_weights(factors: tuple[float, ...], degree: int) -> NDArray[np.float64]:
+    """Return what values at F factors contribute to that at 0 by a fitted polynomial, shape (F,).
+
+    All values have the same weight in the fit. Degree 0 takes the value at the smallest factor, as
+    the client's ``fallback`` does.
+    """
+    if degree == 0:
+        return np.eye(len(factors))[int(np.argmin(factors))]
+    powers = np.vander(np.asarray(factors), degree + 1, increasing=True)
+    return np.asarray(np.linalg.pinv(powers)[0])
+
+
+def std_error_of_randomized(
+    value: NDArray[np.float64],
+    reported: NDArray[np.float64],
+    randomizations: int,
+    coefficients: NDArray[np.float64],
+    *,
+    gamma: float = 1.0,
+) -> NDArray[np.float64]:
+    """Return the standard error of values of which each random circuit gives one outcome.
+
+    With PEC and PEA random circuits differ by errors that were put in, and with PEC by the sign
+    that their outcomes count with: all shots of a circuit share them. What counts are R circuits,
+    each with a mean within γ times the observable's range, however many shots it has. A sign or an
+    error that no circuit has drawn shows in no scatter, so that the bound of `std_error_of_mean`
+    acts on circuits and not on shots.
+
+    Args:
+        value: Values without the observable's constant part; where NaN, so is the error.
+        reported: The platform's scatter of the circuits' means over √R, of the same shape; what is
+            not `known` counts as the largest possible.
+        randomizations: R, random circuits of each value; of less than two no error is known.
+        coefficients: The T coefficients of the observable's terms, shape (T,). Terms share their
+            circuits: a sum of T may have √T times the error that adds them in quadrature.
+        gamma: Sampling overhead of PEC, its square root: outcomes count γ times.
+    """
+    largest, num_terms = gamma * float(np.abs(coefficients).sum()), len(coefficients)
+    if not num_terms:
+        return np.zeros_like(value)
+    if randomizations < 2:
+        return np.full_like(value, np.nan)
+    stated = np.where(known(reported), reported, largest / np.sqrt(randomizations * num_terms))
+    stated = stated * np.sqrt(num_terms * randomizations / (randomizations - 1))
+    inside = np.clip(value, -largest, largest)
+    error = std_error_of_mean(inside, randomizations * stated**2, randomizations, -largest, largest)
+    return np.maximum(error, stated * _factor_of_groups(randomizations))

@@ -12,6 +12,7 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers import BackendV2
 
+from hardware.circuits.layer_noise import LayerNoise
 from hardware.errors import BadResultError
 
 #: States of a job on a device, each with a rank: of several jobs under one tag the lowest counts.
@@ -32,6 +33,9 @@ UNSEEN = "unseen:"
 #: Begins `RunRecord.instance` where a provider tells neither charges nor accounts.
 PROVIDER = "provider:"
 
+#: What the estimator measured at each of F noise factors, before it extrapolates.
+BY_FACTOR = ("evs_noise_factors", "stds_noise_factors")
+
 _FETCH = "The result was cut, changed or swapped: collect the run again to fetch it anew."
 
 
@@ -48,6 +52,7 @@ class JobRequest:
         seed: Seed of local simulators; devices ignore it.
         mode: How the run's jobs are sent; None: in a batch where there are several.
         max_time: Time limit of their batch or session, seconds; None: the device's own.
+        layer_noise: Learned noise of the PUBs' layers, for the estimator's PEC and PEA.
     """
 
     primitive: Literal["sampler", "estimator"]
@@ -58,6 +63,7 @@ class JobRequest:
     seed: int | None = None
     mode: Literal["job", "batch", "session"] | None = None
     max_time: int | None = None
+    layer_noise: tuple[LayerNoise, ...] = ()
 
     @property
     def private(self) -> bool:
@@ -184,7 +190,8 @@ def result_arrays(result: object, request: JobRequest) -> dict[str, np.ndarray]:
     """Return the arrays of a primitive's result by name.
 
     PUB i of a sampler gives ``"i/REGISTER"`` (uint8, shape (\\*sets, shots, bytes), as in Qiskit's
-    `BitArray`) and ``"i/REGISTER/bits"``; of an estimator ``"i/evs"`` and ``"i/stds"``.
+    `BitArray`) and ``"i/REGISTER/bits"``; of an estimator ``"i/evs"`` and ``"i/stds"``, and with
+    PEA ``"i/evs_noise_factors"`` and ``"i/stds_noise_factors"`` of shape (\\*shape, F).
 
     Raises:
         BadResultError: It does not fit the request; see `check_arrays`.
@@ -199,7 +206,7 @@ def result_arrays(result: object, request: JobRequest) -> dict[str, np.ndarray]:
             if isinstance(value, BitArray):
                 arrays[f"{index}/{name}"] = value.array
                 arrays[f"{index}/{name}/bits"] = np.array(value.num_bits)
-            elif name in ("evs", "stds"):
+            elif name in ("evs", "stds") or (request.layer_noise and name in BY_FACTOR):
                 arrays[f"{index}/{name}"] = np.asarray(value, dtype=np.float64)
     check_arrays(arrays, request)
     return arrays
@@ -268,7 +275,11 @@ def _check_estimates(arrays: Mapping[str, np.ndarray], request: JobRequest, inde
         if array is None or array.dtype != np.float64 or array.shape != shape:
             got = "none" if array is None else f"{array.dtype} of shape {array.shape}"
             raise _unfit(f"{name} of shape {shape}", got, index)
-    if (arrays["stds"] < 0).any():
+    for name in BY_FACTOR:
+        array = arrays.get(name)
+        if array is not None and (array.dtype != np.float64 or array.shape[:-1] != shape):
+            raise _unfit(f"{name} of shape {shape} and factors", f"{array.shape}", index)
+    if any((arrays[name] < 0).any() for name in ("stds", BY_FACTOR[1]) if name in arrays):
         raise _unfit("standard errors of zero or more", "negative ones", index)
 
 

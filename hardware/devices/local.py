@@ -97,6 +97,12 @@ class LocalDevice:
 def run_locally(request: JobRequest, backend: BackendV2) -> object:
     """Run a request with the client's primitives in local mode and return its result."""
     options = {**request.options}
+    simulator = {**options.get("simulator", {})}
     if request.seed is not None:
-        options["simulator"] = {**options.get("simulator", {}), "seed_simulator": request.seed}
+        simulator["seed_simulator"] = request.seed
+    if request.layer_noise:
+        # The fake has noise of its own, and the client would add the learned noise to it.
+        simulator["layer_noise_model"] = []
+    if simulator:
+        options["simulator"] = simulator
     return make_primitive(request, backend, options)().result()

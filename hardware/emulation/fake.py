@@ -87,6 +87,7 @@ class FakeTarget:
     def run(self, workload: Workload) -> Expectations:
         """Plan a workload, run its jobs and unpack their results."""
         made = self.plan(workload)
+        made.options.mitigation.check_learned()
         device = local_device(self.backend)
         results = {
             idx: device.fetch(f"local:{idx}", job_request(made, idx))

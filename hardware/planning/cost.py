@@ -31,6 +31,8 @@ class CostEstimate:
         executions: Runs of a circuit: parameter sets × shots, mitigation included.
         payload_bytes: Size of what is sent.
         qpu_seconds: Time on the device.
+        upper_bound: Whether items, executions and seconds are the most that it may cost, because
+            the overhead follows from noise that is not learned yet.
     """
 
     tiles: int
@@ -40,12 +42,15 @@ class CostEstimate:
     executions: int
     payload_bytes: int
     qpu_seconds: float
+    upper_bound: bool = False
 
     def __str__(self) -> str:
+        most = "at most " if self.upper_bound else ""
         return (
             f"{counted(self.tiles, 'tile')}, {counted(self.jobs, 'job')}, "
             f"{counted(self.pubs, 'PUB')}, {counted(self.items, 'program item')}, "
-            f"{counted(self.executions, 'execution')}, {size(self.payload_bytes)}, about "
+            f"{most}{counted(self.executions, 'execution')}, "
+            f"{size(self.payload_bytes)}, {most or 'about '}"
             f"{self.qpu_seconds:.1f} QPU seconds"
         )
 
@@ -87,12 +92,14 @@ class Program:
         shots: Shots of every circuit with every set of values.
         rep_delay: Wait between two executions, seconds.
         sub_job: Fixed time of every item, seconds.
+        sampling_overhead: How many times the randomizations PEC runs.
     """
 
     items: tuple[ProgramItem, ...]
     shots: int
     rep_delay: float
     sub_job: float
+    sampling_overhead: float = 1.0
 
     def cost(self, num_sets: int) -> JobCost:
         """Return the cost of a job of `num_sets` sets of rows."""

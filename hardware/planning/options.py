@@ -93,7 +93,7 @@ class PlanOptions:
     Args:
         shots: Shots of every row and measurement setting.
         tiles: Disjoint regions that each run another row; None takes as many as save time and are
-            good enough.
+            good enough, and one with PEC, whose overhead is the product of that of all tiles.
         buffer: Keep one idle qubit between tiles.
         spare_qubits: Qubits of every tile beyond the circuit's, for routing: a ring of ten closes
             over the twelve of a heavy-hex cell with fewer gates than inside ten.

@@ -123,6 +123,8 @@ class JobPlan:
         num_remarks: How many of the first notes only say where the calibration is from and how old
             it was. They are no part of the key: what is planned does not depend on them.
         about: What the caller wants to find again with the plan, JSON-able; part of its key.
+        sampling_overhead: How many times the randomizations PEC runs, γ² for noise that it cancels
+            whole; an upper bound where the noise is not learned yet; 1 without PEC.
         key: Content hash as hexadecimal text, equal for equal plans only; empty until
             `hardware.planning.plan_file.finished` gives it.
     """
@@ -141,6 +143,7 @@ class JobPlan:
     jobs: tuple[PlannedJob, ...]
     notes: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
+    sampling_overhead: float = 1.0
     key: str = ""
     num_remarks: int = 0
 
@@ -170,6 +173,7 @@ class JobPlan:
     @property
     def cost(self) -> CostEstimate:
         """What the plan costs before anything is sent."""
+        mitigation = self.options.mitigation
         return CostEstimate(
             tiles=len(self.tiles),
             jobs=len(self.jobs),
@@ -178,6 +182,7 @@ class JobPlan:
             executions=sum(job.executions for job in self.jobs),
             payload_bytes=sum(job.payload_bytes for job in self.jobs),
             qpu_seconds=float(sum(self.job_seconds)),
+            upper_bound=mitigation.pec_mitigation and mitigation.lacks_layer_noise,
         )
 
     def summary(self) -> dict[str, Any]:

@@ -39,6 +39,8 @@ def check_plan(plan: JobPlan) -> None:
     _expect(bool(settings), "observables to measure", "the identity only")
     _check_circuits(plan, measurement)
     _check_tiles(plan, widths.pop(), measurement)
+    good = _number(plan.sampling_overhead) and plan.sampling_overhead > 0
+    _expect(good, "a sampling overhead above zero", plan.sampling_overhead)
     for job in plan.jobs:
         _check_job(plan, job, len(settings))
     _check_rows(plan)
@@ -162,6 +164,9 @@ def check_cost(plan: JobPlan) -> None:
         circuits = tuple(pub.circuit for pub in job.pubs)
         if circuits not in programs:
             programs[circuits] = program_of(plan, job)
+        overhead = programs[circuits].sampling_overhead
+        good = math.isclose(plan.sampling_overhead, overhead, rel_tol=1e-9)
+        _expect(good, f"a sampling overhead of {overhead:g}", plan.sampling_overhead)
         cost = programs[circuits].cost(len(job.pubs[0].rows))
         _expect(job.items == cost.items, f"{cost.items} items in job {number}", job.items)
         good = job.executions == cost.executions

@@ -162,6 +162,7 @@ def _entries(plan: JobPlan) -> dict[str, bytes]:
         "jobs": jobs,
         "notes": list(plan.notes[plan.num_remarks :]),
         "about": dict(plan.about),
+        "sampling_overhead": plan.sampling_overhead,
     }
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     circuits = {
@@ -222,6 +223,7 @@ def _plan(document: dict[str, Any], entries: Mapping[str, bytes]) -> JobPlan:
         jobs=tuple(jobs),
         notes=tuple(document["notes"]),
         about=document["about"],
+        sampling_overhead=document.get("sampling_overhead", 1.0),  # since PEC
     )
 
 

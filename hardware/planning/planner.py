@@ -66,7 +66,10 @@ def plan(
     measurement = Measurement.of(workload.observables)
     measured = list(measurement.qubits)
     _check(workload, measured, device)
-    tiling = place(workload.circuit, measured, device, workload.num_samples, options)
+    # PEC cancels the noise of all tiles with one sign: their overheads multiply.
+    alone = options.mitigation.pec_mitigation and options.tiles is None
+    laid_out = replace(options, tiles=1) if alone else options
+    tiling = place(workload.circuit, measured, device, workload.num_samples, laid_out)
     builder = _Builder(workload, measurement, tiling, device, options, limits.max_circuits)
     identifier = calibration_id(backend)
     regions = [tile_.qubits for tile_ in tiling.tiles]
@@ -95,12 +98,40 @@ def plan(
     )
     program = program_of(empty, builder.smallest_job())
     limits.check_shots(program.shots)
-    return finished(replace(empty, jobs=tuple(builder.jobs(program))))
+    overhead = program.sampling_overhead
+    return finished(
+        replace(
+            empty,
+            jobs=tuple(builder.jobs(program)),
+            notes=(*empty.notes, *_noise_notes(options, overhead)),
+            sampling_overhead=overhead,
+        )
+    )
 
 
 def _rep_delay_notes(limits: ExecutionLimits, options: PlanOptions, used: float) -> Iterator[str]:
     if options.rep_delay is None and limits.rep_delay is None:
         yield f"{limits.name} states no repetition delay; {used * 1e6:g} µs are assumed."
+
+
+def _noise_notes(options: PlanOptions, overhead: float) -> Iterator[str]:
+    """Yield what PEC and PEA cost beside the plan's jobs, and what is not known of it."""
+    mitigation = options.mitigation
+    if mitigation.lacks_layer_noise:
+        yield (
+            "The noise of the layers of gates is not learned yet. Learning it is a job of its own, "
+            "which is neither sent nor counted here."
+        )
+    if mitigation.pec_mitigation and mitigation.lacks_layer_noise:
+        yield f"PEC's overhead follows from that noise: the cost is for the largest, {overhead:g}."
+    elif mitigation.pec_mitigation:
+        yield f"PEC runs {overhead:.3g} times the randomizations."
+        if mitigation.pec_max_overhead is not None and overhead >= mitigation.pec_max_overhead:
+            yield "That is pec_max_overhead: PEC cancels the noise in part."
+    if mitigation.pec_mitigation and options.tiles is None:
+        yield "PEC's overhead is the product of that of all tiles: one tile is used."
+    elif mitigation.pec_mitigation and options.tiles != 1:
+        yield f"PEC's overhead is the product of that of {options.tiles} tiles; one costs less."
 
 
 def _check(workload: Workload, measured: list[int], device: Target) -> None:
@@ -231,11 +262,15 @@ class _Builder:
                 f"Expected one set of rows to fit into a job of at most {limits.executions} "
                 f"executions, {limits.seconds:g} s and {limits.payload_bytes} bytes; it needs "
                 f"{one.executions}, {one.qpu_seconds:.1f} s and {fixed_bytes + set_bytes}: use "
-                "fewer shots or settings."
+                f"fewer shots or settings{self._smaller_overhead()}."
             )
         if not self.varying:
             return 1  # a circuit without parameters has one set
         return int(min(fits, num_sets))
+
+    def _smaller_overhead(self) -> str:
+        pec = self.options.mitigation.pec_mitigation
+        return ", fewer tiles or a smaller pec_max_overhead" if pec else ""
 
     def _measured(self) -> tuple[Setting | None, ...]:
         """Return the settings that are PUBs of their own: the estimator makes its own."""

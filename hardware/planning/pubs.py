@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 from qiskit.quantum_info import SparsePauliOp
 
-from hardware.circuits.intervals import known, std_error_of_estimate
+from hardware.circuits.intervals import (
+    extrapolation_weights,
+    known,
+    std_error_of_estimate,
+    std_error_of_randomized,
+)
 from hardware.circuits.measurement import Counts, Measurement
 from hardware.circuits.readout import ReadoutFlips
-from hardware.devices.base import JobRequest, check_arrays
+from hardware.devices.base import BY_FACTOR, JobRequest, check_arrays
 from hardware.errors import BadResultError, PlanError
-from hardware.planning.mitigation import ENOUGH_RANDOMIZATIONS
+from hardware.planning.mitigation import ENOUGH_RANDOMIZATIONS, Mitigation
 from hardware.planning.plan import JobPlan, PlannedJob, PlannedPub
 from hardware.planning.tiled_circuit import tile_register
 from hardware.words import counted
@@ -53,6 +58,7 @@ def job_request(plan: JobPlan, idx: int) -> JobRequest:
         seed=seed,
         mode=options.mode,
         max_time=options.max_time,
+        layer_noise=options.mitigation.layer_noise,
     )
 
 
@@ -168,26 +174,72 @@ def _counted(plan: JobPlan, job: PlannedJob, arrays: Arrays) -> Iterator[Part]:
 def _estimated(plan: JobPlan, job: PlannedJob, arrays: Arrays) -> Iterator[Part]:
     """Yield the rows of each tile from evs and stds of shape (T·M, S)."""
     num_observables = len(plan.observables)
-    num_circuits = plan.options.mitigation.randomizations(plan.shots)
     for index, pub in enumerate(job.pubs):
         shape = (len(plan.tiles), num_observables, len(pub.rows))
         evs, stds = (arrays[f"{index}/{name}"].reshape(shape) for name in ("evs", "stds"))
+        factors = [arrays.get(f"{index}/{name}") for name in BY_FACTOR]
         for tile in range(len(plan.tiles)):
             kept = ~pub.padded[:, tile]
             mean, std = evs[tile][:, kept].T, np.array(stds[tile][:, kept].T)
             mean = np.where(known(mean), mean, np.nan)
             for m, observable in enumerate(plan.observables):
-                constant, coefficients = _split_constant(observable)
-                std[:, m] = std_error_of_estimate(
-                    mean[:, m] - constant,
-                    std[:, m],
-                    plan.shots,
-                    coefficients,
-                    randomizations=num_circuits,
-                    readout_mitigated=plan.options.mitigation.measure_mitigation,
-                    noise_factors=plan.options.mitigation.zne_factors,
+                amplified = tuple(
+                    None if each is None else each.reshape(*shape, -1)[tile, m, kept]
+                    for each in factors
                 )
+                std[:, m] = _std_errors(plan, observable, mean[:, m], std[:, m], amplified)
             yield pub.rows[kept, tile], mean, std**2
+
+
+def _std_errors(
+    plan: JobPlan,
+    observable: SparsePauliOp,
+    values: np.ndarray,
+    reported: np.ndarray,
+    amplified: tuple[np.ndarray | None, ...],
+) -> np.ndarray:
+    """Return the standard errors of an observable's values in S sets, shape (S,), NaN if unknown.
+
+    Args:
+        plan: The plan.
+        observable: The observable.
+        values: Values, shape (S,).
+        reported: The client's errors of them, shape (S,).
+        amplified: Values at F noise factors and the client's errors of them, each (S, F), or None.
+    """
+    mitigation = plan.options.mitigation
+    constant, coefficients = _split_constant(observable)
+    num_circuits = mitigation.randomizations(plan.shots)
+    degree = mitigation.extrapolation_degree if mitigation.zne_factors else 1
+    if degree is None:
+        return np.full_like(values, np.nan)
+    if not mitigation.samples_noise:
+        return std_error_of_estimate(
+            values - constant,
+            reported,
+            plan.shots,
+            coefficients,
+            randomizations=num_circuits,
+            readout_mitigated=mitigation.measure_mitigation,
+            noise_factors=mitigation.zne_factors,
+            degree=degree,
+        )
+    if mitigation.pec_mitigation:
+        num_circuits = round(num_circuits * plan.sampling_overhead)
+        gamma = math.sqrt(max(1.0, plan.sampling_overhead))
+        errors = std_error_of_randomized(
+            values - constant, reported, num_circuits, coefficients, gamma=gamma
+        )
+    else:
+        means, spreads = amplified
+        if means is None or spreads is None or means.shape[-1] != len(mitigation.zne_factors):
+            return np.full_like(values, np.nan)
+        each = std_error_of_randomized(means - constant, spreads, num_circuits, coefficients)
+        weights = extrapolation_weights(mitigation.zne_factors, degree)
+        errors = np.sqrt(((weights * each) ** 2).sum(axis=-1))
+        errors = np.where(np.isnan(values), np.nan, errors)
+    # The measured read-out's relative error is at most that of the value.
+    return errors * np.sqrt(2.0) if mitigation.measure_mitigation else errors
 
 
 def _split_constant(observable: SparsePauliOp) -> tuple[float, np.ndarray]:
@@ -247,8 +299,7 @@ def _notes(plan: JobPlan, values: np.ndarray, arrived: np.ndarray) -> tuple[str,
             f"how much randomizations differ: take {ENOUGH_RANDOMIZATIONS} or more for standard "
             "errors that hold."
         )
-    if mitigation.zne_factors:
-        notes.append("Extrapolated to zero noise by a straight line.")
+    notes += _model_notes(mitigation)
     unknown = np.isnan(values[arrived])
     if unknown.any():
         notes.append(
@@ -258,3 +309,20 @@ def _notes(plan: JobPlan, values: np.ndarray, arrived: np.ndarray) -> tuple[str,
     if missing := int((~arrived).sum()):
         notes.append(f"{missing} of {plan.num_rows} rows have no result yet.")
     return (*notes, *plan.notes)
+
+
+def _model_notes(mitigation: Mitigation) -> Iterator[str]:
+    """Yield what the client's models did, and what intervals leave out of it."""
+    if mitigation.zne_factors:
+        names = mitigation.extrapolators
+        line = mitigation.extrapolation_degree == 1
+        how = "by a straight line" if line else f"by the client's {', '.join(names)}"
+        yield f"Extrapolated to zero noise {how}."
+        if mitigation.extrapolation_degree is None:
+            yield "No interval is known that holds for that: standard errors are unknown."
+    if mitigation.samples_noise:
+        done = "cancelled" if mitigation.pec_mitigation else "amplified"
+        yield (
+            f"Gate noise was {done} as it was learned; the standard errors are those of shots and "
+            "random circuits, not of what was learned."
+        )

@@ -95,7 +95,7 @@ def check_abilities(plan: JobPlan, device: Device) -> None:
 
     Raises:
         InvalidInputError: The device is one that was opened offline.
-        PlanError: As `check_options`.
+        PlanError: As `check_options`; or PEC and PEA without learned noise.
     """
     if isinstance(device, CachedDevice):
         raise InvalidInputError(
@@ -103,6 +103,7 @@ def check_abilities(plan: JobPlan, device: Device) -> None:
         )
     options = plan.options
     check_options(options, device)
+    options.mitigation.check_learned()
     unused = [name for name in ("mode", "private", "tags") if getattr(options, name)]
     if device.local and unused:
         _logger.warning(

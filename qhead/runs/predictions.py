@@ -115,7 +115,9 @@ def _refitted(
     values, errors = found.values[num_rows:], found.std_errors[num_rows:]
     there = ~np.isnan(values).any(axis=1)
     try:
-        fitted = recalibrate(readout, values[there], np.array(again.exact)[there], errors[there])
+        known = bool(np.isfinite(errors[there]).all())  # else all rows weigh the same
+        weights = errors[there] if known else None
+        fitted = recalibrate(readout, values[there], np.array(again.exact)[there], weights)
     except InvalidInputError as error:
         raise InvalidInputError(
             f"{error} --no-recalibration (in Python, refit=False) takes the read-out as it was "

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from loopback.learned import learned
 from qiskit import QuantumCircuit, qpy, transpile
 from qiskit.circuit import Parameter
 from qiskit.providers.fake_provider import GenericBackendV2
@@ -17,6 +18,8 @@ from qiskit_ibm_runtime.executor_estimator import Estimator
 from qiskit_ibm_runtime.executor_estimator.prepare import prepare as prepare_estimator
 from qiskit_ibm_runtime.executor_sampler import Sampler
 from qiskit_ibm_runtime.executor_sampler.prepare import prepare as prepare_sampler
+from samplomatic import InjectNoise
+from samplomatic.utils import get_annotation
 
 from hardware.devices.backends import ExecutionLimits, fake_backend
 from hardware.errors import PlanError
@@ -58,6 +61,11 @@ def executed(made: JobPlan, idx: int, backend: object) -> tuple[int, int]:
         )
     else:
         estimator = Estimator(mode=backend, options=dict(request.options))
+        if noise := {each.layer: each.as_map() for each in request.layer_noise}:
+            layers = estimator.find_unique_layers(request.pubs)
+            names = [get_annotation(layer.operation, InjectNoise).ref for layer in layers]
+            model = [(layer, noise[name]) for layer, name in zip(layers, names, strict=True)]
+            estimator.options.resilience.layer_noise_model = model
         program, _ = prepare_estimator(
             list(request.pubs), estimator.options, request.precision, backend=backend
         )
@@ -76,6 +84,22 @@ MITIGATIONS = {
     "fractions": Mitigation(zne_factors=(1, 1.5, 2)),
     "twirled zne": Mitigation(zne_factors=(1, 3), twirl_gates=True),
     "both": Mitigation(zne_factors=(1, 3, 5), measure_mitigation=True),
+    "folded back": Mitigation(zne_factors=(1, 1.5, 3), zne_amplifier="gate_folding_back"),
+    "parabola": Mitigation(zne_factors=(1, 2, 3), zne_extrapolator="polynomial_degree_2"),
+    "exponential": Mitigation(zne_factors=(1, 3), zne_extrapolator=("exponential", "linear")),
+    "strategy": Mitigation(twirl_gates=True, twirling_strategy="all"),
+    "pea": Mitigation(zne_factors=(1, 2, 4), zne_amplifier="pea"),
+    "pea with TREX": Mitigation(
+        zne_factors=(1, 3), zne_amplifier="pea", measure_mitigation=True, num_randomizations=8
+    ),
+    "pec": Mitigation(pec_mitigation=True, pec_max_overhead=4),
+    "pec with TREX": Mitigation(
+        pec_mitigation=True,
+        pec_max_overhead=3,
+        measure_mitigation=True,
+        twirling_strategy="active",
+    ),
+    "pec in part": Mitigation(pec_mitigation=True, pec_max_overhead=1.1),
     "all": Mitigation(
         zne_factors=(1, 3), measure_mitigation=True, twirl_gates=True, dynamical_decoupling="XX"
     ),
@@ -91,6 +115,8 @@ def test_items_and_executions_are_those_of_the_clients_program(
     limits = JobLimits(executions=12_000)
     options = PlanOptions(shots=1000, tiles=2, mitigation=MITIGATIONS[name], limits=limits)
     made = plan(workload(7, paulis), backend, options)
+    if options.mitigation.samples_noise:
+        made = plan(workload(7, paulis), backend, replace(options, mitigation=learned(made)))
     assert len(made.jobs) == 1 or {len(job.pubs[0].rows) for job in made.jobs} <= {1, 2, 3}
     for idx, job in enumerate(made.jobs):
         assert (job.items, job.executions) == executed(made, idx, backend)

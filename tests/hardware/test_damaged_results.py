@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 from loopback import Change, Cut, FaultPlan, Garble, Reply
 from loopback.bench import Bench, assert_equal, assert_paid_once, undisturbed
+from loopback.learned import learned
 from loopback.plans import tiny_plan
 from loopback.tamper import TAMPERED
 
 from hardware.devices.base import check_arrays
 from hardware.errors import BadResultError
+from hardware.planning.mitigation import Mitigation
+from hardware.planning.plan_file import finished
 from hardware.planning.pubs import job_request
 from hardware.runs import runner
 
@@ -58,6 +62,26 @@ def test_an_estimators_damaged_answer_is_fetched_again(tmp_path, damage):
         assert bench.collect(run).state == "done"
         check_arrays(bench.results(run)[0], job_request(plan, 0))
         assert_paid_once(bench, jobs=1)
+
+
+@pytest.mark.parametrize("name", ["pec", "pea"])
+def test_half_the_shots_of_a_sampled_mitigation_are_missed(tmp_path, name):
+    chosen = {"pec": {"pec_mitigation": True}, "pea": {"zne_factors": (1, 2, 4, 8)}}[name]
+    if name == "pea":
+        chosen["zne_amplifier"] = "pea"
+    plan = tiny_plan(jobs=1, estimator=True)
+    mitigation = Mitigation(**chosen)
+    plan = replace(plan, options=replace(plan.options, mitigation=mitigation))
+    mitigation = learned(plan, 3.0)
+    plan = finished(replace(plan, options=replace(plan.options, mitigation=mitigation)))
+    with Bench(tmp_path) as bench:
+        run = bench.submit(plan)
+        bench.cloud.wait_idle()
+        bench.faults.soon("result", Change(TAMPERED["fewer shots"]))
+        status = bench.collect(run, timeout=0)
+        assert status.jobs == {"submitted": 1}
+        assert bench.collect(run).state == "done"
+        check_arrays(bench.results(run)[0], job_request(plan, 0))
 
 
 @pytest.mark.parametrize(

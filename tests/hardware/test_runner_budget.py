@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from loopback import Cloud, Loopback
+from loopback.learned import learned
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
@@ -59,6 +60,10 @@ class Bench:
 
     def plan(self, mitigation: Mitigation | None = None, **options) -> JobPlan:
         chosen = PlanOptions(shots=SHOTS, tiles=2, mitigation=mitigation or Mitigation(), **options)
+        made = plan(workload(), self.device.backend, chosen, target="ibm:ibm_manila")
+        if not made.options.mitigation.lacks_layer_noise:
+            return made
+        chosen = replace(chosen, mitigation=learned(made))
         return plan(workload(), self.device.backend, chosen, target="ibm:ibm_manila")
 
     def run(self, made: JobPlan, budget: float) -> str:
@@ -74,6 +79,12 @@ MITIGATIONS = {
     "resilience": Mitigation(measure_mitigation=True),
     "zne": Mitigation(zne_factors=(1, 3, 5)),
     "both": Mitigation(zne_factors=(1, 3, 5), measure_mitigation=True),
+    "parabola": Mitigation(zne_factors=(1, 2, 3), zne_extrapolator="polynomial_degree_2"),
+    "folded back": Mitigation(zne_factors=(1, 2), zne_amplifier="gate_folding_back"),
+    "exponential": Mitigation(zne_factors=(1, 2, 3), zne_extrapolator=("exponential", "linear")),
+    "strategy": Mitigation(twirl_gates=True, twirling_strategy="all"),
+    "pea": Mitigation(zne_factors=(1, 3), zne_amplifier="pea", measure_mitigation=True),
+    "pec": Mitigation(pec_mitigation=True, measure_mitigation=True),
 }
 
 

@@ -17,6 +17,8 @@ from hardware.devices.base import JobRequest
 from hardware.errors import BadResultError
 
 _PROGRAM = "executor"  # what the client's primitives run on the platform
+#: Of the quasi-probabilities that PEC samples.
+_SIGNS = "pauli_signs"
 _AGAIN = "The result was cut or changed on its way: collect the run again to fetch it anew."
 
 
@@ -44,22 +46,26 @@ def decoded(raw: object, request: JobRequest) -> object:
 def _check_samples(result: QuantumProgramResult, request: JobRequest) -> None:
     """Check that all outcomes are bits, and the shots that an estimator's precision takes.
 
-    Axes of an item's arrays: random circuits, parameter sets and bases, shots, bits. Each set gets
-    the shots of all random circuits together, a few more where they do not divide.
+    Axes of an item's arrays: random circuits, parameter sets and bases, shots, bits; with PEA
+    noise factors before them. Each set gets the shots of all random circuits together, a few more
+    where they do not divide, and with PEC many more.
     """
-    shots = None
+    shots, each = None, 0
     if request.primitive == "estimator" and request.precision is not None:
         shots = math.ceil(1 / request.precision**2)  # as the client counts; a sampler's are checked
+        # PEC may run so many circuits that half of the shots of each would be enough together.
+        each = math.ceil(shots / request.options.get("twirling", {}).get("num_randomizations", 1))
     for index, item in enumerate(result):
         if not len(item):
             raise BadResultError(f"Program item {index} has no registers. {_AGAIN}")
         for name, array in item.items():
             if array.dtype != bool:
                 raise BadResultError(f"{name!r} holds {array.dtype} in place of bits. {_AGAIN}")
-            if shots is None or name.startswith(TWIRLING_PREFIX):
+            if shots is None or name.startswith(TWIRLING_PREFIX) or name == _SIGNS:
                 continue
-            found = array.shape[0] * array.shape[-2] if array.ndim > 2 else 0
-            if found < shots:
+            circuits = array.shape[-4] if array.ndim > 3 else array.shape[0]
+            found = circuits * array.shape[-2] if array.ndim > 2 else 0
+            if found < shots or array.shape[-2] < each:
                 raise BadResultError(
                     f"Program item {index}: expected {shots} shots in {name!r}, got {found}. "
                     f"{_AGAIN}"

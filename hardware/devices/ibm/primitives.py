@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hardware.devices.base import JobRequest
+from hardware.devices.ibm.layers import set_layer_noise
 
 
 def make_primitive(
@@ -13,7 +14,11 @@ def make_primitive(
     mode: object,
     options: Mapping[str, Any],
 ) -> Callable[[], Any]:
-    """Return a call that runs a request's PUBs with the client's primitive."""
+    """Return a call that runs a request's PUBs with the client's primitive.
+
+    Raises:
+        PlanError: The noise of a layer is missing.
+    """
     # Imported here: the client takes most of a second.
     from qiskit_ibm_runtime.executor_estimator import Estimator
     from qiskit_ibm_runtime.executor_sampler import Sampler
@@ -22,4 +27,6 @@ def make_primitive(
         sampler = Sampler(mode=mode, options=dict(options))
         return lambda: sampler.run(list(request.pubs), shots=request.shots)
     estimator = Estimator(mode=mode, options=dict(options))
+    if request.layer_noise:
+        set_layer_noise(estimator.options, request.pubs, request.layer_noise)
     return lambda: estimator.run(list(request.pubs), precision=request.precision)
