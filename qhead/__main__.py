@@ -18,9 +18,9 @@ INTERRUPTED = 130  # 128 + the signal's number, as shells have it
 def main() -> None:
     """Run the command line."""
     try:
-        from qhead import cli
+        from qhead.cli.app import main as run
 
-        cli.main()
+        run()
     except SystemExit as end:
         if end.code == INTERRUPTED:
             # Typer ends without a word if the verb has not begun; the verb itself has said so.

@@ -119,8 +119,7 @@ class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ig
         data = LabelledTexts(tuple(_checked(texts)), label_array(labels, "labels"), "texts")
         data.check_trainable()
         weights = checks.sample_weights(sample_weight, len(data))
-        encoder = self._make_encoder()
-        self._check_head(encoder, len(data.classes))
+        encoder = self.open_encoder(len(data.classes))
         pair = None
         if validation is not None:
             checks.data_set("validation", validation, ("texts", "labels"))
@@ -436,14 +435,23 @@ class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ig
         check_encoder(self.encoder, "encode")
         return self.encoder
 
-    def _check_head(self, encoder: SentenceEncoder, num_classes: int) -> None:
-        """Refuse a head that cannot be built, before any sentence is embedded."""
-        head = self._make_head()
+    def open_encoder(self, num_classes: int) -> SentenceEncoder:
+        """Return the encoder of `encoder`, after checking that the head fits to it.
+
+        Args:
+            num_classes: K, the labels that the head will tell apart.
+
+        Raises:
+            EncoderError: It cannot be loaded.
+            HeadError: The head cannot be built on its embeddings. No sentence was embedded.
+        """
+        encoder, head = self._make_encoder(), self._make_head()
         width = getattr(encoder, "dimension", None)
         if isinstance(head, TorchHead):
             head.validate_options()
             if width is not None:
                 head.check_size(width, num_classes)
+        return encoder
 
     def _make_head(self) -> Any:
         if self.head is None:

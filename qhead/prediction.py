@@ -24,6 +24,7 @@ refitted to a device. Standard errors are those of `hardware.circuits.intervals`
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,9 @@ from qhead.errors import HeadError, InputError
 
 if TYPE_CHECKING:
     from hardware.targets import ExecutionTarget
+
+#: What the record of a prediction holds beside its text.
+FIELDS = ("label", "probability", "std_error", "decided")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +75,24 @@ class Prediction:
     def winning(self) -> np.ndarray:
         """The probability of the predicted label, shape (n,)."""
         return self.probabilities.max(axis=1)
+
+    def records(self, texts: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+        """Yield one JSON-able mapping a sentence: text, label, probability, std_error, decided.
+
+        Args:
+            texts: The n sentences; without them the records have no text.
+        """
+        columns = zip(
+            self.labels.tolist(),
+            self.winning.tolist(),
+            # An extrapolation may know a value and not its error: unknown, not infinite.
+            [error if np.isfinite(error) else None for error in self.std_errors.tolist()],
+            self.decided.tolist(),
+            strict=True,
+        )
+        for index, values in enumerate(columns):
+            text = {} if texts is None else {"text": texts[index]}
+            yield text | dict(zip(FIELDS, values, strict=True))
 
 
 def exact_prediction(probabilities: np.ndarray, classes: np.ndarray) -> Prediction:

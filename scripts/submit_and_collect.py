@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sure = "" if row["decided"] else "  (too close to call at this shot count)"
         print(f"{row['label']}\t{row['probability']:.3f}\t{row['text']}{sure}")
     if found.missing:
-        print(run.explain_missing(found))
+        print(found.explain_missing())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from qhead.cli import app
+from qhead.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -47,7 +47,7 @@ def test_commands_run_as_printed(tmp_path: Path) -> None:
     ]
     assert sum("fake:fez" in line for line in lines) >= 2
     assert not any("ibm:" in line for line in lines)  # who has no account runs all of them
-    start = f'set -euo pipefail\nqhead() {{ "{sys.executable}" -m qhead.cli "$@"; }}\n'
+    start = f'set -euo pipefail\nqhead() {{ "{sys.executable}" -m qhead "$@"; }}\n'
     done = subprocess.run(
         ["bash", "-c", start + "\n".join(lines)],
         cwd=tmp_path,

@@ -103,7 +103,8 @@ class Mitigation:
         if self.readout_inversion and self.estimator:
             raise PlanError(
                 "Expected read-out inversion or the estimator's path (ZNE, PEC, "
-                "measure_mitigation), got both: the estimator mitigates read-out itself."
+                "measure_mitigation), got both: the estimator mitigates read-out itself.",
+                options=("measure_mitigation",),
             )
 
     def _check_factors(self) -> None:

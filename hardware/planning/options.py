@@ -178,6 +178,20 @@ class PlanOptions:
             raise PlanError(f"Expected private as True or False, got {self.private!r}.")
         check_tags(self.tags)
 
+    @classmethod
+    def of(cls, **fields: Any) -> PlanOptions:
+        """Return options from the fields of this class, `Mitigation` and `JobLimits` together.
+
+        Raises:
+            PlanError: A value cannot be used.
+            TypeError: None of the three has a field.
+        """
+        parts: dict[str, Any] = {}
+        for name, kind in (("mitigation", Mitigation), ("limits", JobLimits)):
+            own = {key: fields.pop(key) for key in [*fields] if key in kind.__annotations__}
+            parts[name] = kind(**own)
+        return cls(**parts, **fields)
+
     def canonical_json(self) -> str:
         """Return the options as text that is equal for equal options."""
         data = asdict(self)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from qiskit.providers import BackendV2
 
 from hardware.devices.backends import fake_backend, fake_names
 from hardware.devices.login import Account
+from hardware.errors import AccountError, NoAccountError, ServiceError, UnknownBackendError
 from hardware.planning.ranking import RankedBackend, rank
 from hardware.workload import Workload
 
 #: Called as devices are ranked, with how many are done and how many there are.
 OnRanked = Callable[[int, int], None]
+#: Fields of a rank that the device's own record has under another name, or does not tell.
+_NAMED = ("name", "notes")
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,19 @@ class ListedDevice:
     num_qubits: int
     rank: RankedBackend | None = None
     queue: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the device, JSON-able."""
+        record: dict[str, Any] = {
+            "target": self.target,
+            "num_qubits": self.num_qubits,
+            "queue": self.queue,
+        }
+        if self.rank is not None:
+            fields = asdict(self.rank)
+            record |= {"calibration": fields.pop("calibration_id")}
+            record |= {name: v for name, v in fields.items() if name not in {*record, *_NAMED}}
+        return record
 
 
 def list_account(
@@ -81,6 +98,55 @@ def list_fakes(
         ListedDevice(f"fake:{str(backend.name).removeprefix('fake_')}", backend.num_qubits, each)
         for backend, each in _ranked(backends, workload, on_ranked)
     ]
+
+
+@dataclass(frozen=True)
+class DeviceList:
+    """Devices that can be named as targets.
+
+    Args:
+        devices: Ranked where there is a workload, the least error first.
+        remaining: QPU seconds that the account has left; None where it does not tell.
+        trouble: Why the account's devices are missing; None where they are not.
+    """
+
+    devices: tuple[ListedDevice, ...]
+    remaining: float | None = None
+    trouble: AccountError | ServiceError | UnknownBackendError | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether an account that is there could not be asked: the list has a hole."""
+        expected = (NoAccountError, UnknownBackendError)
+        return self.trouble is not None and not isinstance(self.trouble, expected)
+
+
+def list_devices(
+    workload: Workload | None = None,
+    on_ranked: OnRanked | None = None,
+    *,
+    account: Account | None = None,
+    fakes_only: bool = False,
+) -> DeviceList:
+    """Return the account's devices and the fakes; without an account the fakes alone.
+
+    Args:
+        workload: Rank by its circuit; devices that it does not fit on are left out.
+        on_ranked: Called after each device of the account, then after each fake.
+        account: Which account and instance of the platform; None: the client's default.
+        fakes_only: Make no network call.
+    """
+    listed: list[ListedDevice] = []
+    left, trouble = None, None
+    if not fakes_only:
+        try:
+            listed, left = list_account(workload, on_ranked, account)
+        except (AccountError, ServiceError, UnknownBackendError) as error:
+            trouble = error
+    listed += list_fakes(workload, on_ranked)
+    if workload is not None:
+        listed.sort(key=by_error)
+    return DeviceList(tuple(listed), left, trouble)
 
 
 def by_error(listed: ListedDevice) -> tuple[float, str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from hardware.ledger.ledger import Ledger
-from hardware.ledger.records import RunRecord, RunState, Spending
+from hardware.ledger.records import JOB_STATES, RunRecord, RunState, Spending
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,35 @@ class RunStatus:
     def finished(self) -> bool:
         """Whether no job is left to send or to wait for."""
         return not any(self.jobs.get(s) for s in ("planned", "submitting", "submitted"))
+
+    def charge_record(self) -> dict[str, Any]:
+        """Return what was charged, JSON-able; null where the charge of a job is not known."""
+        charged = self.spending.charged
+        return {
+            "charged_seconds": None if self.uncharged else charged,
+            "known_charged_seconds": charged,
+            "jobs_with_unknown_charge": self.uncharged,
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return where the run stands, JSON-able; seconds are those of the QPU."""
+        run, spent = self.run, self.spending
+        return {
+            "run": run.id,
+            "state": run.state,
+            "target": run.target,
+            "device": run.device,
+            "local": run.local,
+            "created": run.created_at,
+            "updated": run.updated_at,
+            "jobs": {state: self.jobs.get(state, 0) for state in JOB_STATES},
+            "estimated_seconds": run.estimate_seconds,
+            **self.charge_record(),
+            "in_flight_seconds": spent.in_flight,
+            "to_come_seconds": spent.to_come,
+            "budget_seconds": run.budget_seconds,
+            "problems": {str(idx): text for idx, text in sorted(self.problems.items())},
+        }
 
 
 OnProgress = Callable[[RunStatus], None]

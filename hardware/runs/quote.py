@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from hardware.devices.base import Device
 from hardware.errors import ServiceError
@@ -54,6 +55,18 @@ class Quote:
     def advised_budget(self) -> int | None:
         """Whole QPU seconds that cover the plan; None where nothing is charged."""
         return None if self.local else advised_budget(self.seconds, self.ratio)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plan and its cost in numbers, JSON-able."""
+        return {
+            **self.plan.summary(),
+            "tile_qubits": [list(tile.qubits) for tile in self.plan.tiles],
+            "remaining_seconds": self.remaining,
+            "charge_ratio": None if self.ratio is None else asdict(self.ratio),
+            "refitted_seconds": self.refitted_seconds,
+            "advised_budget": self.advised_budget,
+            "notes": list(self.plan.notes),
+        }
 
     def __str__(self) -> str:
         plan = self.plan

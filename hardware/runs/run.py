@@ -138,6 +138,12 @@ class StoredRun:
                 policy=policy or POLICY,
                 on_progress=on_progress,
             )
+        if device.local and budget is not None:
+            _logger.info(
+                "Note: %s is simulated here and charges nothing: the budget of %g s was only "
+                "compared with the estimate, %.1f s.",
+                plan.backend, budget, plan.cost.qpu_seconds,
+            )  # fmt: skip
         return cls(run_id, ledger=path, device=device, policy=policy, account=account)
 
     def __repr__(self) -> str:

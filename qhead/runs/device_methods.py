@@ -23,8 +23,9 @@ from qhead.prediction import Prediction
 from qhead.progress import counting_bar
 from qhead.runs.metadata import Readout, SavedModel
 from qhead.runs.planning import DeviceRows, check_recalibration, plan_rows, rows_of
+from qhead.runs.predictions import RowPredictions
 from qhead.runs.run import Run, RunProgress
-from qhead.runs.sentences import Sentences
+from qhead.runs.sentences import Sentences, check_same
 
 
 class DeviceMethods:
@@ -100,6 +101,32 @@ class DeviceMethods:
         """
         return self._submit(texts, parse_device(target, account), options, budget, recalibrate)
 
+    def run_on_device(
+        self,
+        texts: Sequence[str] | Sentences,
+        target: str,
+        options: PlanOptions | None = None,
+        *,
+        budget: float | None = None,
+        recalibrate: Sequence[str] | Sentences | None = None,
+        account: Account | None = None,
+        progress: RunProgress = True,
+    ) -> RowPredictions:
+        """Submit sentences, wait, and predict the rows that have results.
+
+        Args:
+            texts, target, options, budget, recalibrate, account: As for `submit`.
+            progress: Called with a `RunStatus` after each job and look; True draws a bar.
+
+        Raises:
+            HardwareError: As `submit` and `Run.collect`. The run stays in the ledger.
+        """
+        named = parse_device(target, account)
+        run = self._submit(texts, named, options, budget, recalibrate, blocking=True)
+        if not run.record.local:
+            print(f"Run: {run.id}", file=sys.stderr)  # so that it can be found after an interrupt
+        return run.collect(texts=Sentences.of(texts).texts, progress=progress)
+
     def predict_on_device(
         self,
         texts: Sequence[str],
@@ -112,22 +139,35 @@ class DeviceMethods:
     ) -> Prediction:
         """Submit sentences, wait for all of them and return their predictions.
 
-        Args:
-            texts, target, options, budget, account: As for `submit`.
-            progress: Called with a `RunStatus` after each job and look; True draws a bar.
+        The arguments are those of `run_on_device`.
 
         Raises:
             HardwareError: As `submit` and `Run.collect`.
             RunError, MissingRowsError: Rows have no result; the run stays in the ledger.
         """
-        named = parse_device(target, account)
-        run = self._submit(texts, named, options, budget, None, blocking=True)
-        if not run.record.local:
-            print(f"Run: {run.id}", file=sys.stderr)  # so that it can be found after an interrupt
-        found = run.collect(progress=progress)
+        found = self.run_on_device(
+            texts, target, options, budget=budget, account=account, progress=progress
+        )
         if found.missing:
-            raise run.missing_error(found)
-        return replace(found.prediction, notes=(*found.prediction.notes, f"Run {run.id}."))
+            raise found.missing_error()
+        named = f"Run {found.status.run.id}."
+        return replace(found.prediction, notes=(*found.prediction.notes, named))
+
+    def predictions_of(self, run_id: str, texts: Sequence[str]) -> RowPredictions:
+        """Predict the rows of a run in the ledger with this model; makes no network call.
+
+        Args:
+            run_id: The run, or the beginning of its id.
+            texts: Its sentences.
+
+        Raises:
+            ModelError: It is a run of another model.
+            DataError: It is a run of other sentences.
+        """
+        run = Run.open(run_id)
+        run.metadata.check_model(self.saved_, self.readout())
+        check_same(texts, run.metadata.data, f"DATA for run {run.id}")
+        return run.predictions(texts=texts, readout=self.readout())
 
     def device_circuit(self) -> Workload:
         """Return the circuit that a device runs, as a workload of one row, to rank devices by.

@@ -49,9 +49,8 @@ class SavedModel:
         found = (hashlib.sha256(part).hexdigest() for part in parts)
         return cls(str(folder.absolute()), *found)
 
-    def check(self, folder: Path) -> None:
-        """Raise a `ModelError` unless this very model is in the folder."""
-        now = SavedModel.of(folder)
+    def check(self, now: SavedModel) -> None:
+        """Raise a `ModelError` unless another saved model is this very one."""
         changed = [
             name
             for name, same in (
@@ -62,7 +61,7 @@ class SavedModel:
         ]
         if changed:
             raise ModelError(
-                f"Expected the model that the plan was made for, got another in {folder}: its "
+                f"Expected the model that the plan was made for, got another in {now.path}: its "
                 f"{' and '.join(changed)} changed since. Bring the old model back, or plan again "
                 "with the new one."
             )
@@ -172,22 +171,33 @@ class RunMetadata:
             "recalibration": self.recalibration and asdict(self.recalibration),
         }
 
-    def check_model(self, folder: Path, readout: Readout | None = None) -> None:
+    def record(self) -> dict[str, Any]:
+        """Return what people and scripts want to know of it, JSON-able."""
+        again = self.recalibration
+        return {
+            "sentences": self.data.num_rows,
+            "recalibration_sentences": 0 if again is None else again.texts.num_rows,
+            "model": None if self.model is None else self.model.path,
+            "data": self.data.source,
+        }
+
+    def check_model(self, model: SavedModel | None, readout: Readout | None = None) -> None:
         """Refuse another model than the plan's.
 
         Args:
-            folder: A saved model.
-            readout: Its read-out, which decides where the plan is of a model that was not saved.
+            model: A saved model, None for one that never was.
+            readout: Its read-out, which decides where one of the two was not saved.
 
         Raises:
-            ModelError: It is another, or no model is there.
+            ModelError: It is another.
         """
-        if self.model is not None:
-            self.model.check(folder)
+        if self.model is not None and model is not None:
+            self.model.check(model)
         elif readout is not None and self.readout is not None and not readout.same_as(self.readout):
+            where = "" if model is None else f" the one in {model.path}"
             raise ModelError(
-                f"The run was planned with another model than the one in {folder}: their read-outs "
-                "differ."
+                f"The run was planned with another model than{where or ' this one'}: their "
+                "read-outs differ."
             )
 
     @classmethod

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from hardware.errors import PlanError
 from hardware.planning.plan import JobPlan
 from hardware.planning.plan_file import dump_plan, load_plan
-from qhead.errors import InputError
+from qhead.errors import DataError, InputError
 from qhead.files import replacing, write_synced
+from qhead.runs.metadata import RunMetadata, SavedModel
+from qhead.runs.sentences import read_again
+
+_logger = logging.getLogger(__name__)
 
 
 def save_plan(plan: JobPlan, path: Path) -> None:
@@ -48,3 +53,38 @@ def read_plan(path: Path) -> JobPlan:
         return load_plan(data)
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from error
+
+
+def read_planned(
+    path: Path, *, model: Path | None = None, data: str | None = None
+) -> tuple[JobPlan, RunMetadata]:
+    """Read a plan, and check that the model and the sentences are still those that it is of.
+
+    Args:
+        path: The plan's file.
+        model: The model's folder; None: where it was.
+        data: Where the sentences are now. None: where they were; others there are only warned of.
+
+    Raises:
+        PlanError, InputError: As `read_plan`, or the plan is not of a model's predictions.
+        ModelError: The model has changed.
+        DataError: Other sentences are in `data`.
+    """
+    plan = read_plan(path)
+    metadata = RunMetadata.of(plan, str(path))
+    if metadata.model is not None:
+        metadata.model.check(SavedModel.of(model or Path(metadata.model.path)))
+    source = metadata.data.source
+    if data is not None:
+        try:
+            read_again(metadata.data, data)
+        except DataError as error:
+            raise DataError(f"{path}: {error} Plan again to send these.") from error
+    elif source not in (None, "-") and Path(str(source)).exists():  # no network call for the Hub's
+        try:
+            read_again(metadata.data)
+        except DataError as error:
+            _logger.warning(
+                "%s Those of the plan %s are sent; plan again to send today's.", error, path
+            )
+    return plan, metadata

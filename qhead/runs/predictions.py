@@ -14,10 +14,8 @@ from hardware.runs.progress import RunStatus
 from hardware.workload import Expectations
 from qhead.data.texts import ranges
 from qhead.errors import MissingRowsError
-from qhead.prediction import Prediction, sampled_prediction
+from qhead.prediction import FIELDS, Prediction, sampled_prediction
 from qhead.runs.metadata import Readout, Recalibration, RunMetadata
-
-FIELDS = ("label", "probability", "std_error", "decided")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +26,14 @@ class RowPredictions:
         prediction: Predictions of n rows.
         rows: Which rows of the data they are, counted from 0, shape (n,).
         num_rows: N, rows of the data.
+        status: Where the run stands.
         texts: The N sentences, where they are known.
     """
 
     prediction: Prediction
     rows: np.ndarray
     num_rows: int
+    status: RunStatus
     texts: tuple[str, ...] | None = None
 
     @property
@@ -48,28 +48,38 @@ class RowPredictions:
             numbered: Give each row its number, counted from 1.
             whole: Give missing rows too, with None in place of each value.
         """
-        columns = zip(
-            self.prediction.labels.tolist(),
-            self.prediction.winning.tolist(),
-            # An extrapolation may know a value and not its error: unknown, not infinite.
-            [e if np.isfinite(e) else None for e in self.prediction.std_errors.tolist()],
-            self.prediction.decided.tolist(),
-            strict=True,
-        )
-        found = dict(zip(self.rows.tolist(), columns, strict=True))
+        found = dict(zip(self.rows.tolist(), self.prediction.records(), strict=True))
         for row in range(self.num_rows) if whole else self.rows.tolist():
-            values = found.get(row, (None,) * len(FIELDS))
             yield (
                 ({"row": row + 1} if numbered else {})
                 | ({"text": self.texts[row]} if self.texts is not None else {})
-                | dict(zip(FIELDS, values, strict=True))
+                | found.get(row, dict.fromkeys(FIELDS))
             )
+
+    def run_record(self) -> dict[str, Any]:
+        """Return the run in numbers, JSON-able; rows are counted from 1."""
+        return {
+            "run": self.status.run.id,
+            "missing": [row + 1 for row in self.missing],
+            "estimated_seconds": self.status.run.estimate_seconds,
+            **self.status.charge_record(),
+        }
+
+    def explain_missing(self) -> str:
+        """Return which rows are missing, why, and what to do about it."""
+        return explain_missing(self.missing, self.num_rows, self.status)
+
+    def missing_error(self, message: str | None = None) -> RunError | MissingRowsError:
+        """Return the error of missing rows: of a failed run, or of one that can be carried on."""
+        kind = RunError if self.status.state == "failed" else MissingRowsError
+        return kind(message or self.explain_missing())
 
 
 def predict_rows(
     readout: Readout,
     metadata: RunMetadata,
     found: Expectations,
+    status: RunStatus,
     *,
     refit: bool = True,
     texts: tuple[str, ...] | None = None,
@@ -80,6 +90,7 @@ def predict_rows(
         readout: The read-out of the model that the run was planned for.
         metadata: What the run's plan carries.
         found: Its expectation values, NaN in rows without a result, shape (N + R, M).
+        status: Where the run stands.
         refit: Recalibrate the read-out where the run has sentences for it.
         texts: The N sentences, where they are known.
 
@@ -106,7 +117,7 @@ def predict_rows(
         target=found.target,
         notes=notes,
     )
-    return RowPredictions(prediction, there, num_rows, texts)
+    return RowPredictions(prediction, there, num_rows, status, texts)
 
 
 def _refitted(
@@ -161,11 +172,6 @@ def explain_missing(missing: Sequence[int], num_rows: int, status: RunStatus) ->
             "without --zne."
         )
     return f"{told} qhead collect {run} asks the platform for them again, which costs nothing."
-
-
-def missing_error(status: RunStatus, message: str) -> RunError | MissingRowsError:
-    """Return the error of missing rows: of a failed run, or of one that can be carried on."""
-    return RunError(message) if status.state == "failed" else MissingRowsError(message)
 
 
 def row_numbers(indices: Sequence[int]) -> str:

@@ -6,20 +6,21 @@ Run.open("20261121-0123abcd").collect()     # without the model's folder, on any
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-from hardware.errors import RunError
 from hardware.runs.progress import RunStatus
 from hardware.runs.run import StoredRun
-from qhead.errors import InputError, MissingRowsError
+from qhead.errors import InputError
 from qhead.progress import run_progress
 from qhead.runs.metadata import Readout, RunMetadata
-from qhead.runs.predictions import RowPredictions, explain_missing, missing_error, predict_rows
+from qhead.runs.predictions import RowPredictions, predict_rows
 from qhead.runs.sentences import check_same
 
 #: A callback for where a run stands; True: a bar on a terminal or in a notebook; False: nothing.
 RunProgress = Callable[[RunStatus], None] | bool
+_logger = logging.getLogger(__name__)
 
 
 class Run(StoredRun):
@@ -45,6 +46,7 @@ class Run(StoredRun):
         texts: Sequence[str] | None = None,
         refit: bool = True,
         readout: Readout | None = None,
+        offline: bool = False,
         progress: RunProgress = True,
     ) -> RowPredictions:
         """Bring in what has ended, and predict the rows that have results.
@@ -54,6 +56,7 @@ class Run(StoredRun):
             texts: The run's sentences, to have them in the records.
             refit: Recalibrate the read-out where the run has sentences for it.
             readout: The model's, for runs of an earlier version, whose plans carry none.
+            offline: Make no network call: predict what the ledger holds.
             progress: Called with a `RunStatus` after each job and look; True draws a bar.
 
         Returns:
@@ -67,9 +70,15 @@ class Run(StoredRun):
         """
         self._readout(readout)  # before any network call
         self._checked(texts)
-        with run_progress(progress, f"run {self.id}", len(self.plan.jobs)) as report:
-            self.update(wait, on_progress=report)
-        return self.predictions(texts=texts, refit=refit, readout=readout)
+        try:
+            with run_progress(progress, f"run {self.id}", len(self.plan.jobs)) as report:
+                status = self.update(wait, offline=offline, on_progress=report)
+        except KeyboardInterrupt:
+            _logger.info(
+                "Note: run %s goes on: qhead collect %s, or qhead cancel %s.", *[self.id] * 3
+            )
+            raise
+        return self._predicted(status, texts, refit, readout)
 
     def predictions(
         self,
@@ -82,22 +91,23 @@ class Run(StoredRun):
 
         The arguments and errors are those of `collect`.
         """
+        return self._predicted(self.status(), texts, refit, readout)
+
+    def _predicted(
+        self,
+        status: RunStatus,
+        texts: Sequence[str] | None,
+        refit: bool,
+        readout: Readout | None,
+    ) -> RowPredictions:
         return predict_rows(
             self._readout(readout),
             self.metadata,
             self.expectations(),
+            status,
             refit=refit,
             texts=self._checked(texts),
         )
-
-    def explain_missing(self, found: RowPredictions) -> str:
-        """Return which rows are missing, why, and what to do about it."""
-        return explain_missing(found.missing, found.num_rows, self.status())
-
-    def missing_error(self, found: RowPredictions) -> RunError | MissingRowsError:
-        """Return the error of missing rows: of a failed run, or of one that can be carried on."""
-        status = self.status()
-        return missing_error(status, explain_missing(found.missing, found.num_rows, status))
 
     def _readout(self, given: Readout | None) -> Readout:
         found = given or self.metadata.readout

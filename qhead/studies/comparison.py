@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,9 @@ from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score
 
 from hardware.errors import did_you_mean
-from qhead.data import few_shot_split, holdout_split
+from qhead.data import duplicates_across, few_shot_split, holdout_split
+from qhead.data.parts import Parts
+from qhead.embeddings import SentenceEncoder
 from qhead.errors import DataError, HeadError
 from qhead.heads import (
     InspiredHead,
@@ -29,7 +31,9 @@ from qhead.heads import (
     num_trainable_parameters,
     svc,
 )
+from qhead.progress import counting_bar
 from qhead.training_options import TrainingOptions
+from qhead.training_run import embedded
 
 #: Returns an unfitted head from a seed, the shape (n, d) of the training embeddings and K classes.
 HeadMaker = Callable[[int, tuple[int, int], int], Any]
@@ -224,3 +228,110 @@ def half_width(values: Sequence[float]) -> float:
     if len(values) < 2:
         return float("nan")
     return float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Heads on one data set.
+
+    Args:
+        rows: Every head with every seed; the first head is the reference of all differences.
+        control: The same with shuffled training labels; empty where that was not asked for.
+        chance: Share of the most frequent label.
+        data: Name and fingerprint of the data set, and the encoder of its embeddings.
+        notes: What the intervals do not tell.
+    """
+
+    rows: Sequence[HeadScore]
+    control: Sequence[HeadScore]
+    chance: float
+    data: Mapping[str, Any]
+    notes: Sequence[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it and the summaries, JSON-able."""
+        parts = {"heads": self.rows} | ({"control": self.control} if self.control else {})
+        first = self.rows[0]
+        return {
+            **self.data,
+            "train": first.num_train,
+            "test": first.num_test,
+            "chance": self.chance,
+            "reference": first.head,
+            **{name: [asdict(each) for each in summarise(rows)] for name, rows in parts.items()},
+            "rows": {name: [asdict(row) for row in rows] for name, rows in parts.items()},
+            "notes": list(self.notes),
+        }
+
+
+def compare_on(
+    parts: Parts,
+    heads: Iterable[str],
+    encoder: SentenceEncoder,
+    *,
+    seeds: Sequence[int],
+    per_class: int | None = None,
+    test_fraction: float = 0.25,
+    control: bool = False,
+) -> Comparison:
+    """Embed a data set once and compare heads on it, under progress bars.
+
+    Args:
+        parts: The data set's own splits, see `qhead.data.parts.load_training_splits`.
+        heads: Names of `HEAD_MAKERS`.
+        encoder: What embeds the sentences.
+        seeds, per_class, test_fraction: As for `compare_heads`.
+        control: Repeat all of it with shuffled training labels.
+
+    Raises:
+        DataError, HeadError, EncoderError: As `compare_heads` and the encoder.
+    """
+    makers, train, test = head_makers(heads), parts.train, parts.test
+    embeddings = embedded(encoder, "", train.texts)  # (n, d)
+    held = None if test is None else (embedded(encoder, "", test.texts), test.labels)
+
+    def scores(*, shuffled: bool) -> list[HeadScore]:
+        with counting_bar("training on shuffled labels" if shuffled else "training") as bar:
+            return compare_heads(
+                embeddings,
+                train.labels,
+                makers,
+                seeds=seeds,
+                per_class=per_class,
+                test=held,
+                test_fraction=test_fraction,
+                shuffled=shuffled,
+                progress=lambda done, total: bar(done, total),
+            )
+
+    labels = train.labels if test is None else test.labels
+    return Comparison(
+        scores(shuffled=False),
+        scores(shuffled=True) if control else (),
+        float(np.unique(labels, return_counts=True)[1].max() / len(labels)),
+        {
+            "data": train.source,
+            "data_fingerprint": train.fingerprint,
+            "encoder": encoder.config()["model"],
+            "seeds": list(seeds),
+            "per_class": per_class,
+        },
+        comparison_notes(parts, per_class),
+    )
+
+
+def comparison_notes(parts: Parts, per_class: int | None) -> list[str]:
+    """Return what the intervals of a comparison do not tell."""
+    notes: list[str] = [*parts.imbalance]
+    if parts.test is None:
+        return notes
+    if per_class is None:
+        notes.append(
+            "All seeds share the data set's own splits: the intervals are those of initial weights "
+            "and batches alone. per_class draws other sentences for each seed."
+        )
+    if pairs := duplicates_across(parts.train.texts, parts.test.texts):
+        notes.append(
+            f"{len(pairs)} of {len(parts.test)} test sentences are training sentences too."
+        )
+    return notes

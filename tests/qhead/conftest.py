@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import typer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for the `contracts` package
 
@@ -60,3 +62,34 @@ def toy_labels(toy_texts: list[str]) -> np.ndarray:
 def no_lines_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     """Log no progress: on a slow machine it would stand between the words that a test expects."""
     monkeypatch.setattr("qhead.progress.FIRST_LINE", 3600.0)
+
+
+@pytest.fixture
+def train_requests(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Return what ``qhead train`` is asked for, in place of training."""
+    from qhead.training_options import TrainingOptions
+
+    requests: list[dict[str, Any]] = []
+
+    def note(**fields):
+        requests[-1].update(fields)
+
+    def begin(out, **_):
+        requests.append({"out": str(out)})
+
+    def read(data, **options):
+        note(data=data, **options)
+        raise typer.Exit(0)
+
+    def options_of(given):
+        held_out = given.pop("validation_fraction")
+        note(training_options=dict(given))
+        return TrainingOptions(validation_fraction=held_out)
+
+    monkeypatch.setattr("qhead.model_folder.check_destination", begin)
+    monkeypatch.setattr(TrainingOptions, "from_dict", options_of)
+    monkeypatch.setattr(
+        "qhead.heads.make_head", lambda kind, training, seed, **given: note(head_options=given)
+    )
+    monkeypatch.setattr("qhead.data.parts.load_parts", read)
+    return requests

@@ -17,7 +17,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
-from qhead.cli import app
+from qhead.cli.app import app
 
 QUICK = ["--num-qubits", "2", "--num-layers", "0", "--connectivity", "1", "--max-epochs", "8"]
 QUICK += ["--learning-rate", "0.1"]
@@ -284,7 +284,7 @@ def test_json_goes_to_a_file_too(model, tmp_path):
 
 def test_predict_csv_in_chunks(model, data, toy_texts, tmp_path, monkeypatch):
     whole = run("predict", model, data)
-    monkeypatch.setattr("qhead.commands.predict.CHUNK", 7)
+    monkeypatch.setattr("qhead.cli.predict.CHUNK", 7)
     result = run("predict", model, data, "--out", tmp_path / "labels.csv")
     assert result.exit_code == 0, result.stderr
     assert result.stdout == ""
@@ -357,7 +357,7 @@ def test_failures_of_the_machine_are_sentences(data, tmp_path, monkeypatch, erro
     def failing(*arguments, **options):
         raise error
 
-    monkeypatch.setattr("qhead.commands.train.load_splits", failing)
+    monkeypatch.setattr("qhead.data.parts.load_splits", failing)
     result = run("train", data, "--out", tmp_path / "m")
     assert result.exit_code == 1
     assert message in result.stderr
@@ -369,7 +369,7 @@ def test_a_fault_of_ours_is_not_dressed_up(data, tmp_path, monkeypatch):
     def failing(*arguments, **options):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("qhead.commands.train.load_splits", failing)
+    monkeypatch.setattr("qhead.data.parts.load_splits", failing)
     result = run("train", data, "--out", tmp_path / "m")
     assert isinstance(result.exception, RuntimeError)
 
@@ -377,7 +377,7 @@ def test_a_fault_of_ours_is_not_dressed_up(data, tmp_path, monkeypatch):
 def test_a_full_standard_output(model, data):
     with Path("/dev/full").open("w") as full:
         process = subprocess.run(
-            [sys.executable, "-m", "qhead.cli", "evaluate", model, data],
+            [sys.executable, "-m", "qhead", "evaluate", model, data],
             stdout=full, stderr=subprocess.PIPE, text=True, timeout=100, check=False,
         )  # fmt: skip
     assert process.returncode == 1
@@ -443,12 +443,12 @@ def test_a_place_that_takes_no_model_is_refused_first(data, toy_model, tmp_path,
     def read(*arguments, **options):
         raise AssertionError("the data was read")
 
-    monkeypatch.setattr("qhead.commands.train.load_splits", read)
+    monkeypatch.setattr("qhead.data.parts.load_splits", read)
     place = tmp_path / ("m" * 250) if out == "long" else out
     assert "Cannot write" in refused(
         tmp_path, "train", data, "--out", place, "--encoder", toy_model
     )
-    monkeypatch.setattr("qhead.commands.predict.load_unlabelled", read)
+    monkeypatch.setattr("qhead.data.loading.load_unlabelled", read)
     refused(tmp_path, "predict", tmp_path, "x.txt", "--out", place)
 
 
@@ -682,7 +682,7 @@ def test_ctrl_c_before_training(data, toy_model, tmp_path, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("qhead.commands.train.load_splits", interrupted)
+    monkeypatch.setattr("qhead.data.parts.load_splits", interrupted)
     result = run("train", data, "--out", tmp_path / "m", "--encoder", toy_model)
     assert result.exit_code == 130
     assert result.stderr == "Interrupted.\n"
@@ -698,7 +698,7 @@ def test_ctrl_c_in_training_keeps_the_best_so_far(data, toy_model, tmp_path, mon
 
         yield interrupt
 
-    monkeypatch.setattr("qhead.commands.train.training_bar", bar)
+    monkeypatch.setattr("qhead.training_run.training_bar", bar)
     result = run("train", data, "--out", tmp_path / "m", "--encoder", toy_model, *QUICK)
     assert result.exit_code == 130
     assert "best weights" in result.stderr
@@ -715,7 +715,7 @@ def during_training(monkeypatch, act):
     def bar(description):
         yield lambda record, total: act() if record.epoch == 2 else None
 
-    monkeypatch.setattr("qhead.commands.train.training_bar", bar)
+    monkeypatch.setattr("qhead.training_run.training_bar", bar)
 
 
 def test_ctrl_c_leaves_the_model_that_force_would_replace(data, model, tmp_path, monkeypatch):
@@ -748,7 +748,7 @@ def test_a_model_whose_place_was_taken_is_saved_beside_it(data, model, tmp_path,
 
 def qhead(*arguments, **options):
     return subprocess.Popen(
-        [sys.executable, "-m", "qhead.cli", *map(str, arguments)],
+        [sys.executable, "-m", "qhead", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

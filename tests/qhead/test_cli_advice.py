@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hardware.words import counted
-from qhead.cli import app
+from qhead.cli.app import app
 from qhead.embeddings import SentenceEncoder
 
 QUICK = ["--num-qubits", "2", "--num-layers", "0", "--connectivity", "1", "--max-epochs", "1"]
@@ -102,7 +102,7 @@ def test_matplotlib_does_not_speak_where_home_is_read_only(home, data, toy_model
     away = {"HOME": os.devnull, "XDG_CONFIG_HOME": os.devnull, "XDG_CACHE_HOME": os.devnull}
     environment = {k: v for k, v in os.environ.items() if k != "MPLCONFIGDIR"} | away
     ended = subprocess.run(
-        [sys.executable, "-m", "qhead.cli", "report", home / "m"],
+        [sys.executable, "-m", "qhead", "report", home / "m"],
         capture_output=True, text=True, timeout=300, env=environment,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr

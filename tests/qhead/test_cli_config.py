@@ -6,24 +6,17 @@ import subprocess
 import sys
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from qhead.cli import app
-
-
-@pytest.fixture
-def requests(monkeypatch):
-    """Return what ``qhead train`` is asked for, in place of training."""
-    said = []
-    monkeypatch.setattr("qhead.commands.train.run", lambda request, json: said.append(request))
-    return said
+from qhead.cli.app import app
 
 
 def train(*options):
     return CliRunner().invoke(app, ["train", *map(str, options)])
 
 
-def test_a_file_stands_in_for_options_and_the_command_line_wins(tmp_path, requests):
+def test_a_file_stands_in_for_options_and_the_command_line_wins(tmp_path, train_requests):
     path = tmp_path / "run.toml"
     path.write_text(
         'data = "demo:support"\nout = "m"\nmax-epochs = 7\nbatch_size = 9\nlearning-rate = 1\n'
@@ -31,16 +24,16 @@ def test_a_file_stands_in_for_options_and_the_command_line_wins(tmp_path, reques
         'seed = 3\n[evaluate]\ntarget = "shots:10"\n[train]\nseed = 4\nridge = 0.5\n'
     )
     assert train("--config", path, "--max-epochs", 8).exit_code == 0
-    (request,) = requests
-    assert (request.data, str(request.out), request.seed) == ("demo:support", "m", 4)
-    assert request.skip_empty is True
-    assert request.training_options == {
+    (request,) = train_requests
+    assert (request["data"], request["out"], request["seed"]) == ("demo:support", "m", 4)
+    assert request["skip_empty"] is True
+    assert request["training_options"] == {
         "max_epochs": 8, "batch_size": 9, "learning_rate": 1.0, "ridge": 0.5,
     }  # fmt: skip
-    assert request.head_options == {"encoder_layers": None, "encoder_qubits": 6, "shared": False}
+    assert request["head_options"] == {"encoder_layers": None, "encoder_qubits": 6, "shared": False}
     # the name of a short run on the command line, in any place
     assert train("demo:reviews", "--out", "n", "--config", path).exit_code == 0
-    assert (requests[1].data, str(requests[1].out)) == ("demo:reviews", "n")
+    assert (train_requests[1]["data"], train_requests[1]["out"]) == ("demo:reviews", "n")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +57,7 @@ def test_a_file_stands_in_for_options_and_the_command_line_wins(tmp_path, reques
     ],
     ids=str,
 )
-def test_bad_files_are_named_with_the_key(tmp_path, requests, content, message):
+def test_bad_files_are_named_with_the_key(tmp_path, train_requests, content, message):
     path = tmp_path / "run.toml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     ended = train("demo:support", "--out", "m", "--config", path)
@@ -73,15 +66,15 @@ def test_bad_files_are_named_with_the_key(tmp_path, requests, content, message):
     assert ended.stderr.startswith(f"Error: {path}")
     assert message in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
-    assert requests == []
+    assert train_requests == []
 
 
-def test_a_file_that_cannot_be_read(tmp_path, requests):
+def test_a_file_that_cannot_be_read(tmp_path, train_requests):
     ended = train("demo:support", "--out", "m", "--config", tmp_path / "none.toml")
     assert ended.exit_code == 2
     message = f"Error: Cannot read {tmp_path / 'none.toml'}: No such file or directory.\n"
     assert ended.stderr == message
-    assert requests == []
+    assert train_requests == []
 
 
 def test_every_verb_takes_the_common_options():
@@ -102,16 +95,17 @@ def test_every_verb_takes_the_common_options():
     ],
 )
 def test_how_much_is_said(monkeypatch, flags, shown):
-    from qhead.commands.guard import complain
+    from qhead.cli.guard import complain
 
-    def speak(request, json):
+    def speak(*place, **options):
         log = logging.getLogger("hardware.anything")
         log.debug("a detail")
         complain("Note", "a note")
         log.info("an info")
         log.warning("a warning")
+        raise typer.Exit(0)
 
-    monkeypatch.setattr("qhead.commands.train.run", speak)
+    monkeypatch.setattr("qhead.model_folder.check_destination", speak)
     ended = train("demo:support", "--out", "m", *flags)
     said = ended.stderr.splitlines()
     if "-v" in flags and "-q" not in flags:
@@ -125,7 +119,7 @@ def complete(words):
         **os.environ, "_QHEAD_COMPLETE": "complete_bash",
         "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1),
     }  # fmt: skip
-    code = "import sys; sys.argv[0] = 'qhead'; from qhead.cli import main; main()"
+    code = "import sys; sys.argv[0] = 'qhead'; from qhead.cli.app import main; main()"
     ended = subprocess.run(
         [sys.executable, "-c", code],
         env=environment, capture_output=True, text=True, timeout=100, check=False,

@@ -9,7 +9,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from qhead.cli import app
+from qhead.cli.app import app
 from qhead.data import load_unlabelled
 from qhead.errors import DataError
 
@@ -42,7 +42,7 @@ def run(*arguments, input=None):
 def shell(redirection, *arguments):
     """Run the command in a shell that closes a stream."""
     line = f'exec "$@" {redirection}'
-    command = ["sh", "-c", line, "sh", sys.executable, "-m", "qhead.cli", *map(str, arguments)]
+    command = ["sh", "-c", line, "sh", sys.executable, "-m", "qhead", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=os.environ)
 
 
@@ -150,7 +150,7 @@ def test_no_failed_import_reaches_the_terminal_as_a_traceback(home, monkeypatch,
         except BaseException as error:
             raise ImportError('generic_type: type "x" is already registered!') from error
 
-    monkeypatch.setattr("qhead.commands.runs.run_runs", fail)
+    monkeypatch.setattr("hardware.runs.run.list_runs", fail)
     ended = run("runs")
     assert ended.exit_code == (130 if by_interrupt else 1)
     assert ("Interrupted." if by_interrupt else "Cannot import a package") in ended.stderr

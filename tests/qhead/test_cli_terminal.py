@@ -8,7 +8,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from qhead import cli
+from qhead.cli import app as cli
 
 QUICK = ["--num-qubits", "2", "--num-layers", "0", "--connectivity", "1", "--max-epochs", "8"]
 QUICK += ["--learning-rate", "0.1"]

@@ -54,7 +54,7 @@ def test_two_processes_train_on_one_cache(toy_model, toy_texts, toy_labels, tmp_
     monkeypatch.setenv("QHEAD_CACHE", str(tmp_path / "cache"))
     rows = [f"{text}\t{label}" for text, label in zip(toy_texts, toy_labels, strict=True)]
     (tmp_path / "toy.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
-    command = [sys.executable, "-m", "qhead.cli", "train", str(tmp_path / "toy.tsv"), "--out"]
+    command = [sys.executable, "-m", "qhead", "train", str(tmp_path / "toy.tsv"), "--out"]
     options = ["--encoder", str(toy_model), "--head", "mlp", "--max-epochs", "2"]
     both = [
         subprocess.Popen([*command, str(tmp_path / name), *options], stderr=subprocess.PIPE)

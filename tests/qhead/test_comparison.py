@@ -9,7 +9,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from typer.testing import CliRunner
 
-from qhead.cli import app
+from qhead.cli.app import app
 from qhead.errors import DataError, HeadError
 from qhead.heads import HEADS, num_trainable_parameters
 from qhead.studies.comparison import (

@@ -13,10 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qhead.commands.common import align_labels
-from qhead.commands.train import TrainRequest, split
 from qhead.data import LabelledTexts, load_splits, load_texts, load_unlabelled, missing_values
 from qhead.data.loading import load_split
+from qhead.data.parts import align_labels, load_parts
 from qhead.errors import DataError
 
 
@@ -158,7 +157,7 @@ def test_a_class_of_one_sentence_is_trained_and_said_to_be_unscored(tmp_path: Pa
     labels = ["pos"] * 30 + ["neu"] * 30 + ["neg"]
     lines = [f"sentence {index},{label}" for index, label in enumerate(labels)]
     path = write(tmp_path, "rare.csv", "\n".join(["text,label", *lines]))
-    parts = split(TrainRequest(str(path), tmp_path / "out", test_fraction=0.2))
+    parts = load_parts(str(path), test_fraction=0.2)
     assert (parts.train.labels == "neg").sum() == 1
     remarks = [each for each in parts.remarks if "no sentence of 'neg'" in each]
     assert [each.split()[1] for each in remarks] == ["validation", "test"]
@@ -188,10 +187,9 @@ def test_files_beside_the_splits_are_named(tmp_path: Path, caplog) -> None:
 
 def test_a_validation_set_that_cannot_be_held_out_is_remarked(tmp_path: Path) -> None:
     path = write(tmp_path, "two.csv", "text,label\na,x\nb,y\n")
-    parts = split(TrainRequest(str(path), tmp_path / "out"))
+    parts = load_parts(str(path))
     assert parts.validation is None
-    assert parts.remarks == [
+    assert list(parts.remarks) == [
         "No validation set: every class has a single sentence, which is kept for training."
     ]
-    asked = TrainRequest(str(path), tmp_path / "out", validation_fraction=0.0)
-    assert split(asked).remarks == []
+    assert load_parts(str(path), validation_fraction=0.0).remarks == ()

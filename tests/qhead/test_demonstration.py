@@ -5,9 +5,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from qhead.cli import app
-from qhead.demonstration import CONTROLS, TARGETS, quantum_head
+from qhead.cli.app import app
 from qhead.errors import InputError
+from qhead.studies.demo import CONTROLS, TARGETS, quantum_head
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +49,17 @@ def test_the_numbers_come_before_the_files(tmp_path, monkeypatch):
 
         model = None
 
-    monkeypatch.setattr("qhead.commands.demo.demonstrate", lambda **options: Found)
-    monkeypatch.setattr("qhead.commands.demo._as_dict", lambda *given: {"rows": [1]})
-    monkeypatch.setattr("qhead.commands.demo._table", lambda result: "the table")
-    monkeypatch.setattr("qhead.commands.demo.demonstration_page", lambda result: None)
-    monkeypatch.setattr("qhead.commands.demo.write", failing)
+    monkeypatch.setattr("qhead.studies.demo.demonstrate", lambda **options: Found)
+    monkeypatch.setattr("qhead.cli.demo._record", lambda *given: {"rows": [1]})
+    monkeypatch.setattr("qhead.cli.demo._table", lambda result: "the table")
+    monkeypatch.setattr("qhead.studies.demo.demonstration_page", lambda result: None)
+    monkeypatch.setattr("qhead.report.page.write", failing)
     Found.model = type("Saved", (), {"save": staticmethod(lambda *given, **options: None)})
-    for option, expected in (([], "the table\n"), (["--json"], '{\n  "rows": [\n    1\n  ]\n}\n')):
+    written = json.dumps(
+        {"rows": [1], "report": f"{tmp_path}/out/report.html", "model": f"{tmp_path}/out/model"},
+        indent=2,
+    )
+    for option, expected in (([], "the table\n"), (["--json"], f"{written}\n")):
         result = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "out"), *option])
         assert result.exit_code == 2
         assert result.stdout == expected

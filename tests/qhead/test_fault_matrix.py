@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from hardware.ledger.ledger import Ledger, Pace
 from hardware.runs.policy import Policy
-from qhead.cli import app
+from qhead.cli.app import app
 
 ROWS, SHOTS = 6, 64
 #: What the platform, or what stands between, can do to any request.

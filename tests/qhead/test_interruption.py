@@ -78,8 +78,8 @@ def test_ctrl_c_in_the_demo_writes_nothing(tmp_path):
     code = f"""
         import os, signal
         from contextlib import contextmanager
-        import qhead.demonstration as demonstration
-        from qhead.cli import app
+        import qhead.studies.demo as demonstration
+        from qhead.cli.app import app
 
         @contextmanager
         def bar(description):
@@ -104,8 +104,8 @@ def test_ctrl_c_in_train_saves_the_best_and_says_where(tmp_path, toy_model, toy_
     code = f"""
         import os, signal
         from contextlib import contextmanager
-        import qhead.commands.train as train
-        from qhead.cli import app
+        import qhead.training_run as train
+        from qhead.cli.app import app
 
         @contextmanager
         def bar(description):
@@ -126,7 +126,7 @@ def test_ctrl_c_in_train_saves_the_best_and_says_where(tmp_path, toy_model, toy_
     assert (history["stopped"], len(history["epochs"])) == ("interrupted", 2)
 
 
-@pytest.mark.parametrize("module", ["typer", "qhead.commands.train", "qhead.classifier"])
+@pytest.mark.parametrize("module", ["typer", "qhead.training_run", "qhead.classifier"])
 @pytest.mark.parametrize(
     "happens",
     [

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 from qhead.classifier import TextClassifier
-from qhead.cli import app
+from qhead.cli.app import app
 from qhead.embedding_cache import file_sha256
 from qhead.embeddings import SentenceEncoder
 from qhead.errors import EncoderError, ModelError

@@ -22,7 +22,7 @@ from hardware.planning.options import JobLimits
 from hardware.runs.policy import Policy
 from qhead import MLPHead, QuantumHead, Run, TextClassifier, TrainingOptions
 from qhead.errors import DataError, HeadError, MissingRowsError, ModelError
-from qhead.runs.metadata import Readout, RunMetadata
+from qhead.runs.metadata import Readout, RunMetadata, SavedModel
 
 SHOTS, N = 100, 6
 FAKE = f"fake:manila:{SHOTS}"
@@ -197,8 +197,8 @@ def test_rows_that_are_still_to_come_are_no_failed_run(trained, texts):
     run = trained.submit(texts, FAKE)
     found = run.predictions()
     assert found.missing == tuple(range(N))
-    assert isinstance(run.missing_error(found), MissingRowsError)
-    assert f"qhead collect {run.id}" in run.explain_missing(found)
+    assert isinstance(found.missing_error(), MissingRowsError)
+    assert f"qhead collect {run.id}" in found.explain_missing()
 
 
 def test_only_circuits_run_on_devices(toy_model, toy_texts, toy_labels, texts):
@@ -216,13 +216,13 @@ def test_a_saved_model_is_in_the_plan_until_it_is_trained_again(
     loaded = TextClassifier.load(tmp_path / "m")
     metadata = loaded.submit(texts, FAKE).metadata
     assert metadata.model.path == str(tmp_path / "m")
-    metadata.check_model(tmp_path / "m")
+    metadata.check_model(SavedModel.of(tmp_path / "m"))
     assert loaded.fit(toy_texts, toy_labels).saved_ is None
     other = Readout(-trained.readout().weight, trained.readout().bias, trained.classes_)
     unsaved = RunMetadata(metadata.data, metadata.readout)
-    unsaved.check_model(tmp_path / "m", trained.readout())
+    unsaved.check_model(SavedModel.of(tmp_path / "m"), trained.readout())
     with pytest.raises(ModelError, match="read-outs differ"):
-        unsaved.check_model(tmp_path / "m", other)
+        unsaved.check_model(SavedModel.of(tmp_path / "m"), other)
     trained.saved_ = None
 
 

@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from qhead.commands.common import confusion_table, console, evaluation_table
-from qhead.commands.tables import show_table
+from qhead.cli.evaluate import confusion_table, evaluation_table
+from qhead.cli.show import console, show_table
 from qhead.evaluation import Evaluation, evaluate_prediction
 from qhead.prediction import exact_prediction
 
@@ -42,7 +42,7 @@ def runs_table() -> Table:
 @pytest.mark.parametrize("width", [20, 40, 80, 200])
 def test_every_number_and_id_is_whole_at_any_width(width: int) -> None:
     result = evaluation(3)
-    text = drawn(width, evaluation_table([result], title="m on d"), confusion_table(result))
+    text = drawn(width, evaluation_table(result, title="m on d"), confusion_table(result))
     text += drawn(width, runs_table())
     low, high = (f"{100 * bound:.1f}" for bound in result.accuracy_interval)
     for whole in (f"{low} – {high} %", f"{result.brier:.3f}", RUN, "1234.5", "calibration error"):

@@ -10,8 +10,11 @@ import pytest
 import hardware
 import qhead
 from hardware.errors import BusyError, PlanError
-from qhead.cli import app, predict, train
-from qhead.commands.wording import in_options, option_names
+from qhead.cli.app import app
+from qhead.cli.groups import expanded
+from qhead.cli.predict import predict
+from qhead.cli.train import train
+from qhead.cli.wording import in_options, option_names
 from qhead.errors import HeadError
 from qhead.heads import make_head
 from qhead.heads.quantum import ReadoutWarning
@@ -38,19 +41,19 @@ from qhead.heads.quantum import ReadoutWarning
     ],
 )  # fmt: skip
 def test_named_options_are_spelled(python, named, shell):
-    assert in_options(python, named, option_names(train.__wrapped__)) == shell
+    assert in_options(python, named, option_names(expanded(train))) == shell
 
 
 def test_only_options_of_the_verb_itself():
     named = ["num_qubits", "text_column"]
-    assert in_options("num_qubits, text_column", named, option_names(predict.__wrapped__)) == (
+    assert in_options("num_qubits, text_column", named, option_names(expanded(predict))) == (
         "num_qubits, --text-column"
     )
 
 
 def test_every_verb_has_readable_options():
     for command in app.registered_commands:
-        names = option_names(command.callback.__wrapped__)
+        names = option_names(command.callback)
         assert all(option.startswith("--") for option in names.values())
         assert "json" in names
 
@@ -84,7 +87,7 @@ def test_every_error_names_the_options_that_it_speaks_of():
     options = {
         name
         for command in app.registered_commands
-        for name in option_names(command.callback.__wrapped__)
+        for name in option_names(command.callback)
         if "_" in name
     }
     # One says both spellings, for the verb that shows it has no such option.

@@ -15,7 +15,7 @@ from typing import Any, get_args
 import typer
 
 from hardware.errors import did_you_mean
-from qhead.commands.wording import option_names
+from qhead.cli.wording import option_names
 from qhead.errors import InputError
 
 #: What may stand in the file for an option of a type, and how a message calls it.

@@ -1,56 +1,61 @@
-"""Predicted rows as CSV or JSONL, and which rows are missing."""
+"""Predicted rows as CSV, JSONL or one JSON object."""
 
 from __future__ import annotations
 
 import csv
-import json
+import json as json_text
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
-from hardware.errors import did_you_mean
 from hardware.words import counted
-from qhead.commands.guard import complain
-from qhead.commands.terminal import encoding_of, holds, is_unicode
-from qhead.errors import InputError
-
-FORMATS = ("csv", "jsonl")
+from qhead.cli.guard import complain
+from qhead.cli.options import RowsOut
+from qhead.cli.show import output, print_json
+from qhead.cli.terminal import encoding_of, holds, is_unicode
 
 # What spreadsheets take for the beginning of a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBERS = {"probability": ".6g", "std_error": ".3g"}
 
 
-def check_format(format: str) -> None:
-    """Raise an `InputError` unless it is a format of rows."""
-    if format not in FORMATS:
-        raise InputError(
-            f"Expected --format {' or '.join(FORMATS)}, got {format!r}."
-            f"{did_you_mean(format, FORMATS)}"
-        )
-
-
 def write_rows(
-    file: IO[str],
     rows: Iterable[Mapping[str, Any]],
+    place: RowsOut,
+    about: Mapping[str, Any],
     *,
     fields: Sequence[str],
-    format: str,
-    raw: bool,
+    notes: Sequence[str],
+    json: bool,
 ) -> None:
-    """Write rows; None is an empty cell, or null.
+    """Write rows, whole or not at all, and say what must be known about them.
 
     Args:
-        file: Where to.
-        rows: One mapping of the fields each.
+        rows: One mapping of the fields each; None is an empty cell, or null.
+        place: Where to, and in which format.
+        about: What the one JSON object holds beside the rows.
         fields: Columns, in order.
-        format: csv or jsonl.
-        raw: CSV: keep cells that a spreadsheet would run as formulas.
+        notes: On the rows; complete when the last row is.
+        json: Write one JSON object in place of the format.
     """
+    with output(place.out) as file:
+        if json:
+            found = list(rows)
+            print_json({**about, "predictions": found, "notes": list(notes)}, file)
+            return
+        if place.format == "jsonl":
+            plain = not is_unicode(file)
+            for row in rows:
+                file.write(json_text.dumps(row, ensure_ascii=plain, allow_nan=False) + "\n")
+        else:
+            _write_csv(file, rows, fields, raw=place.raw)
+    for note in notes:
+        complain("Note", note)
+
+
+def _write_csv(
+    file: IO[str], rows: Iterable[Mapping[str, Any]], fields: Sequence[str], *, raw: bool
+) -> None:
     plain = not is_unicode(file)
-    if format == "jsonl":
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=plain, allow_nan=False) + "\n")
-        return
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(fields)
     escaped = spelled = 0

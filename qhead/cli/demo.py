@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import matplotlib
-from rich.table import Table
+import typer
 
-from qhead.commands.common import interval, percent, show
-from qhead.demonstration import DATA, Demonstration, demonstrate, demonstration_page
-from qhead.errors import InputError
-from qhead.model_folder import check_destination
-from qhead.report.page import is_report, write
+from qhead.cli.options import Json, NoCache, Seed
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from qhead.studies.demo import Demonstration
 
 REPORT, MODEL = "report.html", "model"
 
 
-def run(out: Path, *, seed: int, json: bool, cache: bool) -> None:
-    """Train, rehearse, print one table and write `out`/report.html and `out`/model.
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the report and the model.")] = Path(
+        "qhead-demo"
+    ),
+    seed: Seed = 0,
+    json: Json = False,
+    no_cache: NoCache = False,
+) -> None:
+    """Train on built-in sentences, run them on every simulated target and write a report.
 
-    Both are the demo's own and replaced by the next one; anything else is left alone.
+    Report and model are the demo's own and replaced by the next one; anything else is left alone.
     """
+    import sys
+
+    import matplotlib
+
+    from qhead.cli.show import show
+    from qhead.errors import InputError
+    from qhead.model_folder import check_destination
+    from qhead.report.page import is_report, write
+    from qhead.studies import demo
+
     matplotlib.use("agg")  # no window, wherever this runs
     page, folder = out / REPORT, out / MODEL
     if page.exists() and not is_report(page):
@@ -31,33 +47,33 @@ def run(out: Path, *, seed: int, json: bool, cache: bool) -> None:
             "folder with --out."
         )
     check_destination(folder, overwrite=True)
-    result = demonstrate(seed=seed, cache=cache)
+    result = demo.demonstrate(seed=seed, cache=not no_cache)
     # The numbers first: what goes wrong with a file must not cost them.
-    show(_as_dict(result, page, folder), _table(result), json=json)
+    files = {"report": str(page), "model": str(folder)}
+    show(_record(result) | files, _table(result), json=json)
     sys.stdout.flush()
     result.model.save(folder, overwrite=True)
-    write(demonstration_page(result), page)
+    write(demo.demonstration_page(result), page)
     if not json:
         print(f"report: {page}\nmodel:  {folder}")
 
 
 def _table(result: Demonstration) -> Table:
+    from qhead.cli.show import interval, percent, table
+    from qhead.studies.demo import DATA
+
     counts = result.counts
-    table = Table(
-        title=f"{DATA}: trained on {counts['train']} sentences, chosen on {counts['validation']}, "
+    made = table(
+        f"{DATA}: trained on {counts['train']} sentences, chosen on {counts['validation']}, "
         f"scored on {counts['test']}",
+        ["head", "target"],
+        ["parameters", "accuracy", "95 % interval", "undecided", "training", "scoring"],
         caption="95 %: Wilson's interval of this test set. Undecided: labels too close to call "
         "at this shot count.",
-        title_justify="left",
-        caption_justify="left",
     )
-    table.add_column("head")
-    table.add_column("target")
-    for name in ("parameters", "accuracy", "95 % interval", "undecided", "training", "scoring"):
-        table.add_column(name, justify="right")
     for row in result.rows:
         e = row.evaluation
-        table.add_row(
+        made.add_row(
             row.name,
             e.target,
             str(row.parameters),
@@ -67,10 +83,12 @@ def _table(result: Demonstration) -> Table:
             "" if row.training_seconds is None else f"{row.training_seconds:.1f} s",
             "" if row.seconds is None else f"{row.seconds:.1f} s",
         )
-    return table
+    return made
 
 
-def _as_dict(result: Demonstration, page: Path, folder: Path) -> dict[str, Any]:
+def _record(result: Demonstration) -> dict[str, Any]:
+    from qhead.studies.demo import DATA
+
     rows = [
         {
             "head": row.name,
@@ -87,6 +105,4 @@ def _as_dict(result: Demonstration, page: Path, folder: Path) -> dict[str, Any]:
         "seed": result.seed,
         "seconds": result.seconds,
         "rows": rows,
-        "report": str(page),
-        "model": str(folder),
     }

@@ -9,8 +9,9 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,9 +20,10 @@ import typer
 
 from hardware.errors import HardwareError
 from hardware.threads import num_threads
-from qhead.commands.config import read_config
-from qhead.commands.terminal import log_on_stderr
-from qhead.commands.wording import in_options, option_names
+from qhead.cli.config import read_config
+from qhead.cli.groups import Fields, Verb, expanded
+from qhead.cli.terminal import log_on_stderr
+from qhead.cli.wording import in_options, option_names
 from qhead.errors import InputError, QheadError
 
 _log = logging.getLogger(__name__)
@@ -42,9 +44,11 @@ def _use_config(context: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
-#: Options that every verb has.
-_COMMON = {
-    "config": Annotated[
+@dataclass(frozen=True)
+class Common:
+    """Options that every verb has."""
+
+    config: Annotated[
         Path | None,
         typer.Option(
             "--config",
@@ -54,36 +58,42 @@ _COMMON = {
             callback=_use_config,
             show_default=False,
         ),
-    ],
-    "verbose": Annotated[
+    ] = None
+    verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Say more about what happens.")
-    ],
-    "quiet": Annotated[
+    ] = False
+    quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print results, warnings and errors only.")
-    ],
-}
+    ] = False
+
+    @property
+    def level(self) -> int:
+        """The level from which on messages are shown; ``--quiet`` wins."""
+        shown = logging.DEBUG if self.verbose else logging.INFO
+        return logging.WARNING if self.quiet else shown
 
 
-def exit_codes(verb: Callable[..., None]) -> Callable[..., None]:
-    """Give a verb its exit codes, and the options that every verb has.
+def guarded(verb: Verb) -> Verb:
+    """Give a verb its groups of options, those that every verb has, and its exit codes.
 
     1 for a failed run or a failing platform, 2 for invalid usage or input, 3 where rows are
     missing, 130 and 141 for signals.
     """
+    own, common = expanded(verb), Fields(Common)
+    signature = inspect.signature(own)
 
     @functools.wraps(verb)
-    def guarded(*args: Any, **options: Any) -> None:
-        options.pop("config", None)  # `_use_config` has read it
-        level = _level(verbose=options.pop("verbose", False), quiet=options.pop("quiet", False))
-        with warnings.catch_warnings(), log_on_stderr(level):
-            warnings.showwarning = functools.partial(_show_warning, verb)
+    def call(**options: Any) -> None:
+        given = common.build({each.name: options.pop(each.name) for each in common.parameters()})
+        with warnings.catch_warnings(), log_on_stderr(given.level):
+            warnings.showwarning = functools.partial(_show_warning, call)
             try:
                 threads = num_threads()  # what the environment says is checked before any work
                 _log.debug("qhead %s, %d threads", version("qhead"), threads)
-                verb(*args, **options)
+                own(**options)
                 sys.stdout.flush()
             except (QheadError, HardwareError) as error:
-                _complain_to_user("Error", error, verb)
+                _complain_to_user("Error", error, call)
                 raise typer.Exit(error.exit_code) from None
             except KeyboardInterrupt:
                 print("Interrupted.", file=sys.stderr)
@@ -101,24 +111,10 @@ def exit_codes(verb: Callable[..., None]) -> Callable[..., None]:
                 _give_up_stdout()
                 raise typer.Exit(FAILED) from None
 
-    signature = inspect.signature(verb, eval_str=True)
-    common = [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None if name == "config" else False,
-            annotation=annotation,
-        )
-        for name, annotation in _COMMON.items()
-    ]
-    parameters = [*signature.parameters.values(), *common]
-    guarded.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    return guarded
-
-
-def _level(*, verbose: bool, quiet: bool) -> int:
-    """Return the level from which on messages are shown; ``--quiet`` wins."""
-    return logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
+    call.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), *common.parameters()]
+    )
+    return call
 
 
 def complain(kind: str, message: str) -> None:
@@ -144,7 +140,7 @@ def naming_the_run() -> Iterator[None]:
         raise
 
 
-def _complain_to_user(kind: str, problem: Any, verb: Callable[..., None]) -> None:
+def _complain_to_user(kind: str, problem: Any, verb: Verb) -> None:
     """Write an error or a warning to stderr, the options that it names spelled as the verb's."""
     named = getattr(problem, "options", ())
     complain(kind, in_options(str(problem), named, option_names(verb)) if named else str(problem))
@@ -186,7 +182,7 @@ def _give_up_stdout() -> None:
 
 
 def _show_warning(
-    verb: Callable[..., None],
+    verb: Verb,
     message: Warning | str,
     category: type[Warning],
     filename: str,

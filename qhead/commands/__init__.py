@@ -1,1 +1,0 @@
-"""The bodies of the command line's verbs, one module each."""
