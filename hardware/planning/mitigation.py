@@ -133,7 +133,7 @@ class Mitigation:
             raise PlanError(
                 "zne_amplifier and zne_extrapolator need noise factors: add zne_factors, e.g. "
                 "(1, 3, 5).",
-                options=("zne_factors",),
+                options=("zne_amplifier", "zne_extrapolator", "zne_factors"),
             )
 
     def _check_sampled(self) -> None:

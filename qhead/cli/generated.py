@@ -84,7 +84,8 @@ class Declared:
         Raises:
             typer.BadParameter: It is no list of numbers.
         """
-        for name in self.types:
+        # A text that may be one word or several is several where it has commas.
+        for name in sorted(self.types, key=lambda name: (name in _LISTS) != ("," in text)):
             try:
                 if name in _LISTS:
                     return tuple(_LISTS[name](part.strip()) for part in text.split(","))
