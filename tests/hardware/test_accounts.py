@@ -116,7 +116,8 @@ def test_another_trouble_is_not_taken_for_an_unknown_instance(double):
     double.faults.always["token"] = Reply(503)
     with pytest.raises(LoginServiceError):
         open_account(Account(instance="another"))
-    double.faults.always["token"] = Reply(401)
+    double.faults.always.clear()
+    double.faults.soon("token", Reply(401))
     with pytest.raises(AccountError, match="valid account"):
         open_account(Account(instance="another"))
 

@@ -174,7 +174,8 @@ def test_without_an_instance_the_calibration_that_was_fetched_last_counts(double
     double.faults.always["properties"] = dated(datetime.now(UTC))
     plan(account=Account(instance="another"))
     QiskitRuntimeService.save_account(**saved, overwrite=True)
-    assert "0 minutes old" in plan(offline=True).notes[0]
+    for target in (TARGET, "ibm:best"):
+        assert "0 minutes old" in plan(target, offline=True).notes[0]
 
 
 def damage_bit(data):
@@ -268,14 +269,15 @@ def test_a_cache_that_cannot_be_written_does_not_matter(double, tmp_path, monkey
         plan(offline=True)
 
 
-def test_keeping_a_calibration_asks_the_platform_nothing_more(double):
+def test_keeping_a_calibration_asks_the_platform_nothing_more(double, cache_folder):
     device = open_device(parse_device(TARGET))
     before = double.faults.seen.copy()
     assert device.backend.name == "ibm_manila"
     assert double.faults.seen - before == {"properties": 1}
-    before = double.faults.seen.copy()
+    before, kept = double.faults.seen.copy(), files(cache_folder)[0].read_bytes()
     assert device.backend.name == "ibm_manila"
     assert double.faults.seen == before
+    assert files(cache_folder)[0].read_bytes() == kept  # was not fetched anew
 
 
 def test_the_best_device_is_chosen_among_those_that_are_kept(double):

@@ -48,10 +48,8 @@ def open_account(account: Account | None = None) -> QiskitRuntimeService:
     logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
     if account.name is not None or account.channel is not None:
         find_saved(account)  # where the channel has no account, the client takes another's
-    # The client warns that it ignores the channel of a named account.
-    channel = account.channel if account.name is None else None
     try:
-        return open_service(name=account.name, instance=account.instance, channel=channel)
+        return open_service(name=account.name, instance=account.instance, channel=account.channel)
     except LoginServiceError:
         raise
     except AccountError as error:
