@@ -16,6 +16,7 @@ from qiskit.providers import BackendV2
 
 from hardware.devices.asking import LATER, going_on, plain, within
 from hardware.devices.backend_jobs import bound_circuits, counted, run_options
+from hardware.devices.backends import no_fractional_gates
 from hardware.devices.base import (
     PROVIDER,
     UNSEEN,
@@ -105,6 +106,15 @@ class BackendDevice:
         self.backend = backend
         self._jobs: dict[str, Any] = {}  # jobs of this process, by the provider's id
         self._sent: dict[str, list[str]] = {}  # ids of jobs of this process, by tag
+
+    @property
+    def fractional_backend(self) -> BackendV2:
+        """Refuse: such gates are an option of the platform's; here all gates are as they are.
+
+        Raises:
+            PlanError: Always.
+        """
+        raise no_fractional_gates(self.name)
 
     @property
     def name(self) -> str:

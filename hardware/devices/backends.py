@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from qiskit.circuit.library import get_standard_gate_name_mapping
 from qiskit.providers import BackendV2
-from qiskit.transpiler import Target
+from qiskit.transpiler import InstructionProperties, Target
 
 from hardware.circuits.hashing import digest
 from hardware.devices import calibration
@@ -66,6 +68,48 @@ def fake_backend(name: str) -> BackendV2:
     """
     import_whole("qiskit_aer")  # as the client's fakes do, but they take Ctrl-C for its absence
     return _fake_classes()[fake_name(name)]()
+
+
+def no_fractional_gates(name: str) -> PlanError:
+    """Return the error for a device without gates of any angle."""
+    return PlanError(
+        f"{name} has no gates of any angle whose errors are known: plan without fractional_gates.",
+        options=("fractional_gates",),
+    )
+
+
+@lru_cache(maxsize=8)
+def fractional_fake(backend: BackendV2) -> BackendV2:
+    """Return a fake backend whose target has the fractional gates that its calibration holds.
+
+    Many fakes know the errors and durations of RX and RZZ and leave the gates out of their targets.
+
+    Raises:
+        PlanError: The calibration knows no such gate.
+    """
+    # Imported here: the client takes most of a second.
+    from qiskit_ibm_runtime.utils.utils import is_fractional_gate
+
+    stated: Any = backend.properties() if hasattr(backend, "properties") else None
+    target, library = deepcopy(backend.target), get_standard_gate_name_mapping()
+    known: dict[str, dict[tuple[int, ...], InstructionProperties]] = {}
+    for entry in () if stated is None else stated.gates:
+        gate = library.get(entry.gate)
+        if gate is None or not is_fractional_gate(gate) or entry.gate in target.operation_names:
+            continue
+        where, told = tuple(entry.qubits), {each.name: each for each in entry.parameters}
+        if {"gate_error", "gate_length"} <= told.keys():
+            known.setdefault(entry.gate, {})[where] = InstructionProperties(
+                error=stated.gate_error(entry.gate, where),
+                duration=stated.gate_length(entry.gate, where),
+            )
+    for name, properties in known.items():
+        target.add_instruction(library[name], properties, name=name)
+    if not calibration.has_fractional_gates(target):
+        raise no_fractional_gates(str(backend.name))
+    found = copy(backend)
+    found._target = target
+    return found
 
 
 def working_target(backend: BackendV2) -> Target:

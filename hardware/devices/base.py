@@ -53,6 +53,7 @@ class JobRequest:
         mode: How the run's jobs are sent; None: in a batch where there are several.
         max_time: Time limit of their batch or session, seconds; None: the device's own.
         layer_noise: Learned noise of the PUBs' layers, for the estimator's PEC and PEA.
+        fractional_gates: Whether the circuits have gates of any angle.
     """
 
     primitive: Literal["sampler", "estimator"]
@@ -64,6 +65,7 @@ class JobRequest:
     mode: Literal["job", "batch", "session"] | None = None
     max_time: int | None = None
     layer_noise: tuple[LayerNoise, ...] = ()
+    fractional_gates: bool = False
 
     @property
     def private(self) -> bool:
@@ -132,6 +134,14 @@ class Device(Protocol):
     @property
     def backend(self) -> BackendV2:
         """The backend whose calibration plans are made from."""
+
+    @property
+    def fractional_backend(self) -> BackendV2:
+        """The same with the device's gates of any angle in its target.
+
+        Raises:
+            PlanError: The device has none.
+        """
 
     def send(
         self, request: JobRequest, tags: Sequence[str], max_seconds: int | None, batch: str | None

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from qiskit.providers import BackendV2
 
 from hardware.devices.base import Abilities
-from hardware.errors import UnclearError
+from hardware.errors import PlanError, UnclearError
 
 
 class CachedDevice:
@@ -31,6 +31,19 @@ class CachedDevice:
     def name(self) -> str:
         """Name of the device."""
         return str(self.backend.name)
+
+    @property
+    def fractional_backend(self) -> BackendV2:
+        """Refuse: calibrations are kept without the gates of any angle.
+
+        Raises:
+            PlanError: Always.
+        """
+        raise PlanError(
+            f"The calibration that is kept of {self.name} has no gates of any angle: plan with "
+            "fractional_gates while the platform can be reached.",
+            options=("fractional_gates",),
+        )
 
     def remaining(self) -> float | None:
         """Refuse: what the account has left is unknown.

@@ -108,10 +108,11 @@ def works(target: Target, name: str, qubits: Sequence[int], silent: Collection[K
     )
 
 
-def gate_names(target: Target, num_qubits: int) -> tuple[str, ...]:
+def gate_names(target: Target, num_qubits: int, *, fractional: bool = False) -> tuple[str, ...]:
     """Return the gates on one or two qubits that the target lists and that work somewhere.
 
-    Two-qubit gates with free angles are counted only where there are no others. One-qubit gates
+    Two-qubit gates with free angles are counted only where there are no others, or where
+    `fractional` asks for them. One-qubit gates
     other than SX, the one pulse of many sets, are not counted where they work on less than half of
     their qubits: a circuit does without them, rather than without the qubits.
     """
@@ -128,7 +129,16 @@ def gate_names(target: Target, num_qubits: int) -> tuple[str, ...]:
         good = sum(works(target, name, qubits, silent) for qubits in places)
         if good and (num_qubits == 2 or name == "sx" or 2 * good >= len(places)):
             (free if num_qubits == 2 and operation.params else names).append(name)
-    return tuple(names or free)
+    return (*names, *free) if fractional else tuple(names or free)
+
+
+def has_fractional_gates(target: Target) -> bool:
+    """Whether a target has working gates of any angle, frame changes aside."""
+    names = (*gate_names(target, 1), *gate_names(target, 2, fractional=True))
+    return any(
+        name not in VIRTUAL_GATES and bool(target.operation_from_name(name).params)
+        for name in names
+    )
 
 
 def working_qubits(target: Target) -> frozenset[int]:

@@ -38,18 +38,20 @@ class GateSet:
     Args:
         one: Names of the one-qubit gates.
         two: Name of the two-qubit gate; empty where the device has none.
+        fractional: Names of further two-qubit gates, of any angle, that circuits may use.
         kinds: Class of each gate, one-qubit gates first: two providers may share a name.
         operations: The gates by name.
     """
 
     one: tuple[str, ...]
     two: str
+    fractional: tuple[str, ...]
     kinds: tuple[str, ...]
     operations: Mapping[str, Gate] = field(compare=False, repr=False)
 
     @classmethod
-    def of(cls, target: Target) -> GateSet:
-        """Return the gates of a target that work."""
+    def of(cls, target: Target, *, fractional: bool = False) -> GateSet:
+        """Return the gates of a target that work, those of any angle only where asked for."""
         one, pairs = gate_names(target, 1), gate_names(target, 2)
         two = ""
         if pairs:
@@ -57,13 +59,15 @@ class GateSet:
             two = max(
                 pairs, key=lambda name: (len(target[name]), order.get(name, -len(_PREFERRED)))
             )
-        names = (*one, *((two,) if two else ()))
+        every = gate_names(target, 2, fractional=True) if fractional else ()
+        others = tuple(name for name in every if name not in pairs)
+        names = (*one, *((two,) if two else ()), *others)
         operations = {name: _operation(target, name) for name in names}
         kinds = tuple(
             f"{gate.base_class.__module__}.{gate.base_class.__qualname__}"
             for gate in operations.values()
         )
-        return cls(one, two, kinds, operations)
+        return cls(one, two, others, kinds, operations)
 
     def on(self, num_qubits: int, edges: Sequence[tuple[int, int]]) -> Target:
         """Return a target of n qubits: these gates, all equally good, edges both ways."""
@@ -77,9 +81,10 @@ class GateSet:
         if edges and self.two:
             properties = InstructionProperties(error=1e-3)
             both = [edge for a, b in edges for edge in ((a, b), (b, a))]
-            target.add_instruction(
-                self.operations[self.two], dict.fromkeys(both, properties), name=self.two
-            )
+            for name in (self.two, *self.fractional):
+                target.add_instruction(
+                    self.operations[name], dict.fromkeys(both, properties), name=name
+                )
         return target
 
 
@@ -108,8 +113,8 @@ class ErrorMap:
         qubits: Working qubits.
         losses: Loss of each one-qubit gate and of "measure", by qubit, shape (n,).
         times: Time of each one-qubit gate and of "measure", by qubit, shape (n,).
-        edge_loss: Loss of the two-qubit gate, first qubit first, shape (n, n).
-        edge_time: Time of the two-qubit gate, first qubit first, shape (n, n).
+        edge_losses: Loss of each two-qubit gate, first qubit first, shape (n, n).
+        edge_times: Time of each two-qubit gate, first qubit first, shape (n, n).
         relaxation: 1/T₁ and 1/T₂ by qubit, per second, shape (2, n).
         unstated: What the device states nowhere: losses are then lower bounds and no more.
     """
@@ -120,24 +125,28 @@ class ErrorMap:
     qubits: tuple[int, ...]
     losses: dict[str, np.ndarray]
     times: dict[str, np.ndarray]
-    edge_loss: np.ndarray
-    edge_time: np.ndarray
+    edge_losses: dict[str, np.ndarray]
+    edge_times: dict[str, np.ndarray]
     relaxation: np.ndarray
     unstated: tuple[Kind, ...] = ()
 
     @classmethod
-    def of(cls, target: Target) -> ErrorMap:
+    def of(cls, target: Target, *, fractional: bool = False) -> ErrorMap:
         """Read a target; what `hardware.devices.calibration.working` would leave out is.
+
+        Args:
+            target: The target.
+            fractional: Whether circuits may use two-qubit gates of any angle beside the usual one.
 
         Raises:
             PlanError: It has no one-qubit or no two-qubit gate that is known and works.
         """
         target = working(target)
-        silent, gates = unstated(target), GateSet.of(target)
+        silent, gates = unstated(target), GateSet.of(target, fractional=fractional)
         pulse_lost = "sx" in target.operation_names and "sx" not in gates.one
         if not gates.two or not gates.one or pulse_lost:
             raise PlanError("The device has no calibrated two-qubit gate or no calibrated SX.")
-        two, num_qubits = gates.two, target.num_qubits
+        num_qubits = target.num_qubits
 
         def loss(name: str, qubits: tuple[int, ...]) -> float:
             error = known_error(target, name, qubits)
@@ -150,15 +159,18 @@ class ErrorMap:
                 return ASSUMED_SECONDS["measure" if name == "measure" else len(qubits)]
             return known_seconds(target, name, qubits)
 
-        edge_loss = np.full((num_qubits, num_qubits), np.inf)
-        edge_time = np.full((num_qubits, num_qubits), np.nan)
-        for a, b in target[two]:
-            edge_loss[a, b] = loss(two, (a, b))
-            edge_time[a, b] = seconds(two, (a, b))
-        # Where the device has one direction only, a gate is turned round when it is placed.
-        alone = ~np.isfinite(edge_loss)
-        edge_loss[alone], edge_time[alone] = edge_loss.T[alone], edge_time.T[alone]
-        edges = np.argwhere(np.triu(np.isfinite(edge_loss))).tolist()
+        edge_losses, edge_times = {}, {}
+        for two in (gates.two, *gates.fractional):
+            edge_loss = np.full((num_qubits, num_qubits), np.inf)
+            edge_time = np.full((num_qubits, num_qubits), np.nan)
+            for a, b in target[two]:
+                edge_loss[a, b] = loss(two, (a, b))
+                edge_time[a, b] = seconds(two, (a, b))
+            # Where the device has one direction only, a gate is turned round when it is placed.
+            alone = ~np.isfinite(edge_loss)
+            edge_loss[alone], edge_time[alone] = edge_loss.T[alone], edge_time.T[alone]
+            edge_losses[two], edge_times[two] = edge_loss, edge_time
+        edges = np.argwhere(np.triu(np.isfinite(edge_losses[gates.two]))).tolist()
         names, every = (*gates.one, "measure"), range(num_qubits)
         relaxation = np.full((2, num_qubits), 0.0 if "T1 and T2" in silent else np.nan)
         for qubit in every:
@@ -173,16 +185,26 @@ class ErrorMap:
             times={
                 name: np.array([seconds(name, (q,)) for q in every], dtype=float) for name in names
             },
-            edge_loss=edge_loss,
-            edge_time=edge_time,
+            edge_losses=edge_losses,
+            edge_times=edge_times,
             relaxation=relaxation,
             unstated=silent,
         )
 
     @property
+    def edge_loss(self) -> np.ndarray:
+        """Loss of the usual two-qubit gate, first qubit first, shape (n, n)."""
+        return self.edge_losses[self.gates.two]
+
+    @property
+    def edge_time(self) -> np.ndarray:
+        """Time of the usual two-qubit gate, first qubit first, shape (n, n)."""
+        return self.edge_times[self.gates.two]
+
+    @property
     def durations(self) -> dict[str, float]:
         """Median time of each gate and of "measure", seconds, of those that are known."""
-        times = {**self.times, self.gates.two: self.edge_time}
+        times = {**self.times, **self.edge_times}
         known = {name: found[np.isfinite(found)] for name, found in times.items()}
         return {name: float(np.median(found)) for name, found in known.items() if found.size}
 

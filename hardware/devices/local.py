@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from qiskit.providers import BackendV2
 
+from hardware.devices.backends import fractional_fake
 from hardware.devices.base import Abilities, BatchMode, JobRequest, RemoteJob, result_arrays
 from hardware.devices.ibm.primitives import make_primitive
 
@@ -38,6 +39,15 @@ class LocalDevice:
         self.backend = backend
         self.abilities = abilities or Abilities()
         self._execute = execute or (lambda request: run_locally(request, backend))
+
+    @property
+    def fractional_backend(self) -> BackendV2:
+        """The fake backend with the gates of any angle that its calibration holds.
+
+        Raises:
+            PlanError: It holds none.
+        """
+        return fractional_fake(self.backend)
 
     @property
     def name(self) -> str:

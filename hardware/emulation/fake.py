@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 
-from hardware.devices.backends import fake_backend, fake_name
+from hardware.devices.backends import fake_backend, fake_name, fractional_fake
+from hardware.devices.base import JobRequest
 from hardware.devices.local import LocalDevice, run_locally
 from hardware.emulation.calibrated import CalibratedTarget
 from hardware.emulation.emulated import DEFAULT_SHOTS
@@ -30,8 +31,12 @@ def local_device(name: str) -> LocalDevice:
     from hardware.emulation.tiled import ComponentSimulator
 
     backend = fake_backend(name)
-    simulator = ComponentSimulator.of(backend)
-    return LocalDevice(backend, lambda request: run_locally(request, simulator))
+
+    def execute(request: JobRequest) -> object:
+        own = fractional_fake(backend) if request.fractional_gates else backend
+        return run_locally(request, ComponentSimulator.of(own))
+
+    return LocalDevice(backend, execute)
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,10 @@ class FakeTarget:
 
     def plan(self, workload: Workload) -> JobPlan:
         """Return the plan of a workload on this device."""
-        return plan(workload, fake_backend(self.backend), self.options, target=self.spec)
+        backend = fake_backend(self.backend)
+        if self.options.fractional_gates:
+            backend = fractional_fake(backend)
+        return plan(workload, backend, self.options, target=self.spec)
 
     def run(self, workload: Workload) -> Expectations:
         """Plan a workload, run its jobs and unpack their results."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from qiskit.circuit import Barrier, Delay, ParameterExpression, QuantumCircuit
-from qiskit.circuit.library import IGate
+from qiskit.circuit.library import CXGate, IGate
 from qiskit.quantum_info import PTM, Operator
 
 from hardware.circuits.definitions import opened
@@ -72,7 +72,7 @@ class PauliProgram:
 
         Raises:
             UnsupportedCircuitError: Too many qubits, or a gate or an angle outside the engine's:
-                parametrised gates other than rx, ry, rz, angles that are not affine in the
+                parametrised gates other than rx, ry, rz and rzz, angles that are not affine in the
                 parameters, gates on three qubits or more.
         """
         return _Compiler(circuit, tuple(measured), tuple(parameters), errors).compile()
@@ -212,12 +212,18 @@ class _Compiler:
     def _two_qubit(
         self, operation: object, qubits: tuple[int, ...], error: np.ndarray | None
     ) -> None:
-        if any(isinstance(p, ParameterExpression) and p.parameters for p in operation.params):  # type: ignore[attr-defined]
-            raise UnsupportedCircuitError(
-                "Expected two-qubit gates without free parameters, got a parametrised "
-                f"{operation.name!r}."  # type: ignore[attr-defined]
-            )
         a, b = qubits
+        if any(isinstance(p, ParameterExpression) and p.parameters for p in operation.params):  # type: ignore[attr-defined]
+            if operation.name != "rzz":  # type: ignore[attr-defined]
+                raise UnsupportedCircuitError(
+                    "Expected no free parameters in two-qubit gates other than rzz, got a "
+                    f"parametrised {operation.name!r}."  # type: ignore[attr-defined]
+                )
+            self._two_qubit(CXGate(), qubits, None)  # RZZ is RZ between two CX
+            self.angles.append(self._affine(operation.params[0]))  # type: ignore[attr-defined]
+            self.pending[b].append((_ROTATIONS["rz"], len(self.angles) - 1))
+            self._two_qubit(CXGate(), qubits, error)
+            return
         for qubit in qubits:
             if self.digits[qubit] < 0:
                 self.digits[qubit] = self.digits.max() + 1

@@ -20,7 +20,7 @@ _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:/=+@-]*")
 OUR_TAGS = "qhead-"
 #: Options that came after the first plans: left out where they have their default, so that equal
 #: plans keep their keys.
-_LATER = ("mode", "max_time", "private", "tags")
+_LATER = ("mode", "max_time", "private", "tags", "fractional_gates")
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,10 @@ class PlanOptions:
             been read. The ledger holds both; what is lost there cannot be fetched again.
         tags: Your own tags of every job, to find the jobs on the platform; sent beside those of the
             ledger, which begin with ``qhead-``.
+        fractional_gates: Use the device's gates of any angle, RX and RZZ, beside its usual ones.
+            An RZZ in the circuit is then one two-qubit gate in place of two. Angles that the
+            device does not take are folded into its range by the client's own rule, row by row.
+            Twirled gates, zero-noise extrapolation and error cancellation do not work with them.
     """
 
     shots: int = 4096
@@ -135,6 +139,7 @@ class PlanOptions:
     max_time: int | None = None
     private: bool = False
     tags: tuple[str, ...] = ()
+    fractional_gates: bool = False
 
     def __post_init__(self) -> None:
         check_shots(self.shots, error=PlanError)
@@ -174,8 +179,19 @@ class PlanOptions:
                     "max_time limits a batch or a session: choose the mode as well.",
                     options=("max_time", "mode"),
                 )
-        if not isinstance(self.private, bool):
-            raise PlanError(f"Expected private as True or False, got {self.private!r}.")
+        for name in ("private", "fractional_gates"):
+            if not isinstance(getattr(self, name), bool):
+                raise PlanError(f"Expected {name} as True or False, got {getattr(self, name)!r}.")
+        asked = self.mitigation
+        if self.fractional_gates and (
+            asked.twirl_gates or asked.zne_factors or asked.pec_mitigation
+        ):
+            raise PlanError(
+                "Twirled gates, zero-noise extrapolation and error cancellation (PEC) do not work "
+                "with fractional gates: they need Clifford gates or angles outside the gates' "
+                "range. Twirled read-out, decoupling and read-out mitigation work.",
+                options=("fractional_gates",),
+            )
         check_tags(self.tags)
 
     @classmethod

@@ -147,8 +147,8 @@ def prices(
         qubits = [transpiled.circuit.find_bit(q).index for q in step.qubits]
         if len(qubits) == 2:
             edge = lay[:, qubits[0]], lay[:, qubits[1]]
-            loss += device.edge_loss[edge]
-            steps.append((qubits, device.edge_time[edge]))
+            loss += device.edge_losses[name][edge]
+            steps.append((qubits, device.edge_times[name][edge]))
         else:
             loss += device.losses[name][lay[:, qubits[0]]]
             steps.append((qubits, device.times[name][lay[:, qubits[0]]]))

@@ -20,6 +20,7 @@ from qiskit.quantum_info import SparsePauliOp
 from hardware.circuits.definitions import storable
 from hardware.circuits.hashing import QPY_VERSION, digest, without_random_names
 from hardware.errors import InvalidInputError, PlanError
+from hardware.planning.fractional import check_angles
 from hardware.planning.options import PlanOptions
 from hardware.planning.plan import JobPlan, PlannedJob, PlannedPub, Tile, Timing
 from hardware.planning.plan_check import check_cost, check_plan
@@ -72,10 +73,12 @@ def load_plan(data: bytes) -> JobPlan:
 
     Raises:
         PlanError: The bytes are no plan, one from a newer version, one that was changed, one whose
-            parts do not belong together, or one whose circuits cost something else than it says.
+            parts do not belong together, or one whose circuits cost something else than it says or
+            hold angles that the device does not take.
     """
     plan = load_submitted(data)
     check_cost(plan)
+    check_angles(plan)
     return plan
 
 

@@ -18,9 +18,10 @@ from hardware.devices.backends import (
     calibration_snapshot,
     working_target,
 )
-from hardware.devices.calibration import LEFT_OUT, left_out
+from hardware.devices.calibration import LEFT_OUT, has_fractional_gates, left_out
 from hardware.errors import PlanError
 from hardware.planning.cost import Program, circuit_payload, values_payload
+from hardware.planning.fractional import check_angles, folded, folded_values
 from hardware.planning.mitigation import READOUT
 from hardware.planning.options import PlanOptions
 from hardware.planning.plan import JobPlan, PlannedJob, PlannedPub, PubKind, Timing
@@ -62,6 +63,12 @@ def plan(
     """
     options = options or PlanOptions()
     device, limits = working_target(backend), ExecutionLimits.of(backend)
+    if options.fractional_gates and not has_fractional_gates(device):
+        raise PlanError(
+            f"{backend.name} has no gates of any angle: plan without fractional_gates. A backend "
+            "of the platform shows them where it is opened with use_fractional_gates=True.",
+            options=("fractional_gates",),
+        )
     rep_delay = limits.chosen_rep_delay(options.rep_delay)
     measurement = Measurement.of(workload.observables)
     measured = list(measurement.qubits)
@@ -98,15 +105,11 @@ def plan(
     )
     program = program_of(empty, builder.smallest_job())
     limits.check_shots(program.shots)
+    made = replace(empty, jobs=tuple(builder.jobs(program)))
+    check_angles(made)
     overhead = program.sampling_overhead
-    return finished(
-        replace(
-            empty,
-            jobs=tuple(builder.jobs(program)),
-            notes=(*empty.notes, *_noise_notes(options, overhead)),
-            sampling_overhead=overhead,
-        )
-    )
+    notes = (*empty.notes, *_noise_notes(options, overhead))
+    return finished(replace(made, notes=notes, sampling_overhead=overhead))
 
 
 def _rep_delay_notes(limits: ExecutionLimits, options: PlanOptions, used: float) -> Iterator[str]:
@@ -182,8 +185,17 @@ class _Builder:
         ]
         self.circuits: list[QuantumCircuit] = []
         transpiled, tiles = tiling.transpiled, tiling.tiles
+        self.rows, self.padded = self._slots()
+        #: Parameters of each measured circuit and their values in all sets, (S, C) radians.
+        self.columns: list[tuple[tuple[str, ...], np.ndarray]] = []
+        names, values = self._values()
         for setting in self._measured():
-            self.circuits.append(compose(tiles, transpiled, setting, self.constants, device))
+            circuit = compose(tiles, transpiled, setting, self.constants, device)
+            columns = (names, values)
+            if options.fractional_gates:
+                circuit, columns = folded_values(folded(circuit, device), names, values)
+            self.circuits.append(circuit)
+            self.columns.append(columns)
         if options.mitigation.readout_inversion:
             self.circuits += [
                 readout_circuit(tiles, measurement.qubits, bit, device) for bit in (0, 1)
@@ -216,17 +228,16 @@ class _Builder:
 
     def smallest_job(self) -> PlannedJob:
         """Return a job of one set, without its cost: that is computed from its program."""
-        rows, padded = self._slots()
-        return self._job(rows[:1], padded[:1])
+        return self._job(slice(1))
 
     def jobs(self, program: Program) -> Iterator[PlannedJob]:
         """Yield jobs of equal size, as few as the limits allow."""
-        rows, padded = self._slots()
-        num_jobs = -(-len(rows) // self._sets_per_job(program, len(rows)))
-        for part in np.array_split(np.arange(len(rows)), num_jobs):
+        num_sets = len(self.rows)
+        num_jobs = -(-num_sets // self._sets_per_job(program, num_sets))
+        for part in np.array_split(np.arange(num_sets), num_jobs):
             cost = program.cost(len(part))
             yield replace(
-                self._job(rows[part], padded[part]),
+                self._job(part),
                 items=cost.items,
                 executions=cost.executions,
                 qpu_seconds=cost.qpu_seconds,
@@ -241,8 +252,7 @@ class _Builder:
 
     def _sets_per_job(self, program: Program, num_sets: int) -> int:
         limits, fixed_bytes = self.options.limits, sum(self.payloads)
-        set_bytes = values_payload(np.empty(len(self.varying) * len(self.tiling.tiles)))
-        set_bytes *= len(self._measured())
+        set_bytes = sum(values_payload(values[:1]) for _, values in self.columns)
         fits = min(
             program.most_sets(limits.executions, limits.seconds),
             (limits.payload_bytes - fixed_bytes) // max(1, set_bytes),
@@ -276,8 +286,8 @@ class _Builder:
         """Return the settings that are PUBs of their own: the estimator makes its own."""
         return (None,) if self.options.mitigation.estimator else self.settings
 
-    def _job(self, rows: np.ndarray, padded: np.ndarray) -> PlannedJob:
-        pubs = [self._samples(index, rows, padded) for index in range(len(self._measured()))]
+    def _job(self, part: slice | np.ndarray) -> PlannedJob:
+        pubs = [self._samples(index, part) for index in range(len(self._measured()))]
         payload = sum(self.payloads) + sum(values_payload(pub.values) for pub in pubs)
         if self.options.mitigation.readout_inversion:
             pubs += [
@@ -285,14 +295,20 @@ class _Builder:
             ]
         return PlannedJob(tuple(pubs), 0, payload, 0.0, 0)
 
-    def _samples(self, setting: int, rows: np.ndarray, padded: np.ndarray) -> PlannedPub:
-        num_tiles = rows.shape[1]
+    def _values(self) -> tuple[tuple[str, ...], np.ndarray]:
+        """Return the C parameters of all tiles and their values in all sets, (S, C) radians."""
+        num_sets, num_tiles = self.rows.shape
         names = tuple(
             tile_parameter(index, name) for index in range(num_tiles) for _, name in self.varying
         )
         columns = [i for i, _ in self.varying]
-        values = self.workload.values[rows][:, :, columns].reshape(len(rows), len(names))
-        return PlannedPub("samples", setting, setting, names, values, rows, padded)
+        values = self.workload.values[self.rows][:, :, columns].reshape(num_sets, len(names))
+        return names, values
+
+    def _samples(self, setting: int, part: slice | np.ndarray) -> PlannedPub:
+        names, values = self.columns[setting]
+        rows, padded = self.rows[part], self.padded[part]
+        return PlannedPub("samples", setting, setting, names, values[part], rows, padded)
 
     def _readout(self, kind: PubKind, circuit: int) -> PlannedPub:
         nothing = np.zeros((1, 0), dtype=np.int64)

@@ -59,6 +59,7 @@ def job_request(plan: JobPlan, idx: int) -> JobRequest:
         mode=options.mode,
         max_time=options.max_time,
         layer_noise=options.mitigation.layer_noise,
+        fractional_gates=options.fractional_gates,
     )
 
 

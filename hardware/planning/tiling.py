@@ -156,7 +156,7 @@ def tile(
     Raises:
         PlanError: The circuit does not fit on the device, or fewer tiles than asked for do.
     """
-    device = ErrorMap.of(target)
+    device = ErrorMap.of(target, fractional=options.fractional_gates)
     found = candidates(circuit, measured, device, options)
     notes = []
     usable = np.isfinite(found.prices)

@@ -74,12 +74,13 @@ def check_options(options: PlanOptions, device: Device) -> None:
             sessions where there are none.
     """
     if not device.abilities.client_options and (
-        options.mitigation.estimator or options.primitive_options()
+        options.mitigation.estimator or options.primitive_options() or options.fractional_gates
     ):
         raise PlanError(
             f"{device.name} takes circuits and shots. Zero-noise extrapolation, measurement "
-            "mitigation, twirling, decoupling, repetition delays, private jobs and tags belong to "
-            "the IBM client: plan without them. Read-out inversion works on any device."
+            "mitigation, twirling, decoupling, repetition delays, private jobs, tags and "
+            "fractional gates belong to the IBM client: plan without them. Read-out inversion "
+            "works on any device."
         )
     offered = {"batch": device.abilities.batches, "session": device.abilities.sessions}
     if not device.local and options.mode is not None and not offered.get(options.mode, True):

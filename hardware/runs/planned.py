@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from qiskit.providers import BackendV2
+
 from hardware.checks import check_shots
 from hardware.devices.backends import ExecutionLimits, calibration_id, working_target
 from hardware.devices.base import Device
@@ -69,7 +71,7 @@ def plan(
     """
     if not isinstance(target, str):
         check_options(options or PlanOptions(), target)
-        return _remarked(planner.plan(workload, target.backend, options), target)
+        return _remarked(planner.plan(workload, _backend(target, options), options), target)
     named = parse_device(target, account, offline=offline)
     return plan_on(planning_device(named, workload), named, workload, options)
 
@@ -117,7 +119,7 @@ def plan_on(
     options = with_shots(options, named)
     check_options(options, device)
     spec = named.spec(device.name, options.shots)
-    made = planner.plan(workload, device.backend, options, target=spec, about=about)
+    made = planner.plan(workload, _backend(device, options), options, target=spec, about=about)
     return _remarked(made, device)
 
 
@@ -127,6 +129,16 @@ def _remarked(made: JobPlan, device: Device) -> JobPlan:
         return made
     notes = (*device.remarks, *made.notes)
     return replace(made, notes=notes, num_remarks=len(device.remarks))
+
+
+def _backend(device: Device, options: PlanOptions | None) -> BackendV2:
+    """Return a device's backend, with its gates of any angle where a plan is to use them.
+
+    Raises:
+        PlanError: It has none.
+    """
+    fractional = options is not None and options.fractional_gates
+    return device.fractional_backend if fractional else device.backend
 
 
 def with_shots(options: PlanOptions | None, named: NamedDevice) -> PlanOptions:
@@ -185,7 +197,7 @@ def check_calibration(plan: JobPlan, device: Device) -> None:
         PlanError: It has lost a qubit or an instruction that the plan needs, or waits between two
             shots for another time than the plan's cost was computed with.
     """
-    backend = device.backend
+    backend = _backend(device, plan.options)
     wait = ExecutionLimits.of(backend).chosen_rep_delay(plan.options.rep_delay)
     if wait != plan.timing.rep_delay:
         raise PlanError(

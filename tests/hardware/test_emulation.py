@@ -208,7 +208,7 @@ def test_what_the_exact_engine_does_not_cover_runs_as_trajectories() -> None:
 @pytest.mark.parametrize(
     ("build", "text"),
     [
-        (lambda c: c.rzz(Parameter("w"), 0, 1), "parametrised 'rzz'"),
+        (lambda c: c.rxx(Parameter("w"), 0, 1), "parametrised 'rxx'"),
         (lambda c: c.u(Parameter("w"), 0, 0, 1), "parametrised 'u'"),
         (lambda c: c.ccx(0, 1, 2), "one or two qubits"),
         (lambda c: [c.cx(i, i + 1) for i in range(13)], "12 entangled qubits"),

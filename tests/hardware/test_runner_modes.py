@@ -17,7 +17,7 @@ from loopback.plans import tiny_plan
 
 from hardware.devices.backend import BackendDevice
 from hardware.emulation.fake import local_device
-from hardware.errors import BudgetError, PlanError, RefusedError
+from hardware.errors import BudgetError, PlanError, RefusedError, RunError
 from hardware.ledger.budget import MAX_SESSION, session_seconds
 from hardware.ledger.ledger import Ledger, Pace
 from hardware.planning.options import MAX_TAG_LENGTH, MAX_TAGS, PlanOptions
@@ -95,6 +95,7 @@ def test_a_batch_has_the_time_limit_of_the_plan(tmp_path):
         ({"tags": ("",)}, "Expected a tag"),
         ({"tags": ("a,b",)}, "Expected a tag"),
         ({"tags": ("a\nb",)}, "Expected a tag"),
+        ({"fractional_gates": "yes"}, "Expected fractional_gates as True or False"),
         ({"tags": ("qhead-20261121-0123abcd-0-1",)}, "the ledger's"),
         ({"tags": ("QHEAD-mine",)}, "the ledger's"),
     ],
@@ -157,6 +158,7 @@ def test_a_session_cannot_cost_more_than_the_budget(tmp_path):
         run = bench.submit(session_plan(), budget=7.0)
         (session,) = sessions_of(bench)
         assert session["max_ttl"] == 4  # below the budget by the cap of a job
+        assert [job.max_seconds for job in bench.cloud.jobs.values()] == [3, 3]
         bench.cloud.release()
         bench.collect(run)
         assert sorted(bench.states(run)) == ["cancelled", "done"]
@@ -222,6 +224,16 @@ def test_a_cancelled_run_closes_its_session(tmp_path):
         assert bench.states(run) == ["submitted", "planned"]
         assert [one["accepting_jobs"] for one in sessions_of(bench)] == [True]
         bench.cancel(run)
+        assert [one["accepting_jobs"] for one in sessions_of(bench)] == [False]
+
+
+def test_a_run_that_cannot_be_cancelled_closes_its_session_nevertheless(tmp_path):
+    with Bench(tmp_path, policy=ONE_BY_ONE) as bench:
+        bench.cloud.hold()
+        run = bench.submit(session_plan(), budget=BUDGET)
+        bench.faults.always["cancel"] = Reply(500)
+        with pytest.raises(RunError):
+            bench.cancel(run)
         assert [one["accepting_jobs"] for one in sessions_of(bench)] == [False]
 
 
@@ -474,9 +486,10 @@ def test_a_fake_says_what_it_does_not_honour(caplog):
     [
         ({"mode": "session"}, "has no sessions"),
         ({"mode": "batch"}, "has no batches"),
-        ({"private": True}, "private jobs and tags belong to the IBM client"),
-        ({"tags": ("a",)}, "private jobs and tags belong to the IBM client"),
+        ({"private": True}, "private jobs, tags and fractional gates belong"),
+        ({"tags": ("a",)}, "private jobs, tags and fractional gates belong"),
         ({"rep_delay": 1e-4}, "repetition delays"),
+        ({"fractional_gates": True}, "fractional gates belong"),
     ],
 )
 def test_another_provider_refuses_what_it_does_not_have(options, message):

@@ -11,7 +11,9 @@ from qiskit_ibm_runtime import Batch, IBMBackend, QiskitRuntimeService, Session
 from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 
 from hardware.devices.asking import LATER, going_on, plain
+from hardware.devices.backends import no_fractional_gates
 from hardware.devices.base import Abilities, BatchMode, JobRequest, RemoteJob, result_arrays
+from hardware.devices.calibration import has_fractional_gates
 from hardware.devices.ibm.answers import (
     all_pages,
     final_charge,
@@ -116,7 +118,8 @@ class PlatformDevice:
         self._service = service
         self._deadlines = deadlines or Deadlines()
         self._tags: dict[str, tuple[str, ...]] = {}  # of jobs that lists do not tell them of
-        self._batches: dict[str, Session] = {}
+        self._batches: dict[tuple[str, bool], Session] = {}  # by id and kind of backend
+        self._with_fractional: IBMBackend | None = None
         # Listed, not asked for by name: an unknown name and a failed request would look the same.
         unheard: list[HardwareError] = []
         found = self._ask(
@@ -165,6 +168,33 @@ class PlatformDevice:
         load_calibration(self._backend, self._deadlines.request)
         return self._backend
 
+    @property
+    def fractional_backend(self) -> IBMBackend:
+        """The device opened with its fractional gates; its calibration has their errors.
+
+        Raises:
+            PlanError: It has none.
+            AccountError, ServiceError: The platform could not be asked.
+        """
+        backend = self._fractional()
+        load_calibration(backend, self._deadlines.request)
+        if not has_fractional_gates(backend.target):
+            raise no_fractional_gates(self.name)
+        return backend
+
+    def _fractional(self) -> IBMBackend:
+        if self._with_fractional is None:
+            found = self._ask(
+                lambda: self._service.backends(
+                    self.name, instance=self._crn, use_fractional_gates=True
+                ),
+                f"for the fractional gates of {self.name}",
+            )
+            if not found:
+                raise no_fractional_gates(self.name)
+            self._with_fractional = found[0]
+        return self._with_fractional
+
     def _ask(
         self,
         request: Callable[[], T],
@@ -186,7 +216,8 @@ class PlatformDevice:
     ) -> str:
         """Send a job under tags and return the platform's id of it; see `Device.send`."""
         kind: BatchMode = "session" if request.mode == "session" else "batch"
-        mode = self._batch(batch, kind) if batch else self._backend
+        own = self._fractional() if request.fractional_gates else self._backend
+        mode = self._batch(batch, kind, request.fractional_gates) if batch else own
         options: dict[str, Any] = {**request.options}
         environment = options.get("environment", {})
         options["environment"] = {
@@ -377,31 +408,35 @@ class PlatformDevice:
             raise
         if not opened.session_id:
             raise UnclearError(f"The platform opened a {mode} and gave no id. Resume the run.")
-        self._batches[opened.session_id] = opened
+        self._batches[opened.session_id, False] = opened
         return str(opened.session_id)
 
-    def _batch(self, batch: str, mode: BatchMode) -> Session:
+    def _batch(self, batch: str, mode: BatchMode, fractional: bool = False) -> Session:
         """Return a batch or a session as the client knows it.
 
         Raises:
             BatchClosedError: The platform does not know it, or not any more. Nothing was sent.
         """
-        if batch not in self._batches:
+        key = batch, fractional
+        if key not in self._batches:
             try:
-                self._batches[batch] = self._ask(
-                    lambda: _KINDS[mode].from_id(batch, service=self._service),
+                self._batches[key] = self._ask(
+                    lambda: _KINDS[mode].from_id(
+                        batch, service=self._service, use_fractional_gates=fractional
+                    ),
                     f"for the {mode} of the run",
                 )
             except (BatchClosedError, RefusedError, VanishedError) as error:
                 closed = BatchClosedError(f"The {mode} of the run cannot be used any more: {error}")
                 closed.sure = True
                 raise closed from error
-        return self._batches[batch]
+        return self._batches[key]
 
     def close_batch(self, batch: str, mode: BatchMode = "batch") -> None:
         """Let a batch or a session end once its jobs have."""
         self._ask(self._batch(batch, mode).close, f"to close a {mode}")
-        self._batches.pop(batch, None)
+        for key in [key for key in self._batches if key[0] == batch]:
+            del self._batches[key]
 
     def session_charged(self, session: str) -> float | None:
         """Return the seconds that a session was charged in all, None where not known yet."""
