@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -177,3 +178,88 @@ def test_what_ended_without_a_result_is_listed_no_more(tmp_path):
         with sender_of(bench, run, plan(2)) as sender:
             assert sender.listed(failed) == []
             assert [one.id for one, _ in sender.listed(done)] == [done.remote_id]
+
+
+def test_a_sender_trusts_no_list_that_lacks_the_runs_other_jobs(tmp_path):
+    with Bench(tmp_path) as bench:
+        run = bench.submit(plan(2))
+        bench.cloud.wait_idle()
+        first, second = bench.ledger.jobs(run)
+        bench.ledger.trust(first)
+        with bench.cloud.changed:
+            bench.cloud.jobs.clear()
+        with sender_of(bench, run, plan(2)) as sender:
+            with pytest.raises(UnclearError, match="not sent again"):
+                sender._find(second, wait=True)
+            sender.trusts_lists = True
+            assert sender._find(second, wait=True) == []
+
+
+@pytest.mark.parametrize(
+    ("statuses", "counts"),
+    [
+        (["RUNNING"], "listed-0"),
+        (["ERROR"], None),
+        (["ERROR", "RUNNING"], "listed-1"),
+        (["RUNNING", "DONE"], "listed-1"),
+        (["RUNNING", "CANCELLED"], "listed-0"),
+    ],
+)
+def test_which_listed_job_stands_for_one_that_may_have_been_sent(tmp_path, statuses, counts):
+    with Bench(tmp_path) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan(1))
+        job = bench.ledger.jobs(run)[0]
+        bench.ledger.doubt(job)
+        listed = [
+            RemoteJob(f"listed-{k}", (job.tag,), f"2026-01-0{k + 1}", status)
+            for k, status in enumerate(statuses)
+        ]
+        bench.device.find = lambda tag: listed
+        bench.device.job_status = lambda job_id: listed[int(job_id.removeprefix("listed-"))]
+        with sender_of(bench, run, plan(1)) as sender:
+            accepted = []
+            sender._accepted = lambda job, one, tag=None: accepted.append(one.id)
+            job = bench.ledger.job(run, 0)
+            assert sender._was_sent(job) == (counts is not None)
+            assert accepted == ([] if counts is None else [counts])
+            if len(listed) > 1:  # a search after a failure ranks them by what they are now
+                accepted.clear()
+                sender._adopt(job, [replace(one, status="") for one in listed])
+                assert accepted == [counts]
+        useless = {one.id for one in listed if one.status in ("ERROR", "CANCELLED")}
+        noted = bench.ledger.remote_states(run)
+        assert {one for one in noted if one.startswith("listed")} == useless
+        bench.cloud.release()
+
+
+@pytest.mark.parametrize(
+    ("own", "counts", "cancelled"),
+    [
+        ("RUNNING", "second", ["second", "own"]),
+        ("ERROR", "second", ["second"]),  # it has ended: nothing is left to cancel
+        ("DONE", "own", ["second"]),  # both are paid for; the first one stays
+    ],
+)
+def test_a_second_job_that_is_done_counts_for_one_that_is_not(tmp_path, own, counts, cancelled):
+    with Bench(tmp_path) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan(1))
+        job = bench.ledger.jobs(run)[0]
+        names = {job.remote_id: "own", "second": "second"}
+        states = {"own": own, "second": "DONE"}
+        asked = []
+
+        def cancel(job_id):
+            asked.append(names[job_id])
+            return False
+
+        bench.device.cancel = cancel
+        bench.device.job_status = lambda job_id: RemoteJob(
+            job_id, (job.tag,), "2026-01-01", states[names[job_id]]
+        )
+        with sender_of(bench, run, plan(1)) as sender:
+            sender.drop_duplicate(job, "second")
+        assert names[bench.ledger.job(run, 0).remote_id] == counts
+        assert asked == cancelled
+        bench.cloud.release()
