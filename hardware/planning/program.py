@@ -119,9 +119,13 @@ def _prepared(request: JobRequest, samples_noise: bool) -> Any:
             noise = request.layer_noise or _strong_noise(request, prepared)
             set_layer_noise(prepared, request.pubs, noise)
         return estimator.prepare(list(request.pubs), prepared, request.precision)[0]
+    except PlanError:
+        raise
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
+        # Of a value that may have several types, the type is a part with brackets.
+        parts = [part for part in first["loc"] if isinstance(part, str) and "[" not in part]
+        name = ".".join(parts)
         raise PlanError(
             f"The client refuses {first['input']!r} as {name}: {first['msg']}."
         ) from error
@@ -134,7 +138,7 @@ def _strong_noise(request: JobRequest, options: Any) -> tuple[LayerNoise, ...]:
     """Return noise of the layers that takes all of PEC's overhead.
 
     Raises:
-        PlanError: The overhead has no limit.
+        PlanError: The overhead has no limit, or there are no layers.
     """
     limit = options.resilience.pec.max_overhead
     if options.resilience.pec_mitigation and limit is None:
@@ -146,4 +150,6 @@ def _strong_noise(request: JobRequest, options: Any) -> tuple[LayerNoise, ...]:
     # A generator of rate λ multiplies γ² by exp(4λ).
     terms = (("Z", (0,), 1.0 + math.log(limit or 1.0)),)
     layers = unique_layers(request.pubs, options)
+    if not layers:
+        raise PlanError("The circuits have no layers of two-qubit gates: PEC and PEA do nothing.")
     return tuple(LayerNoise(layer_name(layer), len(layer.qubits), terms) for layer in layers)

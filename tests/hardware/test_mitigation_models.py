@@ -281,7 +281,7 @@ def test_what_does_not_go_together_is_refused(name: str) -> None:
     ("fields", "message"),
     [
         ({"zne_amplifier": "folding"}, "refuses 'folding' as resilience.zne.amplifier: Input"),
-        ({"zne_extrapolator": "cubic"}, "refuses 'cubic' as resilience.zne.extrapolator"),
+        ({"zne_extrapolator": "cubic"}, "'cubic' as resilience.zne.extrapolator: Input"),
         ({"zne_extrapolator": "double_exponential"}, "double_exponential requires at least 4"),
         ({"twirl_gates": True, "twirling_strategy": "most"}, "refuses 'most' as twirling.strategy"),
     ],
@@ -332,7 +332,7 @@ def test_a_plan_without_the_noise_that_it_needs_is_not_run(mitigation: Mitigatio
             attempt()
     # Noise of another layer is not this plan's.
     for noise, message in (
-        (LayerNoise("r0A", 2, ()), "is not in layer_noise, which has r0A"),
+        (LayerNoise("r0A", 2, ()), "^The noise of layer .* is not in layer_noise, which has r0A"),
         (replace(learned(found).layer_noise[0], num_qubits=3), "Expected noise of 2 qubits"),
     ):
         other = replace(options, mitigation=replace(mitigation, layer_noise=(noise,)))
@@ -341,13 +341,22 @@ def test_a_plan_without_the_noise_that_it_needs_is_not_run(mitigation: Mitigatio
 
 
 def test_without_a_limit_only_learned_noise_tells_what_pec_costs() -> None:
-    with pytest.raises(PlanError, match="give a limit, or layer_noise"):
+    with pytest.raises(PlanError, match=r"^Without pec_max_overhead, .* or layer_noise\.$"):
         made(Mitigation(pec_mitigation=True, pec_max_overhead=None))
     noise = made(Mitigation(pec_mitigation=True)).options.mitigation
     free = made(replace(noise, pec_max_overhead=None))
     assert free.sampling_overhead == made(noise).sampling_overhead
     with pytest.raises(PlanError, match="smaller pec_max_overhead"):
         made(Mitigation(pec_mitigation=True), limits=JobLimits(executions=10_000))
+
+
+def test_circuits_without_layers_have_no_noise_to_learn() -> None:
+    circuit = QuantumCircuit(1)
+    circuit.ry(Parameter("x"), 0)
+    work = Workload(circuit, ("x",), np.zeros((1, 1)), (SparsePauliOp("Z"),))
+    options = PlanOptions(shots=256, tiles=1, mitigation=Mitigation(pec_mitigation=True))
+    with pytest.raises(PlanError, match=r"^The circuits have no layers"):
+        plan(work, fake_backend("manila"), options)
 
 
 def test_pec_takes_one_tile_unless_told_otherwise() -> None:
@@ -382,6 +391,19 @@ def test_layers_are_of_plans_that_need_their_noise() -> None:
 def test_noise_that_is_none_is_refused(terms: Any) -> None:
     with pytest.raises(InvalidInputError, match="on different qubits below 2"):
         LayerNoise("r1A", 2, terms)
+
+
+@pytest.mark.parametrize("measure", [False, True])
+def test_errors_of_pec_count_its_circuits_and_its_signs(measure: bool) -> None:
+    plan = made(Mitigation(pec_mitigation=True, measure_mitigation=measure, num_randomizations=20))
+    arrays = {"0/evs": np.full((3, 1), 0.2), "0/stds": np.full((3, 1), 0.01)}
+    circuits = round(20 * plan.sampling_overhead)
+    assert circuits == np.ceil(20 * np.exp(4 * 0.12 * SCALE))
+    expected = std_error_of_randomized(
+        np.array([0.2]), np.array([0.01]), circuits, np.ones(1), gamma=(circuits / 20) ** 0.5
+    )
+    expected = expected * (np.sqrt(2) if measure else 1.0)
+    np.testing.assert_allclose(unpack(plan, {0: arrays}).std_errors, np.tile(expected, (1, 3)))
 
 
 def test_values_at_noise_factors_are_checked() -> None:

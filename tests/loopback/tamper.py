@@ -11,7 +11,7 @@ from ibm_quantum_schemas.common import CompressedTensorModel
 Arrays = dict[str, np.ndarray]
 
 
-def _first_item(edit: Callable[[Arrays], Arrays]) -> Callable[[Any], Any]:
+def first_item(edit: Callable[[Arrays], Arrays]) -> Callable[[Any], Any]:
     """Return an edit of a result's JSON that changes the arrays of its first program item."""
 
     def change(result: Any) -> Any:
@@ -32,7 +32,7 @@ def _first_item(edit: Callable[[Arrays], Arrays]) -> Callable[[Any], Any]:
 
 
 def _each(edit: Callable[[np.ndarray], np.ndarray]) -> Callable[[Any], Any]:
-    return _first_item(lambda arrays: {name: edit(array) for name, array in arrays.items()})
+    return first_item(lambda arrays: {name: edit(array) for name, array in arrays.items()})
 
 
 def _without_items(result: Any) -> Any:
@@ -50,8 +50,8 @@ TAMPERED: dict[str, Callable[[Any], Any]] = {
     "swapped axes": _each(lambda a: np.swapaxes(a, 0, 1)),
     "fewer bits": _each(lambda a: a[..., :-1]),
     "more bits": _each(lambda a: np.concatenate([a, a], axis=-1)),
-    "a renamed register": _first_item(lambda arrays: {f"{k}x": v for k, v in arrays.items()}),
-    "no registers": _first_item(lambda arrays: {}),
+    "a renamed register": first_item(lambda arrays: {f"{k}x": v for k, v in arrays.items()}),
+    "no registers": first_item(lambda arrays: {}),
     "numbers for bits": _each(lambda a: a.astype(np.float64)),
     "no items": _without_items,
     "nothing": lambda result: {},

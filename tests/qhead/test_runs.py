@@ -8,7 +8,7 @@ from loopback import Cloud, EndJob, FaultPlan, Loopback, Reply
 from qiskit_ibm_runtime import QiskitRuntimeService
 
 import hardware
-from hardware import PlanOptions
+from hardware import Mitigation, PlanOptions
 from hardware.emulation.fake import FakeTarget
 from hardware.errors import (
     BudgetError,
@@ -129,6 +129,19 @@ def test_the_read_out_is_refitted_on_sentences_run_along(trained, texts, toy_tex
     assert not any("refitted" in note for note in run.predictions(refit=False).prediction.notes)
     with pytest.raises(DataError, match="at least three sentences"):
         trained.plan(texts, FAKE, recalibrate=toy_texts[:2])
+
+
+def test_labels_of_which_no_error_is_known_are_undecided(trained, texts, toy_texts):
+    exponential = Mitigation(zne_factors=(1, 3), zne_extrapolator="exponential")
+    options = PlanOptions(shots=400, tiles=1, mitigation=exponential)
+    run = trained.submit(texts, FAKE.rpartition(":")[0], options, recalibrate=toy_texts[20:40])
+    found = run.collect()
+    assert len(found.prediction) == N
+    assert not found.prediction.decided.any()
+    assert [row["std_error"] for row in found.records()] == [None] * N
+    assert any("standard errors are unknown" in note for note in found.prediction.notes)
+    # Rows of unknown error weigh the same in the fit.
+    assert any("refitted on 20" in note for note in found.prediction.notes)
 
 
 def test_budgets_are_checked_before_any_sentence_is_embedded(trained, texts, home, monkeypatch):
