@@ -17,15 +17,23 @@ class CachedDevice:
         backend: The device with its calibration.
         instance: SHA-256 of the instance that the calibration was fetched through.
         remarks: Sentences on how old the calibration is, for plans.
+        fractional: The same device as it was fetched with its gates of any angle, if it was.
     """
 
     local = False
     abilities = Abilities()
 
-    def __init__(self, backend: BackendV2, instance: str, remarks: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        backend: BackendV2,
+        instance: str,
+        remarks: tuple[str, ...],
+        fractional: CachedDevice | None = None,
+    ) -> None:
         self.backend = backend
         self.instance = instance
         self.remarks = remarks
+        self.fractional = fractional
 
     @property
     def name(self) -> str:
@@ -34,16 +42,23 @@ class CachedDevice:
 
     @property
     def fractional_backend(self) -> BackendV2:
-        """Refuse: calibrations are kept without the gates of any angle.
+        """The same with its gates of any angle in the target.
 
         Raises:
-            PlanError: Always.
+            PlanError: No calibration with them is kept.
         """
-        raise PlanError(
-            f"The calibration that is kept of {self.name} has no gates of any angle: plan with "
-            "fractional_gates while the platform can be reached.",
-            options=("fractional_gates",),
-        )
+        if self.fractional is None:
+            raise PlanError(
+                f"No calibration of {self.name} with its gates of any angle is kept: plan once "
+                "online with fractional_gates.",
+                options=("fractional_gates",),
+            )
+        return self.fractional.backend
+
+    def remarked(self, remark: str) -> CachedDevice:
+        """Return the device with one more remark, before the others."""
+        fractional = self.fractional and self.fractional.remarked(remark)
+        return CachedDevice(self.backend, self.instance, (remark, *self.remarks), fractional)
 
     def remaining(self) -> float | None:
         """Refuse: what the account has left is unknown.

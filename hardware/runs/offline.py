@@ -65,7 +65,15 @@ def open_cached(named: NamedDevice, workload: Workload | None = None) -> CachedD
     if best:
         chosen, remark = _best(found, chosen_by(workload, BEST))
         remarks.append(remark)
-    return CachedDevice(chosen.backend, chosen.instance, (_age(chosen), *remarks, *troubles))
+
+    def device(each: CachedCalibration, fractional: CachedDevice | None = None) -> CachedDevice:
+        said = (_age(each), *remarks, *troubles)
+        return CachedDevice(each.backend, each.instance, said, fractional)
+
+    with_angles, more = read_calibrations(chosen.name, fractional=True)
+    troubles += more
+    same = [each for each in with_angles if each.instance == chosen.instance]
+    return device(chosen, device(same[0]) if same else None)
 
 
 def _of_instance(found: list[CachedCalibration], account: Account) -> list[CachedCalibration]:

@@ -95,8 +95,7 @@ def planning_device(named: NamedDevice, workload: Workload | None = None) -> Dev
         except UnknownBackendError:
             raise error from None
         _logger.warning("The plan is made offline. %s", error)
-        remarks = ("The platform could not be reached.", *cached.remarks)
-        return CachedDevice(cached.backend, cached.instance, remarks)
+        return cached.remarked("The platform could not be reached.")
     return device
 
 
@@ -127,8 +126,9 @@ def _remarked(made: JobPlan, device: Device) -> JobPlan:
     """Return a plan with what its device says of its calibration."""
     if not isinstance(device, CachedDevice):
         return made
-    notes = (*device.remarks, *made.notes)
-    return replace(made, notes=notes, num_remarks=len(device.remarks))
+    used = device.fractional if made.options.fractional_gates else device
+    remarks = () if used is None else used.remarks
+    return replace(made, notes=(*remarks, *made.notes), num_remarks=len(remarks))
 
 
 def _backend(device: Device, options: PlanOptions | None) -> BackendV2:

@@ -280,6 +280,27 @@ def test_keeping_a_calibration_asks_the_platform_nothing_more(double, cache_fold
     assert files(cache_folder)[0].read_bytes() == kept  # was not fetched anew
 
 
+def test_gates_of_any_angle_are_kept_too(cache_folder):
+    target, angles = "ibm:ibm_fractional", PlanOptions(shots=100, fractional_gates=True)
+    before = datetime.now(UTC) - timedelta(hours=5)
+    with Loopback(Cloud(("ibm_fractional",))) as double, double.addresses():
+        QiskitRuntimeService.save_account(**double.account())
+        usual = plan(target)
+        with pytest.raises(PlanError, match="plan once online with fractional_gates"):
+            hardware.plan(workload(), target, angles, offline=True)
+        double.faults.soon("properties", dated(datetime.now(UTC)))
+        double.faults.at["properties", double.faults.seen["properties"] + 2] = dated(before)
+        online = hardware.plan(workload(), target, angles)
+    assert len(files(cache_folder)) == 2
+    offline = hardware.plan(workload(), target, angles, offline=True)
+    assert offline.key == online.key
+    assert "5 hours old" in offline.notes[0]
+    assert "-fractional.json" in offline.notes[0]
+    again = plan(target, offline=True)
+    assert again.key == usual.key
+    assert "0 minutes old" in again.notes[0]
+
+
 def test_the_best_device_is_chosen_among_those_that_are_kept(double):
     account = Account(instance="another")
     with pytest.raises(UnknownBackendError, match="any device"):
