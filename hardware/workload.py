@@ -145,12 +145,12 @@ class Expectations:
 
     Args:
         values: Expectation values, shape (N, M): plain means of the shots, within the observables'
-            spectral range unless read-out errors were inverted or the values were extrapolated to
-            zero noise (ZNE), which may both leave it; NaN in rows without a result yet, and where
-            the platform's estimator gave no finite value.
+            spectral range unless read-out errors were inverted, noise was cancelled (PEC) or the
+            values were extrapolated to zero noise (ZNE), which may all leave it; NaN in rows
+            without a result yet, and where the platform's estimator gave no finite value.
         std_errors: Half the width of a 95 % interval around `values` over 1.96, shape (N, M),
             which holds near the ends of the range too (`hardware.circuits.intervals`); zero where
-            exact.
+            exact, NaN where no interval is known that holds, e.g. of an exponential extrapolation.
         target: Specification of the target that made them, e.g. ``"shots:1024"``.
         shots: Shots per parameter set, None where exact.
         notes: Sentences on what acted and what the emulation leaves out.

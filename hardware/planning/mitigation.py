@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from hardware.checks import is_number, is_whole
@@ -28,6 +28,12 @@ _SHOTS_OF_SAMPLED = 64
 ReadoutKind = Literal["readout 0", "readout 1"]
 READOUT: tuple[ReadoutKind, ReadoutKind] = ("readout 0", "readout 1")
 
+#: Fields that older plans do not have.
+_LATER = (
+    "twirling_strategy", "zne_amplifier", "zne_extrapolator", "pec_mitigation", "pec_max_overhead",
+    "layer_noise",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Mitigation:
@@ -44,8 +50,8 @@ class Mitigation:
         twirl_gates: Randomise two-qubit gates with Paulis.
         twirl_measure: Randomise read-out with bit flips.
         num_randomizations: Number of randomized circuits when twirling. None: the client's number,
-            but at least `ENOUGH_RANDOMIZATIONS`, or one a shot where there are fewer shots. PEC
-            multiplies it by its overhead.
+            but at least 16, or one a shot where there are fewer shots. PEC multiplies it by its
+            overhead.
         zne_factors: Noise factors of zero-noise extrapolation (ZNE).
         measure_mitigation: The estimator's own read-out mitigation.
         twirling_strategy: Qubits that are twirled with a layer of gates: active, active-accum (the
@@ -281,13 +287,23 @@ class Mitigation:
             chosen["pec"] = {"max_overhead": self.pec_max_overhead}
         return chosen
 
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Mitigation:
-        """Return the mitigation whose fields a plan holds.
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a plan holds them.
 
-        Plans of earlier versions call `measure_mitigation` ``resilience``.
+        The key of a plan follows from them: what came later is left out where it has its default,
+        and `measure_mitigation` has the name of its first days, so that keys stay.
         """
-        known = dict(fields)
+        found = asdict(self)
+        for later in fields(self):
+            if later.name in _LATER and getattr(self, later.name) == later.default:
+                del found[later.name]
+        found["resilience"] = found.pop("measure_mitigation")
+        return found
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Mitigation:
+        """Return the mitigation that `to_dict` wrote."""
+        known = dict(stored)
         if "resilience" in known:
             known["measure_mitigation"] = known.pop("resilience")
         known["zne_factors"] = tuple(known["zne_factors"])

@@ -210,7 +210,7 @@ class PlanOptions:
 
     def canonical_json(self) -> str:
         """Return the options as text that is equal for equal options."""
-        data = asdict(self)
+        data = asdict(self) | {"mitigation": self.mitigation.to_dict()}
         for later in fields(self):
             if later.name in _LATER and getattr(self, later.name) == later.default:
                 del data[later.name]

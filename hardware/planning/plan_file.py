@@ -165,8 +165,9 @@ def _entries(plan: JobPlan) -> dict[str, bytes]:
         "jobs": jobs,
         "notes": list(plan.notes[plan.num_remarks :]),
         "about": dict(plan.about),
-        "sampling_overhead": plan.sampling_overhead,
     }
+    if plan.options.mitigation.pec_mitigation:
+        document["sampling_overhead"] = plan.sampling_overhead
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     circuits = {
         f"circuits/{i}.qpy": _circuit_bytes(circuit) for i, circuit in enumerate(plan.circuits)

@@ -233,12 +233,22 @@ def test_a_fake_has_its_own_noise_and_not_what_was_learned() -> None:
     assert (own * (1 - np.exp(-2 * XX * SCALE)) > slack)[0, :2].all()
 
 
-@pytest.mark.sampled
-def test_pec_runs_on_a_fake() -> None:
-    options = made(Mitigation(pec_mitigation=True, measure_mitigation=True)).options
-    found = FakeTarget("manila", replace(options, seed=shifted(29))).run(workload(3))
+@pytest.mark.parametrize(
+    "mitigation",
+    [
+        Mitigation(pec_mitigation=True, measure_mitigation=True),
+        Mitigation(zne_factors=(1, 2), zne_amplifier="pea", measure_mitigation=True),
+        Mitigation(zne_factors=(1, 3), zne_amplifier="gate_folding_back", twirl_gates=True),
+        Mitigation(twirl_gates=True, twirling_strategy="all"),
+    ],
+)
+def test_each_model_runs_on_a_fake(mitigation: Mitigation) -> None:
+    options = replace(made(mitigation).options, seed=1)
+    found = FakeTarget("manila", options).run(workload(3))
     assert not found.missing
     assert np.isfinite(found.std_errors).all()
+    again = FakeTarget("manila", options).run(workload(3))
+    np.testing.assert_array_equal(found.values, again.values)
 
 
 # --- what planning refuses, and what it does not know yet ---------------------------------------

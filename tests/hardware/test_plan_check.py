@@ -210,21 +210,27 @@ def test_a_plan_from_the_ledger_is_read_whatever_the_client_counts_by_now() -> N
         load_plan(dump_plan(other))
 
 
-def test_a_plan_with_the_old_names_of_options_is_read_and_stays_readable() -> None:
-    def older(content: dict[str, Any]) -> None:
-        options = json.loads(content["options"])
-        mitigation = options["mitigation"]
-        assert not mitigation["measure_mitigation"]
-        fields = ("readout_inversion", "dynamical_decoupling", "twirl_gates", "twirl_measure",
-                  "num_randomizations", "zne_factors")  # fmt: skip
-        options["mitigation"] = {name: mitigation[name] for name in fields} | {"resilience": False}
-        content["options"] = json.dumps(options)
+def test_plans_keep_the_options_and_the_key_that_they_had_before_there_were_more() -> None:
+    for name in ("resilience", "measure_mitigation"):  # as this field was once called, and is
 
-    first = load_plan(forged(document(older)))
-    assert first.options == PLAN.options
-    assert first.key != PLAN.key
-    # A run that sends it again writes it down with today's names.
-    assert load_submitted(dump_plan(first)).options == PLAN.options
+        def older(content: dict[str, Any], name: str = name) -> None:
+            options = json.loads(content["options"])
+            options["mitigation"] = {
+                "readout_inversion": True, "dynamical_decoupling": None, "twirl_gates": False,
+                "twirl_measure": False, "num_randomizations": None, "zne_factors": [], name: False,
+            }  # fmt: skip
+            content["options"] = json.dumps(options, sort_keys=True, separators=(",", ":"))
+
+        first = load_plan(forged(document(older)))
+        assert first.options == PLAN.options
+        # A run that sends it again writes it down as it is written today.
+        assert load_submitted(dump_plan(first)).options == PLAN.options
+    with zipfile.ZipFile(io.BytesIO(BYTES)) as archive:
+        options = json.loads(json.loads(archive.read("plan.json"))["options"])
+    assert set(options["mitigation"]) == {
+        "readout_inversion", "dynamical_decoupling", "twirl_gates", "twirl_measure",
+        "num_randomizations", "zne_factors", "resilience",
+    }  # fmt: skip
 
 
 def test_cut_and_spoilt_circuits_never_give_a_traceback() -> None:
