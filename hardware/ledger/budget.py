@@ -37,6 +37,16 @@ def cap_seconds(estimate: float, share: float | None = None) -> int:
     return cap if share is None else max(cap, math.floor(share))
 
 
+def session_budget(estimates: Sequence[float]) -> int:
+    """Return the least budget with which jobs fit into a session without pauses, whole seconds."""
+    return _session_start(estimates) + max(cap_seconds(estimate) for estimate in estimates)
+
+
+def _session_start(estimates: Sequence[float]) -> int:
+    """Return the seconds of a session within which its last job must be able to start."""
+    return max(1, math.ceil(sum(estimates) - min(estimates)))
+
+
 def session_seconds(
     left: float, estimates: Sequence[float], max_time: int | None = None
 ) -> tuple[int, float]:
@@ -55,13 +65,13 @@ def session_seconds(
         BudgetError: The limit leaves no time for all the jobs.
     """
     longest = max(cap_seconds(estimate) for estimate in estimates)
-    needed = max(1, math.ceil(sum(estimates) - min(estimates)))
-    if left < needed + longest:
+    needed = _session_start(estimates)
+    if left < session_budget(estimates):
         raise BudgetError(
             f"A session is charged from its first job to its end. {counted(len(estimates), 'job')} "
-            f"of about {sum(estimates):.2f} s need {needed + longest} s of it at least, and "
-            f"the budget leaves {left:g} s: give more, some time for pauses included, or plan in "
-            "batch mode, which is charged without pauses.",
+            f"of about {sum(estimates):.2f} s need {session_budget(estimates)} s of it at least, "
+            f"and the budget leaves {left:g} s: give more, some time for pauses included, or plan "
+            "in batch mode, which is charged without pauses.",
             options=["budget"],
         )
     limit = min(math.floor(left) - longest, MAX_SESSION)

@@ -32,6 +32,11 @@ from hardware.planning.tiling import Tiling, place
 from hardware.words import counted
 from hardware.workload import Workload
 
+#: What the cost of a plan leaves out in session mode.
+SESSION = (
+    "A session is charged from the start of its first job to its end: pauses between jobs are paid "
+    "for and not in the estimate. Its time limit keeps the charge within the budget."
+)
 #: Outcomes are held as 64-bit integers.
 MAX_MEASURED = 62
 
@@ -99,6 +104,7 @@ def plan(
             *tiling.device.notes(str(backend.name)),
             *builder.notes(),
             *_rep_delay_notes(limits, options, rep_delay),
+            *([SESSION] if options.mode == "session" else []),
             *(() if tiling.device.unstated else (LEFT_OUT,)),
         ),
         about=about or {},

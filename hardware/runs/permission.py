@@ -8,7 +8,12 @@ import math
 from hardware.devices.base import Device
 from hardware.devices.cached import CachedDevice
 from hardware.errors import BudgetError, InvalidInputError, PlanError, RunStateError, ServiceError
-from hardware.ledger.budget import advised_budget, session_seconds
+from hardware.ledger.budget import (
+    ChargeRatio,
+    advised_budget,
+    session_budget,
+    session_seconds,
+)
 from hardware.ledger.records import RunRecord
 from hardware.planning.options import PlanOptions
 from hardware.planning.plan import JobPlan
@@ -37,6 +42,14 @@ def check_budget(budget: float | None, *, local: bool = True) -> None:
         raise BudgetError(f"Expected a budget of zero or more QPU seconds, got {budget}.")
 
 
+def plan_budget(plan: JobPlan, ratio: ChargeRatio | None = None) -> int:
+    """Return a budget in whole seconds that covers a plan; `ratio` is what its device charged."""
+    advised = advised_budget(float(sum(plan.job_seconds)), ratio)
+    if plan.options.mode == "session":
+        return max(advised, session_budget(plan.job_seconds))
+    return advised
+
+
 def checked_budget(plan: JobPlan, budget: float | None, *, local: bool = False) -> float | None:
     """Return the budget of a plan, QPU seconds; None where nothing is charged.
 
@@ -50,14 +63,14 @@ def checked_budget(plan: JobPlan, budget: float | None, *, local: bool = False) 
     if budget is None and not local:
         raise BudgetError(
             "A run on a real device needs a budget in QPU seconds. The plan needs about "
-            f"{estimate:.2f} s: give a budget of {advised_budget(estimate, None)} s or more."
+            f"{estimate:.2f} s: give a budget of {plan_budget(plan)} s or more."
         )
     check_budget(budget)
     if budget is not None and estimate > budget:
         raise BudgetError(
             f"Expected a plan within the budget of {budget:g} s, got one of about {estimate:.2f} s"
             f"{' on the real device' if local else ''}: "
-            f"give budget={advised_budget(estimate, None)} or more, or plan fewer shots, more "
+            f"give budget={plan_budget(plan)} or more, or plan fewer shots, more "
             "tiles or fewer rows.",
             options=["budget"],
         )

@@ -8,10 +8,11 @@ from typing import Any
 
 from hardware.devices.base import Device
 from hardware.errors import ServiceError
-from hardware.ledger.budget import ChargeRatio, advised_budget
+from hardware.ledger.budget import ChargeRatio
 from hardware.ledger.database import default_path
 from hardware.ledger.ledger import Ledger
 from hardware.planning.plan import JobPlan
+from hardware.runs.permission import plan_budget
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,7 @@ class Quote:
     @property
     def advised_budget(self) -> int | None:
         """Whole QPU seconds that cover the plan; None where nothing is charged."""
-        return None if self.local else advised_budget(self.seconds, self.ratio)
+        return None if self.local else plan_budget(self.plan, self.ratio)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan and its cost in numbers, JSON-able."""

@@ -26,7 +26,7 @@ from hardware.ledger.records import JobRecord, RunRecord
 from hardware.planning.plan import JobPlan
 from hardware.planning.plan_file import dump_plan, load_submitted
 from hardware.planning.pubs import job_request
-from hardware.runs.collection import Collector, Rounds
+from hardware.runs.collection import Collector
 from hardware.runs.outcome import expectations, finished_run, results, status, unusable
 from hardware.runs.permission import (
     check_abilities,
@@ -37,6 +37,7 @@ from hardware.runs.permission import (
 )
 from hardware.runs.policy import Clock, Policy
 from hardware.runs.progress import OnProgress, RunStatus, run_status
+from hardware.runs.rounds import Rounds
 from hardware.runs.sessions import close_batch, close_sessions, learn_charges
 from hardware.runs.submission import Sender
 from hardware.workload import Expectations

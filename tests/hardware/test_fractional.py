@@ -27,6 +27,7 @@ from hardware.devices.ibm.client import open_service
 from hardware.devices.ibm.device import PlatformDevice
 from hardware.emulation.fake import local_device
 from hardware.emulation.noise import without_delays
+from hardware.emulation.pauli_simulator import PauliProgram
 from hardware.emulation.tiled import components
 from hardware.errors import PlanError
 from hardware.ledger.ledger import Ledger
@@ -206,6 +207,19 @@ def test_a_fake_gives_the_expectations_of_its_gates_of_any_angle():
     exactly = computed(plan, noisy)
     assert np.abs(exactly - exact(work(3))).max() > 0.005  # there is noise
     assert_means(unpack(plan, results).values, exactly, SHOTS)
+
+
+def test_the_exact_engine_runs_free_angles_of_two_qubits():
+    plan = planned(work(3))
+    circuit, values = job_request(plan, 0).pubs[0]
+    (part,) = components(circuit, fractional_fake(fake_backend("fez")))
+    prepared = part.prepared
+    names = [parameter.name for parameter in circuit.parameters]
+    program = PauliProgram.compile(
+        prepared.circuit, prepared.measured, names, prepared.noise.transfer_matrices()
+    )
+    expected = [noisy(circuit.assign_parameters(row)) for row in values]
+    np.testing.assert_allclose(program.probabilities(values), expected, atol=1e-9)
 
 
 @pytest.mark.parametrize(

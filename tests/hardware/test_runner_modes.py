@@ -22,7 +22,7 @@ from hardware.ledger.budget import MAX_SESSION, session_seconds
 from hardware.ledger.ledger import Ledger, Pace
 from hardware.planning.options import MAX_TAG_LENGTH, MAX_TAGS, PlanOptions
 from hardware.planning.plan_file import dump_plan
-from hardware.runs.permission import check_abilities, check_options, checked_budget
+from hardware.runs.permission import check_abilities, check_options, checked_budget, plan_budget
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 
@@ -149,6 +149,11 @@ def test_a_budget_below_the_sessions_guard_is_refused_before_anything_is_written
         assert caught.value.exit_code == 2
         assert bench.ledger.runs() == []
         assert not bench.cloud.sessions
+    assert plan_budget(plan) == 6  # of which the second job must start within 3 s
+    assert plan_budget(tiny_plan(jobs=2)) == 5
+    assert checked_budget(plan, 6.0) == 6.0
+    with pytest.raises(BudgetError, match="give a budget of 6 s or more"):
+        checked_budget(plan, None)
     assert checked_budget(tiny_plan(jobs=2), estimate + 0.5) == estimate + 0.5
 
 
@@ -172,6 +177,7 @@ def test_the_charge_of_a_session_is_its_whole_time(tmp_path):
         assert (reserved.charged, reserved.in_flight) == (0.0, 20.0)
         status = bench.collect(run)
         assert status.state == "done"
+        assert {job.max_seconds for job in bench.cloud.jobs.values()} == {3}  # no larger share
         jobs = sum(job.paid for job in bench.cloud.jobs.values())
         assert status.spending.charged == pytest.approx(jobs + 3.5)
         assert status.spending.charged == pytest.approx(bench.cloud.consumed)

@@ -12,7 +12,8 @@ from qiskit_ibm_runtime import IBMBackend, QiskitRuntimeService
 from hardware.devices.ibm.answers import seconds_left
 from hardware.devices.ibm.calibration_cache import instance_digest
 from hardware.devices.ibm.client import ask, guarded, open_service
-from hardware.devices.ibm.device import PlatformDevice, check_device_list, load_calibration
+from hardware.devices.ibm.device import PlatformDevice
+from hardware.devices.ibm.loading import check_device_list, load_calibration
 from hardware.devices.ibm.saved import SAVE, find_saved, is_crn, list_instances
 from hardware.devices.login import Account
 from hardware.devices.named import BEST, LEAST_BUSY

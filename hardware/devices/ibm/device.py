@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,9 +23,10 @@ from hardware.devices.ibm.answers import (
     seconds_left,
     session_charge,
 )
-from hardware.devices.ibm.calibration_cache import instance_digest, keep_calibration
+from hardware.devices.ibm.calibration_cache import instance_digest
 from hardware.devices.ibm.client import ask, guarded
 from hardware.devices.ibm.decoding import decoded
+from hardware.devices.ibm.loading import Deadlines, check_device_list, load_calibration
 from hardware.devices.ibm.primitives import make_primitive
 from hardware.errors import (
     BatchClosedError,
@@ -42,52 +43,6 @@ T = TypeVar("T")
 _KINDS: dict[BatchMode, type[Session]] = {"batch": Batch, "session": Session}
 #: Answer to the cancellation of a job that has ended.
 _ENDED = 409
-
-
-@dataclass(frozen=True)
-class Deadlines:
-    """How long to wait for an answer, in seconds. The client itself waits for ever.
-
-    Args:
-        request: Small requests; the client's own retries take up to 15 s.
-        send: Submission of a job, payload included.
-        download: Download of a result.
-    """
-
-    request: float = 60.0
-    send: float = 900.0
-    download: float = 600.0
-
-
-def load_calibration(backend: IBMBackend, seconds: float = Deadlines.request) -> None:
-    """Fetch a device's calibration, which the client does when an attribute is first touched.
-
-    What was fetched is kept for planning offline, see `hardware.devices.ibm.calibration_cache`.
-
-    Raises:
-        AccountError, ServiceError: It could not be fetched, or is malformed.
-    """
-    known = backend._properties is not None
-    with guarded():
-        ask(lambda: backend.target, seconds, f"for the calibration of {backend.name}")
-    if not known:
-        keep_calibration(backend)
-
-
-def check_device_list(service: QiskitRuntimeService, seconds: float = Deadlines.request) -> None:
-    """Make sure that an account without devices has none; the client takes any answer for a list.
-
-    Raises:
-        UnclearError: The platform's answer is no list of devices.
-        AccountError, ServiceError: It cannot be asked.
-    """
-    with guarded():
-        answer = ask(service._active_api_client._api.backends, seconds, "for the list of devices")
-    if not isinstance(answer, dict) or not isinstance(answer.get("devices"), list):
-        raise UnclearError(
-            "The platform was asked for the list of devices and failed: its answer is cut or "
-            f"malformed. {LATER}"
-        )
 
 
 class PlatformDevice:
@@ -397,15 +352,13 @@ class PlatformDevice:
                 sending=True,
             )
         except RefusedError as error:
-            if mode == "session":
-                refused = RefusedError(
-                    f"{error} No job was sent. Some plans of the platform have no sessions, the "
-                    "open plan among them: use an account whose plan has them and resume the run, "
-                    "or plan again in batch mode."
-                )
-                refused.sure = error.sure
-                raise refused from error
-            raise
+            if mode != "session":
+                raise
+            raise RefusedError(
+                f"{error} No job was sent. Some plans of the platform have no sessions, the open "
+                "plan among them: use an account whose plan has them and resume the run, or plan "
+                "again in batch mode."
+            ) from error
         if not opened.session_id:
             raise UnclearError(f"The platform opened a {mode} and gave no id. Resume the run.")
         self._batches[opened.session_id, False] = opened
