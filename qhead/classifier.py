@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from qiskit import qasm3
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
@@ -30,18 +28,17 @@ from qhead.errors import (
     EncoderError,
     HeadError,
     InputError,
-    ModelError,
     TrainingInterrupted,
 )
 from qhead.evaluation import Evaluation, check_labels, evaluate_prediction
 from qhead.heads import HEADS, TorchHead
-from qhead.model_encoder import check_encoder, encoder_record, open_encoder
-from qhead.model_folder import StoredModel, read_model, write_model
-from qhead.model_records import check_data, check_versions, read_history, read_metrics
 from qhead.prediction import Prediction, predict_head
 from qhead.runs.device_methods import DeviceMethods
 from qhead.runs.metadata import SavedModel
 from qhead.runs.run import RunProgress
+from qhead.saving.encoder import check_encoder, encoder_record, open_encoder
+from qhead.saving.folder import read_model, write_model
+from qhead.saving.head import pack, unpack
 from qhead.targets import resolve_target
 from qhead.training import ProgressCallback
 
@@ -306,7 +303,7 @@ class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ig
         return _embed(self.encoder_, _checked(texts), progress)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
-        """Write the model into a new folder, whole or not at all (see `qhead.model_folder`).
+        """Write the model into a new folder, whole or not at all (see `qhead.saving.folder`).
 
         Raises:
             EncoderError: The encoder is none that could be found again.
@@ -314,36 +311,11 @@ class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ig
                 scores, or the head is scikit-learn's, whose state only a pickle could hold.
         """
         check_is_fitted(self, "head_")
-        if not isinstance(self.head_, TorchHead):
-            raise ModelError(
-                f"Expected a head of qhead to save ({', '.join(HEADS)}), got "
-                f"{type(self.head_).__name__}: its state could only be pickled, and nothing here "
-                "is. Train it again where it is needed."
-            )
         check_encoder(self.encoder_, "config", "identity")
-        read_metrics(self.metrics_)  # or it could not be loaded
-        config = {
-            "encoder": encoder_record(self.encoder_, Path(folder)),
-            "head": self.head_.config(),
-            "labels": {
-                "type": "integer" if self.classes_.dtype.kind in "iu" else "string",
-                "values": self.classes_.tolist(),
-            },
-            "num_features": int(self.head_.n_features_in_),
-            "circuits_sha256": self.head_.circuits_sha256(),
-        }
-        history = {
-            "epochs": [asdict(record) for record in self.head_.history_],
-            "best_epoch": self.head_.best_epoch_,
-            "stopped": self.head_.stopped_,
-            "seconds": self.head_.training_seconds_,
-        }
-        circuit = getattr(self.head_, "circuit", None)
-        stored = StoredModel(
-            config=config,
-            tensors=self.head_.state(),
-            circuit=None if circuit is None else qasm3.dumps(circuit),
-            history=history,
+        stored = pack(
+            self.head_,
+            self.classes_,
+            encoder=encoder_record(self.encoder_, Path(folder)),
             metrics=self.metrics_,
             data=self.data_,
             versions=self.versions_,
@@ -377,31 +349,7 @@ class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ig
             EncoderWarning: The model is of a version that recorded less of its encoder.
         """
         stored = read_model(Path(folder))
-        try:
-            history = read_history(stored.history)
-            read_metrics(stored.metrics)
-            check_data(stored.data)
-            check_versions(stored.versions)
-        except ModelError as error:
-            raise ModelError(f"{folder}/{error}") from error
-        where = f"{folder}/config.json"
-        try:
-            classes = _classes(stored.config["labels"])
-            head = TorchHead.from_config(stored.config["head"])
-            head.restore(stored.tensors, classes, stored.config["num_features"])
-            head.history_, head.best_epoch_ = history.epochs, history.best_epoch
-            head.stopped_, head.training_seconds_ = history.stopped, history.seconds
-        except (InputError, KeyError, TypeError, ValueError, OverflowError) as error:
-            reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-            raise ModelError(
-                f"{where}: expected a model of this version of qhead, got: {reason}"
-            ) from error
-        if stored.config.get("circuits_sha256") not in (None, head.circuits_sha256()):
-            raise ModelError(
-                f"{where}: this version of qhead builds other circuits from these options than the "
-                "one that trained the model. Load it with that version (versions.json), or train "
-                "again."
-            )
+        head = unpack(stored, Path(folder))
         encoder = open_encoder(
             Path(folder),
             stored.config.get("encoder"),
@@ -529,12 +477,3 @@ def _embed(encoder: SentenceEncoder, texts: Sequence[str], progress: Progress | 
             f"sentences, first for {texts[bad[0]][:40]!r}. Check the encoder's weights."
         )
     return embeddings
-
-
-def _classes(labels: Any) -> np.ndarray:
-    """Return the labels (K,) of a configuration with the type they had."""
-    kinds: dict[str, tuple[type, type]] = {"integer": (int, np.int64), "string": (str, np.str_)}
-    python_type, dtype = kinds[labels["type"]]
-    if not all(type(value) is python_type for value in labels["values"]):
-        raise ValueError(f"labels that are not all of type {labels['type']}")
-    return np.array(labels["values"], dtype=dtype)

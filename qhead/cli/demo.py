@@ -35,8 +35,8 @@ def demo(
 
     from qhead.cli.show import show
     from qhead.errors import InputError
-    from qhead.model_folder import check_destination
     from qhead.report.page import is_report, write
+    from qhead.saving.folder import check_destination
     from qhead.studies import demo
 
     matplotlib.use("agg")  # no window, wherever this runs

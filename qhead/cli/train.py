@@ -59,7 +59,7 @@ def train(
     from qhead.data import parts as data_parts
     from qhead.errors import ModelError
     from qhead.heads import make_head
-    from qhead.model_folder import check_destination
+    from qhead.saving.folder import check_destination
     from qhead.training_options import TrainingOptions
     from qhead.training_run import fit_parts, save_beside
 

@@ -8,9 +8,9 @@ from typing import Any
 from hardware.words import counted
 from qhead.classifier import TextClassifier
 from qhead.heads import TorchHead
-from qhead.model_records import read_metrics
 from qhead.report import figures
 from qhead.report.page import Fact, Page, Row
+from qhead.saving.records import read_metrics
 
 
 def model_page(model: TextClassifier, name: str) -> Page:

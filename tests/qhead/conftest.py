@@ -86,7 +86,7 @@ def train_requests(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         note(training_options=dict(given))
         return TrainingOptions(validation_fraction=held_out)
 
-    monkeypatch.setattr("qhead.model_folder.check_destination", begin)
+    monkeypatch.setattr("qhead.saving.folder.check_destination", begin)
     monkeypatch.setattr(TrainingOptions, "from_dict", options_of)
     monkeypatch.setattr(
         "qhead.heads.make_head", lambda kind, training, seed, **given: note(head_options=given)

@@ -19,7 +19,7 @@ ROOMS = (
     "errors", "checks", "files", "checkpoints", "training_options", "training", "progress",
     "demo", "hub", "data", "sentence_models", "transformer", "cache_file", "embedding_cache",
     "embeddings", "circuits", "simulator", "targets", "heads", "prediction",
-    "evaluation", "model_folder", "model_records", "model_encoder", "runs", "classifier",
+    "evaluation", "saving", "runs", "classifier",
     "training_run", "report", "studies", "cli", "__main__",
 )  # fmt: skip
 

@@ -105,7 +105,7 @@ def test_how_much_is_said(monkeypatch, flags, shown):
         log.warning("a warning")
         raise typer.Exit(0)
 
-    monkeypatch.setattr("qhead.model_folder.check_destination", speak)
+    monkeypatch.setattr("qhead.saving.folder.check_destination", speak)
     ended = train("demo:support", "--out", "m", *flags)
     said = ended.stderr.splitlines()
     if "-v" in flags and "-q" not in flags:

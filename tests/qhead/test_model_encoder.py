@@ -18,8 +18,8 @@ from qhead.embedding_cache import file_sha256
 from qhead.embeddings import SentenceEncoder
 from qhead.errors import EncoderError, ModelError
 from qhead.heads import QuantumHead
-from qhead.model_encoder import EncoderWarning
-from qhead.model_folder import read_model, write_model
+from qhead.saving.encoder import EncoderWarning
+from qhead.saving.folder import read_model, write_model
 from qhead.sentence_models import find_model
 from qhead.training import TrainingOptions
 

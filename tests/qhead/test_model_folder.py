@@ -9,7 +9,7 @@ import torch
 
 from qhead.errors import InputError, ModelError
 from qhead.files import atomic_file
-from qhead.model_folder import (
+from qhead.saving.folder import (
     FORMAT_VERSION,
     MANIFEST,
     StoredModel,

@@ -13,9 +13,9 @@ from hardware.words import counted
 from qhead.circuits import reuploading_circuit
 from qhead.errors import InputError, ModelError
 from qhead.evaluation import Evaluation
-from qhead.model_records import read_metrics
 from qhead.report import figures
 from qhead.report.page import Emulation, Fact, Page, Row, is_report, render, write
+from qhead.saving.records import read_metrics
 from qhead.training import EpochRecord
 
 matplotlib.use("agg")
