@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qhead.classifier import TextClassifier
     from qhead.data import LabelledTexts, few_shot_split, holdout_split, load_splits, load_texts
-    from qhead.embeddings import SentenceEncoder
+    from qhead.encoder.sentence_encoder import SentenceEncoder
     from qhead.evaluation import Evaluation
     from qhead.heads import InspiredHead, MLPHead, QuantumHead, ReducedMLPHead, make_head
     from qhead.prediction import Prediction
@@ -28,7 +28,7 @@ _EXPORTS = {
     "QuantumHead": "qhead.heads",
     "ReducedMLPHead": "qhead.heads",
     "Run": "qhead.runs.run",
-    "SentenceEncoder": "qhead.embeddings",
+    "SentenceEncoder": "qhead.encoder.sentence_encoder",
     "TextClassifier": "qhead.classifier",
     "TrainingOptions": "qhead.training_options",
     "few_shot_split": "qhead.data",

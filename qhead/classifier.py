@@ -21,8 +21,8 @@ from hardware.targets import ExecutionTarget
 from qhead import checks
 from qhead.data import MAX_CHARACTERS, LabelledTexts
 from qhead.data.texts import check_text, label_array
-from qhead.embedding_cache import EmbeddingCache
-from qhead.embeddings import Progress, SentenceEncoder
+from qhead.encoder.cache import EmbeddingCache
+from qhead.encoder.sentence_encoder import Progress, SentenceEncoder
 from qhead.errors import (
     DataError,
     EncoderError,

@@ -9,7 +9,7 @@ import numpy as np
 
 from qhead.classifier import TextClassifier
 from qhead.data.parts import Parts
-from qhead.embeddings import SentenceEncoder
+from qhead.encoder.sentence_encoder import SentenceEncoder
 from qhead.errors import ModelError, TrainingInterrupted
 from qhead.evaluation import evaluate_prediction
 from qhead.files import free_name, is_occupied

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from qhead.data import concatenate, few_shot_split, load_splits
-from qhead.embeddings import SentenceEncoder
+from qhead.encoder.sentence_encoder import SentenceEncoder
 from qhead.heads import QuantumHead
 from qhead.studies.comparison import half_width
 from qhead.training import TrainingOptions

@@ -27,7 +27,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 from qhead.data import load_splits
-from qhead.embeddings import SentenceEncoder
+from qhead.encoder.sentence_encoder import SentenceEncoder
 from qhead.heads import QuantumHead, num_trainable_parameters
 from qhead.studies.comparison import half_width
 from qhead.training import TrainingOptions

@@ -21,7 +21,7 @@ from hardware.emulation.fake import FakeTarget
 from hardware.planning.options import PlanOptions
 from hardware.targets import parse_target
 from qhead.data import holdout_split, load_texts
-from qhead.embeddings import SentenceEncoder
+from qhead.encoder.sentence_encoder import SentenceEncoder
 from qhead.heads import QuantumHead
 from qhead.simulator import ExactTarget
 from qhead.studies.comparison import half_width

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from qhead.data import Split, concatenate, few_shot_split, load_splits
-from qhead.embeddings import SentenceEncoder
+from qhead.encoder.sentence_encoder import SentenceEncoder
 from qhead.heads import (
     InspiredHead,
     MLPHead,

@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from hardware.devices.login import Account
     from qhead.classifier import TextClassifier
-    from qhead.embeddings import SentenceEncoder
+    from qhead.encoder.sentence_encoder import SentenceEncoder
 
 DEVICE, _ENCODER = "Device", "Encoder"  # panels of the help
 FORMATS = ("csv", "jsonl")
@@ -127,7 +127,7 @@ class NewEncoder:
 
     def open(self) -> SentenceEncoder:
         """Load it."""
-        from qhead.embeddings import DEFAULT_MODEL, SentenceEncoder
+        from qhead.encoder.sentence_encoder import DEFAULT_MODEL, SentenceEncoder
 
         return SentenceEncoder(
             self.encoder or DEFAULT_MODEL, revision=self.revision, cache=not self.no_cache

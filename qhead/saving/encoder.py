@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qhead.embedding_cache import EmbeddingCache
-from qhead.embeddings import SentenceEncoder
+from qhead.encoder.cache import EmbeddingCache
+from qhead.encoder.sentence_encoder import SentenceEncoder
+from qhead.encoder.sentence_models import model_name
 from qhead.errors import EncoderError, ModelError
-from qhead.sentence_models import model_name
 
 # How an encoder was named; all else of an identity is what it is.
 _NAMES = ("model", "revision", "commit")

@@ -20,7 +20,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from hardware.errors import did_you_mean
 from qhead.data import duplicates_across, few_shot_split, holdout_split
 from qhead.data.parts import Parts
-from qhead.embeddings import SentenceEncoder
+from qhead.encoder.sentence_encoder import SentenceEncoder
 from qhead.errors import DataError, HeadError
 from qhead.heads import (
     InspiredHead,

@@ -11,7 +11,7 @@ import numpy as np
 
 from qhead.classifier import TextClassifier, current_versions
 from qhead.data import holdout_split, load_texts
-from qhead.embeddings import SentenceEncoder
+from qhead.encoder.sentence_encoder import SentenceEncoder
 from qhead.evaluation import evaluate_prediction
 from qhead.heads import QuantumHead, TorchHead, num_trainable_parameters
 from qhead.prediction import predict_head

@@ -17,8 +17,8 @@ ROOTS = {package.__name__: Path(package.__file__).parent for package in (hardwar
 # From the ground up. A module imports only from rooms before its own; a new room needs its place.
 ROOMS = (
     "errors", "checks", "files", "checkpoints", "training_options", "training", "progress",
-    "demo", "hub", "data", "sentence_models", "transformer", "cache_file", "embedding_cache",
-    "embeddings", "circuits", "simulator", "targets", "heads", "prediction",
+    "demo", "hub", "data", "encoder",
+    "circuits", "simulator", "targets", "heads", "prediction",
     "evaluation", "saving", "runs", "classifier",
     "training_run", "report", "studies", "cli", "__main__",
 )  # fmt: skip

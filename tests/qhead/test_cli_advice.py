@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from hardware.words import counted
 from qhead.cli.app import app
-from qhead.embeddings import SentenceEncoder
+from qhead.encoder.sentence_encoder import SentenceEncoder
 
 QUICK = ["--num-qubits", "2", "--num-layers", "0", "--connectivity", "1", "--max-epochs", "1"]
 

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qhead.embedding_cache import CacheWarning, EmbeddingCache, file_sha256
-from qhead.embeddings import DEFAULT_MODEL, SentenceEncoder, TruncationWarning
+from qhead.encoder.cache import CacheWarning, EmbeddingCache, file_sha256
+from qhead.encoder.sentence_encoder import DEFAULT_MODEL, SentenceEncoder, TruncationWarning
+from qhead.encoder.sentence_models import find_model
 from qhead.errors import EncoderError
-from qhead.sentence_models import find_model
 
 WORDS = (
     "the",
@@ -184,7 +184,7 @@ def test_the_second_run_does_not_load_the_transformer(
     assert capfd.readouterr() == ("", ""), "no bar where nobody looks"
     code = (
         "import sys\n"
-        "from qhead.embeddings import SentenceEncoder\n"
+        "from qhead.encoder.sentence_encoder import SentenceEncoder\n"
         f"encoder = SentenceEncoder({str(tiny)!r})\n"
         f"print(encoder.encode({TEXTS!r}).tobytes().hex())\n"
         "print([name for name in ('torch', 'transformers', 'sentence_transformers')"
@@ -436,7 +436,7 @@ def test_a_hub_model_is_read_from_the_clients_own_cache(tiny: Path, tmp_path: Pa
     (repo / "refs").mkdir()
     (repo / "refs" / "main").write_text("1" * 40)
     code = (
-        "from qhead.embeddings import SentenceEncoder\n"
+        "from qhead.encoder.sentence_encoder import SentenceEncoder\n"
         "from qhead.errors import EncoderError\n"
         "for name, revision in (('tiny', None), ('sentence-transformers/tiny', '1' * 40),\n"
         "                       ('owner/other', None), ('tiny', 'v2')):\n"
@@ -484,7 +484,7 @@ def test_two_processes_write_at_once(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "import numpy as np\n"
-        "from qhead.embedding_cache import EmbeddingCache\n"
+        "from qhead.encoder.cache import EmbeddingCache\n"
         "cache, who = EmbeddingCache(), int(sys.argv[1])\n"
         "sys.stdin.readline()\n"  # both begin at the same moment, with no file there
         "for i in range(40):\n"
@@ -531,7 +531,7 @@ def test_a_kill_in_the_middle_of_writing_loses_no_finished_batch(
     code = (
         "import itertools\n"
         "import numpy as np\n"
-        "from qhead.embedding_cache import EmbeddingCache\n"
+        "from qhead.encoder.cache import EmbeddingCache\n"
         "cache = EmbeddingCache()\n"
         "for i in itertools.count():\n"
         "    texts = [f'{i} {j}' for j in range(1000)]\n"
@@ -667,7 +667,7 @@ def test_a_full_disk_turns_the_cache_off(tmp_path: Path) -> None:
     code = (
         "import resource, warnings\n"
         "import numpy as np\n"
-        "from qhead.embedding_cache import EmbeddingCache\n"
+        "from qhead.encoder.cache import EmbeddingCache\n"
         "cache = EmbeddingCache()\n"
         "cache.put('space', ['a'], np.ones((1, 384), dtype=np.float32))\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
@@ -699,7 +699,7 @@ def test_the_hash_of_a_file_is_taken_again_only_if_it_changed(
         reads.append(path)
         return file_sha256(path)
 
-    monkeypatch.setattr("qhead.embedding_cache.file_sha256", counting)
+    monkeypatch.setattr("qhead.encoder.cache.file_sha256", counting)
     assert cache.file_sha256(path) == fresh
     assert reads == []
     path.write_bytes(b"two")

@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 
 from qhead.classifier import TextClassifier
 from qhead.cli.app import app
-from qhead.embedding_cache import file_sha256
-from qhead.embeddings import SentenceEncoder
+from qhead.encoder.cache import file_sha256
+from qhead.encoder.sentence_encoder import SentenceEncoder
+from qhead.encoder.sentence_models import find_model
 from qhead.errors import EncoderError, ModelError
 from qhead.heads import QuantumHead
 from qhead.saving.encoder import EncoderWarning
 from qhead.saving.folder import read_model, write_model
-from qhead.sentence_models import find_model
 from qhead.training import TrainingOptions
 
 HEAD = QuantumHead(num_qubits=2, connectivity=1, encoder_layers=0,
@@ -250,8 +250,8 @@ def test_a_hub_model_is_opened_at_the_commit_it_was_trained_with(toy_model, tmp_
     code = f"""
 from pathlib import Path
 from qhead.classifier import TextClassifier
-from qhead.embedding_cache import file_sha256
-from qhead.embeddings import SentenceEncoder
+from qhead.encoder.cache import file_sha256
+from qhead.encoder.sentence_encoder import SentenceEncoder
 from qhead.errors import ModelError
 from qhead.heads import MLPHead
 from qhead.training import TrainingOptions

@@ -10,7 +10,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.utils.validation import check_is_fitted
 
 from qhead.classifier import TextClassifier
-from qhead.embeddings import SentenceEncoder
+from qhead.encoder.sentence_encoder import SentenceEncoder
 from qhead.errors import HeadError, TrainingError
 from qhead.heads import MLPHead, QuantumHead
 from qhead.training import TrainingOptions

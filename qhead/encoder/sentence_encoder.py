@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from hardware.errors import did_you_mean
-from qhead.embedding_cache import CacheWarning, EmbeddingCache, file_sha256
+from qhead.encoder.cache import CacheWarning, EmbeddingCache, file_sha256
+from qhead.encoder.sentence_models import DEFAULT_MODEL, SentenceModel, find_model, model_name
+from qhead.encoder.transformer import embed_batch, load_transformer, longer_than_read, vector_length
 from qhead.errors import EncoderError
-from qhead.sentence_models import DEFAULT_MODEL, SentenceModel, find_model, model_name
-from qhead.transformer import embed_batch, load_transformer, longer_than_read, vector_length
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -30,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hardware.folders import cache_folder
-from qhead.cache_file import bytes_used, connect, count_entries, give_back, transaction
+from qhead.encoder.cache_file import bytes_used, connect, count_entries, give_back, transaction
 from qhead.errors import EncoderError
 
 DEFAULT_MAX_BYTES = 2 * 1024**3

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qhead.encoder.sentence_models import SentenceModel
 from qhead.errors import EncoderError
-from qhead.sentence_models import SentenceModel
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -27,7 +27,7 @@ def load_transformer(
     """Load a model, frozen, in float32, without network, foreign code or pickles.
 
     Args:
-        model: A folder checked by `qhead.sentence_models.find_model`.
+        model: A folder checked by `qhead.encoder.sentence_models.find_model`.
         device: torch's name of a device; None takes a GPU where there is one.
         max_seq_length: Longest input in tokens; None: the model's own limit.
 

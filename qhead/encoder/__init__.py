@@ -1,0 +1,1 @@
+"""Frozen sentence transformers and the cache of their embeddings on disk."""
