@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from types import SimpleNamespace
 from typing import ClassVar
@@ -35,6 +36,7 @@ from hardware.errors import (
     UnknownTargetError,
 )
 from hardware.ledger.ledger import Ledger, Pace
+from hardware.planning import planner
 from hardware.planning.pubs import job_request
 from hardware.runs.policy import Clock, Policy
 from hardware.runs.submission import Sender
@@ -246,11 +248,16 @@ def test_a_job_that_another_process_cannot_ask_for_becomes_unknown():
 
 
 def test_plans_with_the_clients_options_are_refused():
+    measured = PlanOptions(shots=SHOTS, mitigation=Mitigation(measure_mitigation=True))
     with pytest.raises(PlanError, match="The client refuses"):  # it knows no RXX
-        plan_for(BackendDevice(Provider()), mitigation=Mitigation(measure_mitigation=True))
+        planner.plan(workload(), Provider(), measured)
     device = BackendDevice(Provider(gates=None))
     for mitigation in (Mitigation(measure_mitigation=True), Mitigation(twirl_gates=True)):
-        made = plan_for(device, mitigation=mitigation)
+        with pytest.raises(PlanError, match="belong to the IBM client"):
+            plan_for(device, mitigation=mitigation)
+        # A plan for the backend alone does not know who runs it.
+        options = replace(measured, tiles=1, mitigation=mitigation)
+        made = planner.plan(workload(), device.backend, options)
         for each in (device, device_of(device.backend, local=True)):
             with pytest.raises(PlanError, match="belong to the IBM client"):
                 hardware.submit(made, device=each, budget=1000)
