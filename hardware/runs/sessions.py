@@ -5,7 +5,8 @@ it noted the id has no jobs, so that it never starts and is charged nothing.
 
 A session holds the device and is charged for pauses too. So it is told to take no more jobs as soon
 as the last one has been sent: the platform then ends it with that job, whether anybody collects the
-run or not.
+run or not. Jobs that the account's pace holds back are sent when the run is collected; until then
+the session waits, and is paid for, up to its time limit or until the platform finds it idle.
 """
 
 from __future__ import annotations

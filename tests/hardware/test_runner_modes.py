@@ -9,19 +9,28 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from loopback import Cloud, Drop, EndJob, FaultPlan, Reply
 from loopback.bench import QUICK, Bench, assert_equal, assert_paid_once, undisturbed
 from loopback.faults import CLOSED_BATCH
 from loopback.plans import tiny_plan
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
+from qiskit.providers.fake_provider import GenericBackendV2
+from qiskit.quantum_info import SparsePauliOp
 
+import hardware
+from hardware import Workload
 from hardware.devices.backend import BackendDevice
 from hardware.emulation.fake import local_device
 from hardware.errors import BudgetError, PlanError, RefusedError, RunError
 from hardware.ledger.budget import MAX_SESSION, session_seconds
 from hardware.ledger.ledger import Ledger, Pace
+from hardware.ledger.records import new_claimant
 from hardware.planning.options import MAX_TAG_LENGTH, MAX_TAGS, PlanOptions
-from hardware.planning.plan_file import dump_plan
+from hardware.planning.plan_file import dump_plan, load_submitted
+from hardware.planning.planner import SESSION
 from hardware.runs.permission import check_abilities, check_options, checked_budget, plan_budget
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
@@ -155,6 +164,15 @@ def test_a_budget_below_the_sessions_guard_is_refused_before_anything_is_written
     with pytest.raises(BudgetError, match="give a budget of 6 s or more"):
         checked_budget(plan, None)
     assert checked_budget(tiny_plan(jobs=2), estimate + 0.5) == estimate + 0.5
+
+
+def test_the_plan_says_what_its_estimate_leaves_out():
+    circuit = QuantumCircuit(1)
+    circuit.ry(Parameter("x"), 0)
+    one = Workload(circuit, ("x",), np.zeros((2, 1)), (SparsePauliOp("Z"),))
+    for mode, said in (("session", 1), ("batch", 0)):
+        made = hardware.plan(one, "fake:manila", PlanOptions(mode=mode))
+        assert made.notes.count(SESSION) == said
 
 
 def test_a_session_cannot_cost_more_than_the_budget(tmp_path):
@@ -305,7 +323,7 @@ def test_jobs_that_a_session_has_no_time_for_are_cancelled_and_not_sent_again_un
         bench.cloud.release()
         status = bench.collect(run)
         assert bench.states(run) == ["done", "done", "done", "cancelled"]
-        assert status.state == "cancelled" or status.state == "failed"
+        assert status.state in ("cancelled", "failed")
         bench.resume(run, resubmit_cancelled=True)
         assert bench.collect(run).state == "done"
         assert bench.ledger.spending(run).charged == pytest.approx(bench.cloud.consumed)
@@ -330,6 +348,7 @@ from loopback.server import account
 from hardware.devices.ibm.client import open_service
 from hardware.devices.ibm.device import PlatformDevice
 from hardware.ledger.ledger import Ledger, Pace
+from hardware.ledger.records import new_claimant
 from hardware.runs import runner
 from hardware.runs.policy import Policy
 
@@ -394,13 +413,7 @@ def test_own_tags_go_out_beside_those_of_the_ledger(tmp_path):
         own = (bench.ledger.run(run).tag, bench.ledger.jobs(run)[0].tag)
         assert job.tags == ("paper 3", "seed=7", *own)
         assert bench.collect(run).state == "done"
-    assert load_options(plan).tags == ("paper 3", "seed=7")
-
-
-def load_options(plan):
-    from hardware.planning.plan_file import load_submitted
-
-    return load_submitted(dump_plan(plan)).options
+    assert load_submitted(dump_plan(plan)).options.tags == ("paper 3", "seed=7")
 
 
 def test_a_job_of_unknown_fate_is_found_by_the_ledgers_tag_and_not_by_a_shared_one(tmp_path):
@@ -463,11 +476,8 @@ def test_two_processes_never_ask_for_one_private_result(tmp_path):
         run = bench.submit(tiny_plan(jobs=1, private=True))
         bench.cloud.wait_idle()
         (job,) = bench.ledger.jobs(run)
-        other = f"{os.uname().nodename}|{os.getpid()}|other"
+        other = new_claimant()
         with Ledger(bench.ledger.path) as second:
-            from hardware.ledger.records import new_claimant
-
-            other = new_claimant()
             assert second.begin_fetch(job, other, 60.0) is not None
             status = bench.collect(run, timeout=0.0)
             assert bench.faults.seen["result"] == 0
@@ -499,8 +509,6 @@ def test_a_fake_says_what_it_does_not_honour(caplog):
     ],
 )
 def test_another_provider_refuses_what_it_does_not_have(options, message):
-    from qiskit.providers.fake_provider import GenericBackendV2
-
     with pytest.raises(PlanError, match=message):
         check_options(PlanOptions(**options), BackendDevice(GenericBackendV2(3, seed=1)))
     check_options(PlanOptions(mode="job"), BackendDevice(GenericBackendV2(3, seed=1)))
