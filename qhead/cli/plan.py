@@ -79,7 +79,7 @@ def plan(
     made, device = make_plan(
         model, data, parse_device(target, account.open(), offline=offline),
         columns, encoder, options,
-        tiles=tiles, recalibrate=recalibrate, split=split, seed=seed,
+        tiles=tiles, recalibrate=recalibrate, split=split, seed=seed, fallback=True,
     )  # fmt: skip
     if out is not None:
         save_plan(made, out)
@@ -118,8 +118,12 @@ def make_plan(
     recalibrate: str | None,
     split: str | None,
     seed: int,
+    fallback: bool = False,
 ) -> tuple[JobPlan, Device]:
     """Plan what the command line says, everything in it checked first; nothing is sent.
+
+    Args:
+        fallback: Plan by the cached calibration where the platform cannot be reached.
 
     Raises:
         InvalidInputError, InputError: Something in it cannot be used.
@@ -146,7 +150,9 @@ def make_plan(
     again = None
     if recalibrate is not None:
         again = read_validation(recalibrate, columns.names, columns.skip_empty)
-    return plan_rows(encoder.model(folder).device_rows(sentences, again), named, options)
+    return plan_rows(
+        encoder.model(folder).device_rows(sentences, again), named, options, fallback=fallback
+    )
 
 
 def parse_tiles(text: str | None) -> int | None:

@@ -770,6 +770,46 @@ def test_a_run_on_the_platform(model, sentences, toy_texts):
     assert told("collect", run_id)["state"] == "done"
 
 
+def test_plans_by_a_calibration_that_was_kept(model, sentences, home, tmp_path, monkeypatch):
+    monkeypatch.setenv("QHEAD_CACHE", str(tmp_path / "cache"))
+    call = [model, sentences, "--target", IBM, "--no-cache"]
+    with platform() as double:
+        stderr = refused(home, "plan", *call, "--offline")
+        assert "No calibration" in stderr
+        online = told("plan", *call)
+        asked = dict(double.faults.seen)
+        offline = told("plan", *call, "--offline")
+        assert dict(double.faults.seen) == asked
+        assert (offline["key"], offline["remaining_seconds"]) == (online["key"], None)
+        double.faults.always["token"] = Reply(503)
+        found = told("plan", *call)  # nobody answers: what is known stands in, and says so
+        assert found["key"] == online["key"]
+        assert any("could not be reached" in note for note in found["notes"])
+        refused(home, "submit", *call, "--budget", "120", code=1)
+        assert double.faults.seen["submit"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--instance", "elsewhere"], "elsewhere"),
+        (["--account", "work"], "'work'"),
+        (["--channel", "ibm_cluod"], "Did you mean 'ibm_cloud'?"),
+    ],
+)
+def test_an_account_is_chosen_or_refused(model, sentences, home, options, message):
+    with platform() as double:
+        call = [model, sentences, "--target", IBM, *options]
+        paid = ["--budget", "120"]
+        for verb, more in (("plan", []), ("submit", paid), ("predict", paid)):
+            assert message in refused(home, verb, *call, *more)
+        assert double.faults.seen["submit"] == 0
+        named = ["--instance", double.account()["instance"]]
+        assert told("plan", model, sentences, "--target", IBM, *named)["backend"] == "ibm_manila"
+    stderr = refused(home, "predict", model, sentences, *options)
+    assert "with a device" in stderr
+
+
 @pytest.mark.parametrize(
     ("budget", "message"),
     [
