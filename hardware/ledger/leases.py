@@ -51,8 +51,15 @@ class Claim:
     others: tuple[str, ...] = ()  # runs whose pending jobs hold it back
 
 
-class Leases(Store):
-    """Leases on jobs, under the account's pace and the run's budget."""
+class Leases:
+    """What a sender needs: leases on jobs, under the account's pace and the run's budget.
+
+    Args:
+        store: Runs and jobs.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     def claim_next(
         self,
@@ -74,22 +81,22 @@ class Leases(Store):
         Raises:
             BudgetError: The job's estimate exceeds what the budget leaves.
         """
-        now = self._now()
-        with self.writing() as db:
+        now = self._store.now()
+        with self._store.writing() as db:
             # The clock went back: as if sent now, or the pace would wait for the stamps' time.
             db.execute("UPDATE tags SET sent_at = ? WHERE sent_at > ?", (iso(now), iso(now)))
             run = self._open_run(db, run_id)
             if run is None:
                 return Claim(blocked="the run is no longer open")
-            planned = self.jobs(run_id, "planned")
+            planned = self._store.jobs(run_id, "planned")
             if not planned:
                 return Claim()
             job = planned[0]
             if not run.local and (held := self._held_back(db, run_id, pace, now, elsewhere or {})):
                 return held
-            reserved = self._share(db, run, job.idx, job.estimate_seconds)
-            self.move_run(db, run_id, "submitted")
-            self.move_job(db, job, "submitting")
+            reserved = self.share(db, run, job.idx, job.estimate_seconds)
+            self._store.move_run(db, run_id, "submitted")
+            self._store.move_job(db, job, "submitting")
             db.execute(
                 "UPDATE jobs SET claimant = ?, lease_until = ?, reserved_seconds = ?, "
                 "remote_id = NULL, verified = 0 WHERE run_id = ? AND idx = ?",
@@ -99,15 +106,15 @@ class Leases(Store):
                 "UPDATE tags SET sent_at = ?, reserved_seconds = ? WHERE tag = ?",
                 (iso(now), reserved, job.tag),
             )
-        return Claim(self.job(run_id, job.idx))
+        return Claim(self._store.job(run_id, job.idx))
 
     def begin_send(self, job: JobRecord, lease_seconds: float) -> bool:
         """Note that a job's request leaves now; False if this process no longer holds the claim.
 
         The lease begins anew: what came before, building the request say, may have taken long.
         """
-        now = self._now()
-        with self.writing() as db:
+        now = self._store.now()
+        with self._store.writing() as db:
             changed = db.execute(
                 "UPDATE jobs SET lease_until = ? WHERE run_id = ? AND idx = ? AND attempt = ? "
                 "AND state = 'submitting' AND claimant IS ? AND lease_until > ?",
@@ -133,8 +140,8 @@ class Leases(Store):
         A doubt ends when the job is seen there or its request leaves again. One of the future,
         because the clock went back, begins now.
         """
-        at = iso(self._now())
-        with self.writing() as db:
+        at = iso(self._store.now())
+        with self._store.writing() as db:
             db.execute(
                 "UPDATE tags SET doubt_at = min(coalesce(doubt_at, ?), ?) WHERE tag = ?",
                 (at, at, job.tag),
@@ -144,7 +151,7 @@ class Leases(Store):
 
     def trust(self, job: JobRecord) -> None:
         """Note that the platform has been seen to have a job."""
-        with self.writing() as db:
+        with self._store.writing() as db:
             db.execute("UPDATE tags SET doubt_at = NULL WHERE tag = ?", (job.tag,))
 
     def _open_run(self, db: sqlite3.Connection, run_id: str) -> RunRecord | None:
@@ -188,7 +195,7 @@ class Leases(Store):
                 )
         return None
 
-    def _share(
+    def share(
         self, db: sqlite3.Connection, run: RunRecord, idx: int, seconds: float
     ) -> float | None:
         """Return the part of what the budget leaves that a job may use up, by its estimate."""
@@ -212,7 +219,7 @@ class Leases(Store):
 
     def charge_ratio(self, device: str) -> ChargeRatio | None:
         """Return what a device charged for its finished jobs, by estimate; None: not known."""
-        rows = self._rows(
+        rows = self._store.rows(
             "SELECT r.charged_seconds / j.estimate_seconds AS ratio FROM remote_jobs r "
             "JOIN tags t ON t.tag = r.tag JOIN jobs j ON j.run_id = t.run_id AND j.idx = t.idx "
             "JOIN runs u ON u.id = t.run_id "
@@ -238,9 +245,9 @@ class Leases(Store):
             still_leaving: Whether a request that this process gave up waiting for is still on its
                 way, by its tag: once it is not, its job is taken as well.
         """
-        now = self._now()
+        now = self._store.now()
         taken = []
-        with self.writing() as db:
+        with self._store.writing() as db:
             rows = db.execute(
                 f"{SELECT_JOB} WHERE j.run_id = ? AND j.state = 'submitting'", (run_id,)
             ).fetchall()
@@ -257,7 +264,7 @@ class Leases(Store):
                         (claimant, iso(now + lease_seconds), run_id, row["idx"]),
                     )
                     taken.append(row["idx"])
-        return [self.job(run_id, idx) for idx in taken]
+        return [self._store.job(run_id, idx) for idx in taken]
 
     def let_go(self, claimant: str, still_leaving: Callable[[str], bool]) -> None:
         """Give up a process's claims, so that another need not wait for them to lapse.
@@ -267,8 +274,8 @@ class Leases(Store):
             still_leaving: Whether the request of the job with this tag is still on its way: the
                 process keeps its claim, for whoever in it takes over once the request has ended.
         """
-        rows = self._rows(f"{SELECT_JOB} WHERE j.claimant = ?", claimant)
-        with self.writing() as db:
+        rows = self._store.rows(f"{SELECT_JOB} WHERE j.claimant = ?", claimant)
+        with self._store.writing() as db:
             for row in rows:
                 leaves = still_leaving(row["tag"])
                 db.execute(
@@ -295,8 +302,8 @@ class Leases(Store):
         Args:
             session_seconds: Of a session, what it may be charged at most.
         """
-        at = iso(self._now())
-        with self.writing() as db:
+        at = iso(self._store.now())
+        with self._store.writing() as db:
             changed = db.execute(
                 "UPDATE runs SET batch_id = ?, updated_at = ? WHERE id = ? AND batch_id IS ?",
                 (batch_id, at, run_id, instead_of),
@@ -306,14 +313,16 @@ class Leases(Store):
                     "INSERT INTO sessions VALUES (?, ?, ?, NULL, 0, ?)",
                     (batch_id, run_id, float(session_seconds), at),
                 )
-                self._note(db, run_id, None, f"session {batch_id}, {session_seconds:g} s at most")
+                self._store.note(
+                    db, run_id, None, f"session {batch_id}, {session_seconds:g} s at most"
+                )
             return bool(changed)
 
     def note_session(
         self, session_id: str, *, closed: bool = True, charged: float | None = None
     ) -> None:
         """Note that a session takes no more jobs, and what it was charged in all once known."""
-        with self.writing() as db:
+        with self._store.writing() as db:
             db.execute(
                 "UPDATE sessions SET closed = max(closed, ?), "
                 "charged_seconds = coalesce(?, charged_seconds) WHERE id = ?",
@@ -325,12 +334,12 @@ class Leases(Store):
 
         What is written here shows that the ledger can be written when the result comes.
         """
-        now = self._now()
+        now = self._store.now()
         ours = job.claimant in (None, claimant) or is_gone(job.claimant)
         lapsed = job.lease_until is None or job.lease_until <= iso(now)
         if not ours and not lapsed:
             return None
-        with self.writing() as db:
+        with self._store.writing() as db:
             changed = db.execute(
                 "UPDATE jobs SET claimant = ?, lease_until = ? WHERE run_id = ? AND idx = ? "
                 "AND attempt = ? AND state = 'submitted' AND claimant IS ? AND remote_id IS ?",
@@ -345,8 +354,10 @@ class Leases(Store):
                 ),
             ).rowcount
             if changed:
-                self._note(db, job.run_id, job.idx, f"private result of {job.remote_id} asked for")
-        return self.job(job.run_id, job.idx) if changed else None
+                self._store.note(
+                    db, job.run_id, job.idx, f"private result of {job.remote_id} asked for"
+                )
+        return self._store.job(job.run_id, job.idx) if changed else None
 
 
 def covered_overruns(db: sqlite3.Connection, run_id: str) -> float:

@@ -12,7 +12,9 @@ No secret is stored: no token, no key, no account name.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -29,11 +31,12 @@ from hardware.ledger.records import (
     iso,
     run_record,
 )
+from hardware.ledger.store import Store
 
 __all__ = ["Claim", "Ledger", "Pace"]
 
 
-class Ledger(Leases):
+class Ledger(Store):
     """The ledger in one SQLite file, as seen by one thread of one process.
 
     Args:
@@ -43,6 +46,12 @@ class Ledger(Leases):
     Raises:
         LedgerError: The file is from a newer version, damaged, read-only or no ledger.
     """
+
+    def __init__(
+        self, path: str | Path | None = None, *, now: Callable[[], float] = time.time
+    ) -> None:
+        super().__init__(path, now=now)
+        self.leases = Leases(self)
 
     # --- after a request ------------------------------------------------------------------------
 
@@ -84,7 +93,7 @@ class Ledger(Leases):
     def _remote(
         self, db: sqlite3.Connection, remote_id: str, tag: str, role: str, status: str
     ) -> None:
-        at = iso(self._now())
+        at = iso(self.now())
         db.execute(
             "INSERT INTO remote_jobs VALUES (?, ?, ?, ?, NULL, ?, ?) "
             "ON CONFLICT (remote_id) DO UPDATE SET role = excluded.role, status = excluded.status, "
@@ -98,7 +107,7 @@ class Ledger(Leases):
         """Note a second job on the platform under a tag of a job, its present one by default."""
         with self.writing() as db:
             self._remote(db, remote_id, tag or job.tag, "duplicate", status)
-            self._note(db, job.run_id, job.idx, f"duplicate {remote_id} ({status})")
+            self.note(db, job.run_id, job.idx, f"duplicate {remote_id} ({status})")
 
     def adopt_instead(
         self, job: JobRecord, remote_id: str, status: str, *, foreign: bool = False
@@ -154,7 +163,7 @@ class Ledger(Leases):
 
     def is_new(self, remote_id: str, job: JobRecord) -> bool:
         """Whether a job on the platform is not known yet as that of another job."""
-        rows = self._rows("SELECT tag FROM remote_jobs WHERE remote_id = ?", remote_id)
+        rows = self.rows("SELECT tag FROM remote_jobs WHERE remote_id = ?", remote_id)
         return not rows or rows[0]["tag"] == job.tag
 
     def unverified(self, run_id: str) -> list[JobRecord]:
@@ -173,7 +182,7 @@ class Ledger(Leases):
 
         They are of any run through the same account and instance, and not known to have vanished.
         """
-        rows = self._rows(
+        rows = self.rows(
             "SELECT j.remote_id, t.tag FROM jobs j JOIN runs u ON u.id = j.run_id "
             "JOIN remote_jobs r ON r.remote_id = j.remote_id JOIN tags t ON t.tag = r.tag "
             "WHERE NOT u.local AND j.verified AND j.state IN ('submitted', 'done') "
@@ -197,7 +206,7 @@ class Ledger(Leases):
             db.execute(
                 "UPDATE remote_jobs SET charged_seconds = ?, "
                 "status = iif(status = 'ERROR', status, ?), updated_at = ? WHERE remote_id = ?",
-                (float(seconds), status, iso(self._now()), remote_id),
+                (float(seconds), status, iso(self.now()), remote_id),
             )
 
     def lose(self, job: JobRecord, reason: str) -> bool:
@@ -210,12 +219,12 @@ class Ledger(Leases):
 
     def owners(self, run_id: str) -> dict[str, int]:
         """Return the job that each tag of a run belongs to, those of earlier attempts included."""
-        rows = self._rows("SELECT tag, idx FROM tags WHERE run_id = ?", run_id)
+        rows = self.rows("SELECT tag, idx FROM tags WHERE run_id = ?", run_id)
         return {row["tag"]: row["idx"] for row in rows}
 
     def remote_states(self, run_id: str) -> dict[str, str]:
         """Return the jobs on the platform that are known to belong to a run, as last seen."""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT r.remote_id, r.status FROM remote_jobs r JOIN tags t ON t.tag = r.tag "
             "WHERE t.run_id = ?",
             run_id,
@@ -224,7 +233,7 @@ class Ledger(Leases):
 
     def uncharged(self, run_id: str) -> list[tuple[str, str, str]]:
         """Return (remote id, tag, role) of the run's jobs of which no charge is known yet."""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT r.remote_id, r.tag, r.role FROM remote_jobs r JOIN tags t ON t.tag = r.tag "
             "WHERE t.run_id = ? AND r.charged_seconds IS NULL ORDER BY r.seen_at, r.remote_id",
             run_id,
@@ -245,7 +254,7 @@ class Ledger(Leases):
             self._store(db, job, blob)
             db.execute(
                 "UPDATE remote_jobs SET status = 'DONE', updated_at = ? WHERE remote_id = ?",
-                (iso(self._now()), job.remote_id),
+                (iso(self.now()), job.remote_id),
             )
             return True
 
@@ -258,7 +267,7 @@ class Ledger(Leases):
                 job.remote_id,
                 blob,
                 database.digest(blob),
-                iso(self._now()),
+                iso(self.now()),
             ),
         )
 
@@ -267,7 +276,7 @@ class Ledger(Leases):
         blob = database.pack_arrays(arrays)
         with self.writing() as db:
             self._store(db, job, blob)
-            self._note(db, job.run_id, job.idx, "damaged result replaced")
+            self.note(db, job.run_id, job.idx, "damaged result replaced")
 
     def end(self, job: JobRecord, state: JobState, reason: str) -> bool:
         """Note that a job ended ``failed`` or ``cancelled``, or that it is ``unknown``."""
@@ -302,7 +311,7 @@ class Ledger(Leases):
                 db.execute(
                     "UPDATE runs SET budget_seconds = ? WHERE id = ?", (budget_seconds, run_id)
                 )
-                self._note(db, run_id, None, f"budget {budget_seconds:g} s")
+                self.note(db, run_id, None, f"budget {budget_seconds:g} s")
             states: list[JobState] = ["failed"]
             states += ["cancelled"] if cancelled_too else []
             states += ["unknown"] if unknown_too else []
@@ -330,7 +339,7 @@ class Ledger(Leases):
         run = self.run(run_id)
         planned = self.jobs(run_id, "planned")
         if planned:
-            self._share(db, run, planned[0].idx, planned[0].estimate_seconds)
+            self.leases.share(db, run, planned[0].idx, planned[0].estimate_seconds)
         elif new and run.budget_seconds is not None:
             spent = self.spending(run_id)
             used = spent.charged + spent.in_flight - covered_overruns(db, run_id)

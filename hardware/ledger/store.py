@@ -62,7 +62,7 @@ class Store:
         self, path: str | Path | None = None, *, now: Callable[[], float] = time.time
     ) -> None:
         self.path = Path(path).expanduser() if path is not None else database.default_path()
-        self._now = now
+        self.now = now
         self._db = database.connect(self.path)
 
     def __enter__(self) -> Self:
@@ -86,7 +86,8 @@ class Store:
         with database.guard(self.path), database.transaction(self._db):
             yield self._db
 
-    def _rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
+    def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
+        """Return what a query finds, outside any transaction."""
         with database.guard(self.path):
             return self._db.execute(sql, values).fetchall()
 
@@ -118,7 +119,7 @@ class Store:
             calibration: Snapshot of the device's calibration, JSON-able.
             instance: Which account and instance the device belongs to, see `Device.instance`.
         """
-        at = iso(self._now())
+        at = iso(self.now())
         run_id = f"{at[:10].replace('-', '')}-{secrets.token_hex(4)}"
         tag = f"qhead-{run_id}"
         checksum = database.digest(plan_body)
@@ -153,14 +154,14 @@ class Store:
                     (run_id, idx, float(seconds), at),
                 )
                 self._new_tag(db, run_id, idx, 1)
-            self._note(db, run_id, None, f"planned with {len(job_seconds)} jobs")
+            self.note(db, run_id, None, f"planned with {len(job_seconds)} jobs")
         return self.run(run_id)
 
     def _new_tag(self, db: sqlite3.Connection, run_id: str, idx: int, attempt: int) -> None:
         tag = f"qhead-{run_id}-{idx}-{attempt}"
         db.execute(
             "INSERT INTO tags (tag, run_id, idx, attempt, created_at) VALUES (?, ?, ?, ?, ?)",
-            (tag, run_id, idx, attempt, iso(self._now())),
+            (tag, run_id, idx, attempt, iso(self.now())),
         )
 
     def run(self, run_id: str) -> RunRecord:
@@ -169,7 +170,7 @@ class Store:
         Raises:
             UnknownRunError: There is none, or more than one.
         """
-        known = [row["id"] for row in self._rows("SELECT id FROM runs")]
+        known = [row["id"] for row in self.rows("SELECT id FROM runs")]
         found = [run_id] if run_id in known else [one for one in known if one.startswith(run_id)]
         if not run_id or len(found) != 1:
             kind = f"{len(found)} runs begin with it" if found and run_id else "no run is called so"
@@ -177,11 +178,11 @@ class Store:
                 f"Expected one of the {len(known)} runs in {self.path}, got {run_id!r}: {kind}."
                 f"{did_you_mean(run_id, known)}"
             )
-        return run_record(self._rows("SELECT * FROM runs WHERE id = ?", found[0])[0])
+        return run_record(self.rows("SELECT * FROM runs WHERE id = ?", found[0])[0])
 
     def runs(self) -> list[RunRecord]:
         """Return all runs, newest first."""
-        rows = self._rows("SELECT * FROM runs ORDER BY created_at DESC, id DESC")
+        rows = self.rows("SELECT * FROM runs ORDER BY created_at DESC, id DESC")
         return [run_record(row) for row in rows]
 
     def plan_body(self, run_id: str) -> bytes:
@@ -190,7 +191,7 @@ class Store:
         Raises:
             LedgerError: It has changed since.
         """
-        row = self._rows(
+        row = self.rows(
             "SELECT p.* FROM plans p JOIN runs r ON r.plan_hash = p.hash WHERE r.id = ?", run_id
         )[0]
         if database.digest(row["body"]) != row["checksum"]:
@@ -202,18 +203,18 @@ class Store:
 
     def jobs(self, run_id: str, *states: JobState) -> list[JobRecord]:
         """Return a run's jobs in order, those in given states only where there are any."""
-        rows = self._rows(f"{SELECT_JOB} WHERE j.run_id = ? ORDER BY j.idx", run_id)
+        rows = self.rows(f"{SELECT_JOB} WHERE j.run_id = ? ORDER BY j.idx", run_id)
         return [job_record(row) for row in rows if not states or row["state"] in states]
 
     def job(self, run_id: str, idx: int) -> JobRecord:
         """Return one job."""
         return job_record(
-            self._rows(f"{SELECT_JOB} WHERE j.run_id = ? AND j.idx = ?", run_id, idx)[0]
+            self.rows(f"{SELECT_JOB} WHERE j.run_id = ? AND j.idx = ?", run_id, idx)[0]
         )
 
     def events(self, run_id: str) -> list[Event]:
         """Return a run's history, oldest first."""
-        rows = self._rows("SELECT at, idx, what FROM events WHERE run_id = ? ORDER BY id", run_id)
+        rows = self.rows("SELECT at, idx, what FROM events WHERE run_id = ? ORDER BY id", run_id)
         return [Event(**dict(row)) for row in rows]
 
     def spending(self, run_id: str) -> Spending:
@@ -234,7 +235,7 @@ class Store:
         Raises:
             DamagedResultError: The stored bytes are not those that were stored.
         """
-        rows = self._rows("SELECT * FROM results WHERE run_id = ? AND idx = ?", run_id, idx)
+        rows = self.rows("SELECT * FROM results WHERE run_id = ? AND idx = ?", run_id, idx)
         if not rows:
             return None
         where = f"the result of job {idx} of run {run_id}"
@@ -242,10 +243,11 @@ class Store:
 
     # --- changes that the other parts of the ledger build on ------------------------------------
 
-    def _note(self, db: sqlite3.Connection, run_id: str, idx: int | None, what: str) -> None:
+    def note(self, db: sqlite3.Connection, run_id: str, idx: int | None, what: str) -> None:
+        """Add a line to a run's history, or to that of one of its jobs."""
         db.execute(
             "INSERT INTO events (at, run_id, idx, what) VALUES (?, ?, ?, ?)",
-            (iso(self._now()), run_id, idx, scrub(what)),
+            (iso(self.now()), run_id, idx, scrub(what)),
         )
 
     def move_run(self, db: sqlite3.Connection, run_id: str, state: RunState) -> None:
@@ -265,9 +267,9 @@ class Store:
             )
         db.execute(
             "UPDATE runs SET state = ?, updated_at = ? WHERE id = ?",
-            (state, iso(self._now()), run_id),
+            (state, iso(self.now()), run_id),
         )
-        self._note(db, run_id, None, f"{row['state']} → {state}")
+        self.note(db, run_id, None, f"{row['state']} → {state}")
 
     def move_job(
         self,
@@ -300,7 +302,7 @@ class Store:
                 state,
                 reason,
                 remote_id,
-                iso(self._now()),
+                iso(self.now()),
                 job.run_id,
                 job.idx,
                 job.state,
@@ -310,7 +312,7 @@ class Store:
             ),
         ).rowcount
         if changed:
-            self._note(
+            self.note(
                 db,
                 job.run_id,
                 job.idx,

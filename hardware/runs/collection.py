@@ -108,7 +108,7 @@ class Collector:
         except VanishedError:
             return self._miss(job, remote_id)
         if job.doubt_at is not None:
-            self._ledger.trust(job)
+            self._ledger.leases.trust(job)
         if seen.status not in STATES:
             return self._puzzle(job, seen)
         if not seen.final:
@@ -154,7 +154,7 @@ class Collector:
         if not request.private or self._device.local:
             return self._ledger.finish(job, self._device.fetch(remote_id, request))
         sender = self._sender
-        held = self._ledger.begin_fetch(job, sender.claimant, sender.policy.lease)
+        held = self._ledger.leases.begin_fetch(job, sender.claimant, sender.policy.lease)
         if held is None:
             raise _NotKnownError(f"Another process is fetching the result of job {remote_id}.")
         try:
@@ -178,7 +178,7 @@ class Collector:
         """
         found = self._sender.listed(job)
         if any(one.id == remote_id for one, _ in found):
-            self._ledger.trust(job)
+            self._ledger.leases.trust(job)
             raise UnclearError(
                 f"The platform lists job {remote_id}, but does not say how it stands: collect the "
                 "run again later."

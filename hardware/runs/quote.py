@@ -88,4 +88,4 @@ def charge_ratio(device: str, ledger: Path | None = None) -> ChargeRatio | None:
     if not path.exists():
         return None
     with Ledger(path) as opened:
-        return opened.charge_ratio(device)
+        return opened.leases.charge_ratio(device)

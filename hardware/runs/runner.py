@@ -134,7 +134,7 @@ def _sender(
         error.add_note(f"Run {run_id} is in the ledger as far as it went.")
         raise
     finally:
-        ledger.let_go(sender.claimant, device.leaving)
+        ledger.leases.let_go(sender.claimant, device.leaving)
 
 
 def _open(

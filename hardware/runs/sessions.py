@@ -41,7 +41,7 @@ def batch_for(ledger: Ledger, device: Device, run_id: str, request: JobRequest) 
     if mode == "session":
         limit, most = _session_limit(ledger, device, run_id, request.max_time)
     opened = device.open_batch(mode, limit)
-    if ledger.set_batch(run_id, opened, None, most):
+    if ledger.leases.set_batch(run_id, opened, None, most):
         return opened
     device.close_batch(opened, mode)  # another process was quicker
     return ledger.run(run_id).batch_id
@@ -88,7 +88,7 @@ def close_sessions(ledger: Ledger, device: Device, run_id: str) -> None:
         if ledger.run(run_id).batch_id == session.id:
             if ledger.jobs(run_id, "planned", "submitting"):
                 continue
-            if not ledger.set_batch(run_id, None, session.id):
+            if not ledger.leases.set_batch(run_id, None, session.id):
                 continue
         try:
             device.close_batch(session.id, "session")
@@ -96,7 +96,7 @@ def close_sessions(ledger: Ledger, device: Device, run_id: str) -> None:
             pass  # it has ended already
         except ServiceError:
             continue
-        ledger.note_session(session.id)
+        ledger.leases.note_session(session.id)
 
 
 def close_batch(ledger: Ledger, device: Device, run_id: str) -> None:
@@ -105,7 +105,7 @@ def close_batch(ledger: Ledger, device: Device, run_id: str) -> None:
     batch = ledger.run(run_id).batch_id
     if batch is None or device.local:
         return
-    if ledger.set_batch(run_id, None, batch):
+    if ledger.leases.set_batch(run_id, None, batch):
         with suppress(ServiceError):  # it ends by itself after some hours and costs nothing
             device.close_batch(batch)
 
@@ -117,4 +117,4 @@ def learn_charges(ledger: Ledger, device: Device, run_id: str) -> None:
             continue
         with suppress(ServiceError):  # it counts with the most that it may be charged
             if (charged := device.session_charged(session.id)) is not None:
-                ledger.note_session(session.id, charged=charged)
+                ledger.leases.note_session(session.id, charged=charged)

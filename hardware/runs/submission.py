@@ -109,7 +109,7 @@ class Sender:
     def _claim(self) -> Claim:
         """Claim the next job; where other runs hold it back, ask whether they still do."""
         policy = self.policy
-        claim = self.ledger.claim_next(self.run_id, self.claimant, policy.lease, policy.pace)
+        claim = self.ledger.leases.claim_next(self.run_id, self.claimant, policy.lease, policy.pace)
         if not claim.others or not self.device.abilities.searchable:
             return claim
         try:
@@ -119,7 +119,7 @@ class Sender:
             }
         except ServiceError:
             return claim  # the next try asks again
-        return self.ledger.claim_next(
+        return self.ledger.leases.claim_next(
             self.run_id, self.claimant, policy.lease, policy.pace, elsewhere
         )
 
@@ -134,7 +134,7 @@ class Sender:
         except HardwareError as error:
             self.ledger.release(job, str(error))
             raise
-        if not self.ledger.begin_send(job, self.policy.lease):
+        if not self.ledger.leases.begin_send(job, self.policy.lease):
             return  # the lease lapsed, and another process decides on the job
         try:
             remote_id = self.device.send(request, tags, cap, batch)
@@ -149,7 +149,7 @@ class Sender:
             self._answered = self.clock.monotonic()
             # Of a job that is new, the batch is all that the platform can fail to know.
             if isinstance(error, (BatchClosedError, VanishedError)):
-                self.ledger.set_batch(self.run_id, None, batch)
+                self.ledger.leases.set_batch(self.run_id, None, batch)
             self._resolve(job, error)
         else:
             self._accepted(job, RemoteJob(remote_id, tags, ""))
@@ -233,12 +233,12 @@ class Sender:
             AccountError, ServiceError: The platform cannot be asked, or a request is still on its
                 way; the jobs stay as they are.
         """
-        taken = self.ledger.take_over(
+        taken = self.ledger.leases.take_over(
             self.run_id, self.claimant, self.policy.lease, self.device.leaving
         )
         for job in taken:
             if not self.device.leaving(job.tag):
-                self.ledger.doubt(job)  # the delays of all run at once
+                self.ledger.leases.doubt(job)  # the delays of all run at once
         for job in taken:
             self._resolve(job, None)
         for job in self.ledger.jobs(self.run_id, "submitted"):
@@ -381,7 +381,7 @@ class Sender:
             self.drop_duplicate(self.ledger.job(self.run_id, job.idx), other.id)
         if len(others) < len(found):  # the list is up to date: it has the job itself
             self.ledger.mark_verified(job)
-            self.ledger.trust(job)
+            self.ledger.leases.trust(job)
 
     def _is_foreign(self, job: JobRecord) -> bool:
         """Whether the job on the platform that counts for a job carries tags of another."""

@@ -66,7 +66,7 @@ class Waits:
 
     def unlisted(self, job: JobRecord) -> float:
         """Note that a job is in doubt; return for how many seconds more it may not be listed."""
-        return self._rest(job.tag, self._ledger.doubt(job))
+        return self._rest(job.tag, self._ledger.leases.doubt(job))
 
     def unverified(self, job: JobRecord) -> float:
         """Return for how many seconds more a second job under a sent job's tag may not be listed.

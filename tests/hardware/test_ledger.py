@@ -61,7 +61,7 @@ def new_run(ledger, jobs=3, budget=None, local=False, plan=b"plan"):
 
 
 def send(ledger, run, pace=FREE):
-    job = ledger.claim_next(run, ME, 60, pace).job
+    job = ledger.leases.claim_next(run, ME, 60, pace).job
     assert job is not None
     assert ledger.accept(job, f"remote-{job.tag}")
     return ledger.job(run, job.idx)
@@ -140,7 +140,7 @@ def test_no_move_is_possible_that_is_not_in_the_table(ledger):
 
 def test_a_stale_view_of_a_job_changes_nothing(ledger):
     run = new_run(ledger, jobs=1)
-    job = ledger.claim_next(run, ME, 60, FREE).job
+    job = ledger.leases.claim_next(run, ME, 60, FREE).job
     assert ledger.release(job, "not taken")
     assert not ledger.accept(job, "late")
     assert not ledger.refuse(job, "late")
@@ -149,7 +149,7 @@ def test_a_stale_view_of_a_job_changes_nothing(ledger):
 
 def test_a_history_tells_each_move_once(ledger):
     run = new_run(ledger, jobs=1)
-    ledger.release(ledger.claim_next(run, ME, 60, FREE).job, "not taken")
+    ledger.release(ledger.leases.claim_next(run, ME, 60, FREE).job, "not taken")
     job = send(ledger, run)
     ledger.finish(job, {"x": np.zeros(1)})
     history = ledger.events(run)
@@ -170,10 +170,10 @@ def test_claims_pass_on_when_the_lease_lapses_or_the_process_ends(ledger, clock)
         child.wait()
     dead, elsewhere = f"{place}|{child.pid}|x", f"other-host|{pid}|x"
     for claimant in (f"{place}|{os.getppid()}|x", dead, elsewhere):
-        ledger.claim_next(run, claimant, 60, FREE)
-    assert [job.idx for job in ledger.take_over(run, ME, 60)] == [1]
+        ledger.leases.claim_next(run, claimant, 60, FREE)
+    assert [job.idx for job in ledger.leases.take_over(run, ME, 60)] == [1]
     clock.seconds += 61
-    taken = ledger.take_over(run, ME, 60)
+    taken = ledger.leases.take_over(run, ME, 60)
     assert [job.idx for job in taken] == [0, 1, 2]
     assert {job.claimant for job in taken} == {ME}
 
@@ -185,61 +185,61 @@ def test_the_pace_counts_all_runs_on_real_devices(ledger, clock):
     done = send(ledger, first, pace)
     clock.seconds += 10
     send(ledger, second, pace)
-    held = ledger.claim_next(second, ME, 60, pace)
+    held = ledger.leases.claim_next(second, ME, 60, pace)
     assert held.job is None
     assert held.wait_seconds == pytest.approx(50, abs=0.01)
-    assert ledger.claim_next(cheap, ME, 60, pace).job is not None
+    assert ledger.leases.claim_next(cheap, ME, 60, pace).job is not None
     clock.seconds += 51
     send(ledger, second, pace)
-    held = ledger.claim_next(second, ME, 60, pace)
+    held = ledger.leases.claim_next(second, ME, 60, pace)
     assert "pending" in held.blocked
     assert held.wait_seconds is None
     ledger.finish(done, {"x": np.zeros(1)})
     clock.seconds += 61
     send(ledger, second, pace)
-    assert ledger.claim_next(second, ME, 60, FREE).blocked is None  # nothing left
+    assert ledger.leases.claim_next(second, ME, 60, FREE).blocked is None  # nothing left
 
 
 def test_a_lease_ends_on_the_second_and_a_take_over_begins_another(ledger, clock):
     run = new_run(ledger, jobs=1)
     _, pid, _ = ME.rsplit("|", 2)
     others = [f"other-host|{pid}|{name}" for name in ("x", "y")]
-    assert ledger.claim_next(run, others[0], 60, FREE).job is not None
+    assert ledger.leases.claim_next(run, others[0], 60, FREE).job is not None
     clock.seconds += 59.9
-    assert ledger.take_over(run, others[1], 60) == []
+    assert ledger.leases.take_over(run, others[1], 60) == []
     clock.seconds += 0.1
-    assert len(ledger.take_over(run, others[1], 60)) == 1
+    assert len(ledger.leases.take_over(run, others[1], 60)) == 1
     clock.seconds += 59.9
-    assert ledger.take_over(run, others[0], 60) == []
+    assert ledger.leases.take_over(run, others[0], 60) == []
     clock.seconds += 0.1
-    assert len(ledger.take_over(run, others[0], 60)) == 1
+    assert len(ledger.leases.take_over(run, others[0], 60)) == 1
 
 
 def test_a_lease_that_ends_too_late_was_set_before_the_clock_went_back(ledger, clock):
     run = new_run(ledger, jobs=1)
     _, pid, _ = ME.rsplit("|", 2)
-    assert ledger.claim_next(run, f"other-host|{pid}|x", MAX_LEASE, FREE).job is not None
-    assert ledger.take_over(run, ME, 60) == []
+    assert ledger.leases.claim_next(run, f"other-host|{pid}|x", MAX_LEASE, FREE).job is not None
+    assert ledger.leases.take_over(run, ME, 60) == []
     clock.seconds -= 0.5
-    assert len(ledger.take_over(run, ME, 60)) == 1
+    assert len(ledger.leases.take_over(run, ME, 60)) == 1
 
 
 def test_a_request_given_up_on_keeps_its_claim_until_it_has_ended(ledger):
     run = new_run(ledger, jobs=1)
-    ledger.claim_next(run, ME, 60, FREE)
-    ledger.let_go(ME, still_leaving=lambda tag: True)
-    assert ledger.take_over(run, ME, 60) == []
-    assert len(ledger.take_over(run, ME, 60, still_leaving=lambda tag: False)) == 1
+    ledger.leases.claim_next(run, ME, 60, FREE)
+    ledger.leases.let_go(ME, still_leaving=lambda tag: True)
+    assert ledger.leases.take_over(run, ME, 60) == []
+    assert len(ledger.leases.take_over(run, ME, 60, still_leaving=lambda tag: False)) == 1
 
 
 def test_what_is_being_sent_counts_beside_what_the_platform_has(ledger):
     first, second = new_run(ledger), new_run(ledger)
-    ledger.claim_next(first, ME, 60, FREE)
-    held = ledger.claim_next(second, ME, 60, Pace(max_pending=3), elsewhere={first: 2})
+    ledger.leases.claim_next(first, ME, 60, FREE)
+    held = ledger.leases.claim_next(second, ME, 60, Pace(max_pending=3), elsewhere={first: 2})
     assert held.job is None
     assert held.blocked.startswith("3 jobs are pending, 3 may be")
     assert held.others == (first,)
-    assert ledger.claim_next(second, ME, 60, Pace(max_pending=3), elsewhere={first: 1}).job
+    assert ledger.leases.claim_next(second, ME, 60, Pace(max_pending=3), elsewhere={first: 1}).job
 
 
 def test_the_pace_waits_no_longer_than_the_minute(ledger, clock):
@@ -247,17 +247,17 @@ def test_the_pace_waits_no_longer_than_the_minute(ledger, clock):
     pace = Pace(per_minute=1)
     send(ledger, run, pace)
     clock.seconds += 59.5
-    assert ledger.claim_next(run, ME, 60, pace).wait_seconds == pytest.approx(0.5, abs=0.01)
+    assert ledger.leases.claim_next(run, ME, 60, pace).wait_seconds == pytest.approx(0.5, abs=0.01)
     clock.seconds += 0.5
-    assert ledger.claim_next(run, ME, 60, pace).job is not None
+    assert ledger.leases.claim_next(run, ME, 60, pace).job is not None
 
 
 def test_a_job_that_needs_all_of_the_budget_fits_in_it(ledger):
     run = new_run(ledger, jobs=1, budget=2.0 - SLACK)
-    assert ledger.claim_next(run, ME, 60, FREE).job is not None
+    assert ledger.leases.claim_next(run, ME, 60, FREE).job is not None
     run = new_run(ledger, jobs=1, budget=2.0 - 2 * SLACK)
     with pytest.raises(BudgetError):
-        ledger.claim_next(run, ME, 60, FREE)
+        ledger.leases.claim_next(run, ME, 60, FREE)
 
 
 def test_a_pace_below_one_is_refused():
@@ -271,7 +271,7 @@ def test_the_budget_holds_over_attempts_and_duplicates(ledger):
     ledger.note_duplicate(job, "twin", "QUEUED")  # may be charged: counts until it is known
     send(ledger, run)
     with pytest.raises(BudgetError, match="budget of 6 s"):
-        ledger.claim_next(run, ME, 60, FREE)
+        ledger.leases.claim_next(run, ME, 60, FREE)
     assert ledger.jobs(run)[2].state == "planned"
     ledger.charge("twin", 0.0, "CANCELLED")
     assert ledger.uncharged(run) == [
@@ -282,7 +282,7 @@ def test_the_budget_holds_over_attempts_and_duplicates(ledger):
     send(ledger, run)
     ledger.reopen(run)
     with pytest.raises(BudgetError):
-        ledger.claim_next(run, ME, 60, FREE)
+        ledger.leases.claim_next(run, ME, 60, FREE)
     ledger.reopen(run, budget_seconds=8.0)
     assert send(ledger, run).attempt == 2
 
@@ -299,7 +299,7 @@ def test_a_generous_budget_is_shared_out_by_estimate(ledger):
 def test_what_is_being_sent_counts_as_under_way(ledger):
     run = new_run(ledger, jobs=3)
     send(ledger, run)
-    ledger.claim_next(run, ME, 60, FREE)
+    ledger.leases.claim_next(run, ME, 60, FREE)
     spending = ledger.spending(run)
     assert (spending.charged, spending.in_flight, spending.to_come) == (0, 4, 2)
 
@@ -376,7 +376,7 @@ def test_a_cancelled_run_sends_nothing_more(ledger):
     job = send(ledger, run)
     assert ledger.cancel(run) == [job]
     assert ledger.cancel(run) == [job]
-    assert "no longer open" in ledger.claim_next(run, ME, 60, FREE).blocked
+    assert "no longer open" in ledger.leases.claim_next(run, ME, 60, FREE).blocked
     ledger.finish(job, {"x": np.zeros(1)})
     assert [one.state for one in ledger.jobs(run)] == ["done", "cancelled", "cancelled"]
     finished = new_run(ledger, jobs=1)
@@ -398,7 +398,7 @@ def test_one_of_two_jobs_under_a_tag_is_adopted(ledger):
 
 def test_secrets_do_not_reach_the_file(ledger, tmp_path):
     run = new_run(ledger, jobs=1)
-    job = ledger.claim_next(run, ME, 60, FREE).job
+    job = ledger.leases.claim_next(run, ME, 60, FREE).job
     ledger.release(
         job,
         "401 for crn:v1:bluemix:public:quantum-computing:us-east:a/deadbeef:: with Bearer "
@@ -581,11 +581,11 @@ from hardware.ledger.records import new_claimant
 path, run = sys.argv[1:]
 me = new_claimant()
 with Ledger(path) as ledger:
-    for job in ledger.take_over(run, me, 60):
+    for job in ledger.leases.take_over(run, me, 60):
         ledger.release(job, "its process ended")
     for job in ledger.jobs(run, "submitted"):
         ledger.finish(job, {"idx": np.array(job.idx)})
-    while (job := ledger.claim_next(run, me, 60, Pace()).job) is not None:
+    while (job := ledger.leases.claim_next(run, me, 60, Pace()).job) is not None:
         print(job.idx, flush=True)
         assert ledger.accept(job, "remote-" + job.tag)
         # The other process, just started, may have found the job submitted and finished it.

@@ -258,7 +258,7 @@ def test_adopting_moves_by_the_table(tmp_path):
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         run = new_run(ledger)
         me = new_claimant()
-        job = ledger.claim_next(run, me, 60, Pace()).job
+        job = ledger.leases.claim_next(run, me, 60, Pace()).job
         ledger.accept(job, "first")
         done = ledger.job(run, 0)
         ledger.finish(done, {"x": np.zeros(1)})

@@ -139,13 +139,13 @@ def test_a_run_that_overruns_beyond_its_margin_is_stopped_by_the_platform(tmp_pa
 
 def test_finished_jobs_tell_what_the_device_charges(tmp_path):
     with Bench(tmp_path, Cloud(slowness=1.2)) as bench:
-        assert bench.ledger.charge_ratio("ibm_manila") is None
+        assert bench.ledger.leases.charge_ratio("ibm_manila") is None
         made = bench.plan(limits=JobLimits(executions=2 * SHOTS))
         bench.run(made, made.cost.qpu_seconds)
-        ratio = bench.ledger.charge_ratio("ibm_manila")
+        ratio = bench.ledger.leases.charge_ratio("ibm_manila")
         assert ratio is not None
         assert (ratio.jobs, ratio.mean) == (2, pytest.approx(1.2, rel=0.005))
-        assert bench.ledger.charge_ratio("ibm_fez") is None
+        assert bench.ledger.leases.charge_ratio("ibm_fez") is None
 
 
 def test_jobs_that_were_stopped_or_not_charged_yet_tell_nothing(tmp_path):
@@ -153,7 +153,7 @@ def test_jobs_that_were_stopped_or_not_charged_yet_tell_nothing(tmp_path):
         made = bench.plan()
         run = bench.run(made, made.cost.qpu_seconds)
         assert runner.status(run, ledger=bench.ledger).jobs == {"failed": 1}
-        assert bench.ledger.charge_ratio("ibm_manila") is None
+        assert bench.ledger.leases.charge_ratio("ibm_manila") is None
 
 
 @pytest.mark.parametrize("mitigation", [Mitigation(), Mitigation(measure_mitigation=True)])

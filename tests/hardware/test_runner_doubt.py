@@ -379,7 +379,7 @@ def test_a_sender_whose_claim_was_taken_over_sends_nothing(tmp_path, expected, m
 
         def slow(made, idx):
             time.sleep(0.4)  # a laptop that slept, say
-            with_other = bench.ledger.take_over(run_of(bench), "other-host|1:1|x", 60.0)
+            with_other = bench.ledger.leases.take_over(run_of(bench), "other-host|1:1|x", 60.0)
             assert len(with_other) == 1
             return job_request(made, idx)
 
@@ -401,8 +401,8 @@ def abandoned(bench, made):
         instance=bench.device.instance,
     ).id  # fmt: skip
     gone = f"{new_claimant().rsplit('|', 2)[0]}|1:1|x"
-    jobs = [bench.ledger.claim_next(run, gone, 60.0, Pace()).job for _ in made.jobs]
-    assert all(bench.ledger.begin_send(job, 60.0) for job in jobs)
+    jobs = [bench.ledger.leases.claim_next(run, gone, 60.0, Pace()).job for _ in made.jobs]
+    assert all(bench.ledger.leases.begin_send(job, 60.0) for job in jobs)
     return run, jobs
 
 
@@ -432,7 +432,7 @@ def test_the_delays_of_several_jobs_in_doubt_run_at_once(tmp_path):
     clock = Clock(now=now, sleep=slept.append, monotonic=now)
     policy = dataclasses.replace(QUICK, settle=30.0, pace=Pace())
     with Bench(tmp_path, policy=policy) as bench:
-        bench.ledger._now = clock.now
+        bench.ledger.now = clock.now
         run, _ = abandoned(bench, plan(3))
         bench.resume(run, clock=clock)
         assert sum(slept) == pytest.approx(30.0)
@@ -444,7 +444,7 @@ def test_waits_of_seconds_are_shown(tmp_path, caplog):
     clock = Clock(now=now, sleep=slept.append, monotonic=now)
     policy = dataclasses.replace(QUICK, settle=30.0, pace=Pace())
     with Bench(tmp_path, faults=FaultPlan({("submit", 1): Drop()}), policy=policy) as bench:
-        bench.ledger._now = clock.now
+        bench.ledger.now = clock.now
         with caplog.at_level("INFO", logger="hardware"):
             bench.submit(plan(1), clock=clock, on_progress=seen.append)
         assert sum(slept) == pytest.approx(30.0)

@@ -300,7 +300,7 @@ def test_a_clock_set_back_makes_no_doubt_last(tmp_path, expected):
     faults = FaultPlan({("submit", 1): Drop()}, {"jobs": Reply(500)})
     policy = dataclasses.replace(QUICK, settle=20.0)
     with Bench(tmp_path, faults=faults, policy=policy) as bench:
-        bench.ledger._now = steps.now
+        bench.ledger.now = steps.now
         with pytest.raises(ServiceError) as caught:
             bench.submit(plan(1), clock=clock)
         bench.faults.always.clear()
@@ -321,7 +321,7 @@ def test_a_clock_set_forward_cuts_no_doubt_short(tmp_path, expected):
     policy = dataclasses.replace(QUICK, settle=1.2)
     faults = FaultPlan({("submit", 1): Drop(after=True)})
     with Bench(tmp_path, Cloud(listing_seconds=0.5), faults, policy) as bench:
-        bench.ledger._now = steps.now
+        bench.ledger.now = steps.now
         run = bench.submit(plan(1), clock=clock)
         assert bench.collect(run).state == "done"
         assert len(bench.cloud.jobs) == 1
@@ -331,13 +331,13 @@ def test_a_clock_set_back_holds_the_pace_for_a_minute_at_most(tmp_path):
     steps = Steps()
     policy = dataclasses.replace(QUICK, pace=Pace(per_minute=1), patience=0.0)
     with Bench(tmp_path, policy=policy) as bench:
-        bench.ledger._now = steps.now
+        bench.ledger.now = steps.now
         run = bench.submit(plan())
         steps.step = -3600.0
-        claim = bench.ledger.claim_next(run, "me", 10.0, policy.pace)
+        claim = bench.ledger.leases.claim_next(run, "me", 10.0, policy.pace)
         assert claim.wait_seconds <= 60.0
         steps.step += 61.0
-        assert bench.ledger.claim_next(run, "me", 10.0, policy.pace).job is not None
+        assert bench.ledger.leases.claim_next(run, "me", 10.0, policy.pace).job is not None
 
 
 def test_of_several_jobs_under_one_tag_the_one_furthest_on_counts():

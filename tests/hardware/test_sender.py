@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("quick_retries")
 def sender_of(bench, run, made):
     sender = Sender(bench.ledger, bench.device, run, partial(job_request, made), QUICK, Clock())
     yield sender
-    bench.ledger.let_go(sender.claimant, bench.device.leaving)
+    bench.ledger.leases.let_go(sender.claimant, bench.device.leaving)
 
 
 def test_a_round_looks_at_one_pending_job_and_brings_in_nothing(tmp_path):
@@ -163,7 +163,7 @@ def test_a_job_that_is_seen_is_in_doubt_no_more(tmp_path):
     with Bench(tmp_path) as bench:
         run = bench.submit(plan(1))
         bench.cloud.wait_idle()
-        bench.ledger.doubt(bench.ledger.jobs(run)[0])
+        bench.ledger.leases.doubt(bench.ledger.jobs(run)[0])
         assert bench.ledger.jobs(run)[0].doubt_at is not None
         with sender_of(bench, run, plan(1)) as sender:
             assert Collector(sender).look_once()
@@ -185,7 +185,7 @@ def test_a_sender_trusts_no_list_that_lacks_the_runs_other_jobs(tmp_path):
         run = bench.submit(plan(2))
         bench.cloud.wait_idle()
         first, second = bench.ledger.jobs(run)
-        bench.ledger.trust(first)
+        bench.ledger.leases.trust(first)
         with bench.cloud.changed:
             bench.cloud.jobs.clear()
         with sender_of(bench, run, plan(2)) as sender:
@@ -210,7 +210,7 @@ def test_which_listed_job_stands_for_one_that_may_have_been_sent(tmp_path, statu
         bench.cloud.hold()
         run = bench.submit(plan(1))
         job = bench.ledger.jobs(run)[0]
-        bench.ledger.doubt(job)
+        bench.ledger.leases.doubt(job)
         listed = [
             RemoteJob(f"listed-{k}", (job.tag,), f"2026-01-0{k + 1}", status)
             for k, status in enumerate(statuses)

@@ -46,7 +46,7 @@ def waiting(tmp_path):
             plan_hash=plan.key, plan_body=dump_plan(plan), job_seconds=plan.job_seconds,
             target=plan.target, device=plan.backend, local=False, budget_seconds=9.0,
         )  # fmt: skip
-        job = ledger.claim_next(run.id, "me|1|x", 60.0, Pace()).job
+        job = ledger.leases.claim_next(run.id, "me|1|x", 60.0, Pace()).job
         yield times, Waits(ledger, run.id, POLICY, times.clock, shown.append), job, shown
 
 
