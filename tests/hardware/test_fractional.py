@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from contracts.sampling_bounds import assert_means, shifted
-from loopback import Cloud
+from loopback import Cloud, Garble
 from loopback.bench import QUICK
 from loopback.server import Loopback
 from qiskit import QuantumCircuit
@@ -29,7 +29,7 @@ from hardware.emulation.fake import local_device
 from hardware.emulation.noise import without_delays
 from hardware.emulation.pauli_simulator import PauliProgram
 from hardware.emulation.tiled import components
-from hardware.errors import PlanError
+from hardware.errors import PlanError, ServiceError
 from hardware.ledger.ledger import Ledger
 from hardware.planning.plan import JobPlan
 from hardware.planning.plan_file import dump_plan, finished, load_plan
@@ -287,3 +287,15 @@ def test_the_platform_is_asked_for_them(tmp_path):
             assert runner.collect(run, timeout=30.0, **means).state == "done"
         plain = PlatformDevice(service, "ibm_fractional")  # another process
         assert plain.fractional_backend is plain.fractional_backend
+
+
+def test_a_platform_that_fails_is_not_a_device_without_them():
+    with Loopback(Cloud(("ibm_fractional",))) as double:
+        with double.addresses():
+            service = open_service(**double.account())
+        device = PlatformDevice(service, "ibm_fractional")
+        double.faults.always["properties"] = Garble()
+        with pytest.raises(ServiceError):
+            _ = device.fractional_backend
+        del double.faults.always["properties"]
+        assert "rzz" in device.fractional_backend.target.operation_names

@@ -139,14 +139,15 @@ class PlatformDevice:
 
     def _fractional(self) -> IBMBackend:
         if self._with_fractional is None:
+            unheard: list[HardwareError] = []
+            options = {"instance": self._crn, "use_fractional_gates": True}
             found = self._ask(
-                lambda: self._service.backends(
-                    self.name, instance=self._crn, use_fractional_gates=True
-                ),
+                lambda: self._service.backends(self.name, **options),
                 f"for the fractional gates of {self.name}",
+                unheard=unheard,
             )
             if not found:
-                raise no_fractional_gates(self.name)
+                raise unheard[0] if unheard else no_fractional_gates(self.name)
             self._with_fractional = found[0]
         return self._with_fractional
 
@@ -355,9 +356,8 @@ class PlatformDevice:
             if mode != "session":
                 raise
             raise RefusedError(
-                f"{error} No job was sent. Some plans of the platform have no sessions, the open "
-                "plan among them: use an account whose plan has them and resume the run, or plan "
-                "again in batch mode."
+                f"{error} No job was sent. Some plans of the platform, as the open one, have no "
+                "sessions: use another account and resume the run, or plan again in batch mode."
             ) from error
         if not opened.session_id:
             raise UnclearError(f"The platform opened a {mode} and gave no id. Resume the run.")
