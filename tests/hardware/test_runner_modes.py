@@ -478,11 +478,11 @@ def test_two_processes_never_ask_for_one_private_result(tmp_path):
         (job,) = bench.ledger.jobs(run)
         other = new_claimant()
         with Ledger(bench.ledger.path) as second:
-            assert second.begin_fetch(job, other, 60.0) is not None
+            assert second.leases.begin_fetch(job, other, 60.0) is not None
             status = bench.collect(run, timeout=0.0)
             assert bench.faults.seen["result"] == 0
             assert "Another process" in status.problems[0]
-            second.let_go(other, lambda tag: False)
+            second.leases.let_go(other, lambda tag: False)
         assert bench.collect(run).state == "done"
 
 
