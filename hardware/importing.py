@@ -1,10 +1,12 @@
-"""Imports that Ctrl-C must not cut short."""
+"""Imports on demand, and imports that Ctrl-C must not cut short."""
 
 from __future__ import annotations
 
 import importlib
 import signal
+import sys
 import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -38,3 +40,26 @@ def import_whole(name: str) -> Any:
         if arrived:
             raise KeyboardInterrupt
     return module
+
+
+def on_demand(
+    package: str, exports: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return ``__getattr__`` and ``__dir__`` of a package that imports its names when first used.
+
+    Args:
+        package: The package's own name.
+        exports: Public name → module that defines it.
+    """
+
+    def getattr_(name: str) -> Any:
+        if name not in exports:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(exports[name]), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    def dir_() -> list[str]:
+        return sorted({*exports, *getattr(sys.modules[package], "__all__", ())})
+
+    return getattr_, dir_

@@ -5,12 +5,12 @@ Nothing heavy is imported before a head is asked for.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hardware.errors import did_you_mean
+from hardware.importing import on_demand
 from qhead.errors import HeadError
 
 if TYPE_CHECKING:
@@ -63,6 +63,9 @@ __all__ = [
 ]
 
 
+__getattr__, __dir__ = on_demand(__name__, _EXPORTS)
+
+
 class _Heads(Mapping[str, "type[TorchHead]"]):
     """Kind -> class, each imported when it is looked up."""
 
@@ -112,13 +115,3 @@ def make_head(kind: str, **options: Any) -> TorchHead:
     head = head_class(**options)
     head.validate_options()
     return head
-
-
-def __getattr__(name: str) -> Any:
-    if name in _EXPORTS:
-        return getattr(importlib.import_module(_EXPORTS[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

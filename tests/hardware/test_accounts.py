@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 
 import pytest
 from contracts.target_contract import workload
 from loopback import Cloud, Loopback, Reply
 from loopback.answers import CRN, OTHER_CRN
+from loopback.home import private_home
 from loopback.server import API_KEY
 from qiskit_ibm_runtime import QiskitRuntimeService
 
@@ -25,9 +25,7 @@ from hardware.errors import (
     RunStateError,
     UnknownBackendError,
 )
-from hardware.ledger.ledger import Pace
 from hardware.runs.listing import list_account
-from hardware.runs.policy import Policy
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 OPTIONS = PlanOptions(shots=100, seed=1)
@@ -35,16 +33,8 @@ OPTIONS = PlanOptions(shots=100, seed=1)
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """Give every test a ledger of its own and no account; return the file of saved accounts."""
-    for name in [name for name in os.environ if name.startswith("QISKIT_IBM_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("QHEAD_LEDGER", str(tmp_path / "ledger.sqlite"))
-    accounts = tmp_path / "accounts.json"
-    place = "qiskit_ibm_runtime.accounts.management._DEFAULT_ACCOUNT_CONFIG_JSON_FILE"
-    monkeypatch.setattr(place, str(accounts))
-    quick = Policy(pace=Pace(), settle=0.05, busy=0.05, patience=0.2, poll=(0.02, 0.1))
-    monkeypatch.setattr("hardware.runs.run.POLICY", quick)
-    return accounts
+    """Give every test a home of its own; return the file of saved accounts."""
+    return private_home(tmp_path, monkeypatch).with_name("accounts.json")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from contracts.target_contract import workload
 from loopback import Change, Cloud, Drop, Loopback, Reply
 from loopback.answers import CRN, OTHER_CRN
+from loopback.home import private_home
 from qiskit_ibm_runtime import QiskitRuntimeService
 
 import hardware
@@ -37,12 +38,8 @@ DOWN = (("token", Reply(503)), ("token", Drop()), ("backends", Reply(502)), ("pr
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    for name in [name for name in os.environ if name.startswith("QISKIT_IBM_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("QHEAD_LEDGER", str(tmp_path / "ledger.sqlite"))
-    place = "qiskit_ibm_runtime.accounts.management._DEFAULT_ACCOUNT_CONFIG_JSON_FILE"
-    monkeypatch.setattr(place, str(tmp_path / "accounts.json"))
+def home(tmp_path, monkeypatch, cache_folder):
+    return private_home(tmp_path, monkeypatch, cache=cache_folder)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from contracts.sampling_bounds import assert_means, shifted, spectra
 from contracts.target_contract import exact_values, workload
 from loopback import Cloud, Loopback
+from loopback.home import private_home
 from qiskit_ibm_runtime import QiskitRuntimeService
 
 import hardware
@@ -22,10 +23,8 @@ from hardware.errors import (
     UnknownRunError,
     UnknownTargetError,
 )
-from hardware.ledger.ledger import Pace
 from hardware.planning.options import JobLimits
 from hardware.runs.opening import open_device
-from hardware.runs.policy import Policy
 
 SHOTS = 200
 OPTIONS = PlanOptions(shots=SHOTS, seed=1)
@@ -33,14 +32,7 @@ OPTIONS = PlanOptions(shots=SHOTS, seed=1)
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """Give every test a ledger of its own and no account; return the ledger's path."""
-    path = tmp_path / "home" / "ledger.sqlite"
-    monkeypatch.setenv("QHEAD_LEDGER", str(path))
-    place = "qiskit_ibm_runtime.accounts.management._DEFAULT_ACCOUNT_CONFIG_JSON_FILE"
-    monkeypatch.setattr(place, str(tmp_path / "accounts.json"))
-    quick = Policy(pace=Pace(), settle=0.05, busy=0.05, patience=0.2, poll=(0.02, 0.1))
-    monkeypatch.setattr("hardware.runs.run.POLICY", quick)
-    return path
+    return private_home(tmp_path / "home", monkeypatch)
 
 
 def several_jobs(number=3):

@@ -17,15 +17,15 @@ import pytest
 import requests
 from contracts.sampling_bounds import probability_bounds, shifted
 from loopback import Cloud, EndJob, FaultPlan, Loopback, Reply
+from loopback.home import private_home
 from qiskit_ibm_runtime import QiskitRuntimeService
 from typer.testing import CliRunner
 
 from hardware.devices.backends import fake_backend
 from hardware.devices.ibm.account import least_busy
 from hardware.emulation.fake import FakeTarget
-from hardware.ledger.ledger import Ledger, Pace
+from hardware.ledger.ledger import Ledger
 from hardware.planning.plan_file import dump_plan, finished, load_plan
-from hardware.runs.policy import Policy
 from qhead import Run, TextClassifier
 from qhead.cli.app import app
 from qhead.errors import InputError
@@ -89,19 +89,8 @@ def model(tmp_path_factory, cache, toy_model, toy_texts, toy_labels):
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, cache, monkeypatch):
-    """Give every test a ledger of its own, and no account; return the ledger's path."""
-    ledger = tmp_path / "home" / "ledger.sqlite"
-    monkeypatch.setenv("QHEAD_LEDGER", str(ledger))
-    monkeypatch.setenv("QHEAD_CACHE", str(cache))
-    for name in ("QISKIT_IBM_TOKEN", "QISKIT_IBM_CHANNEL", "QISKIT_IBM_INSTANCE"):
-        monkeypatch.delenv(name, raising=False)
-    accounts = str(tmp_path / "home" / "accounts.json")
-    place = "qiskit_ibm_runtime.accounts.management._DEFAULT_ACCOUNT_CONFIG_JSON_FILE"
-    monkeypatch.setattr(place, accounts)
-    quick = Policy(pace=Pace(), settle=0.05, busy=0.05, patience=0.2, poll=(0.02, 0.1))
-    monkeypatch.setattr("hardware.runs.run.POLICY", quick)
-    monkeypatch.setattr("urllib3.util.retry.Retry.get_backoff_time", lambda self: 0.0)
-    return ledger
+    """Give every test a home of its own, without an account; return the ledger's path."""
+    return private_home(tmp_path / "home", monkeypatch, cache=cache)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from loopback.home import private_home
 from typer.testing import CliRunner
 
 from qhead.cli.app import app
@@ -20,8 +21,7 @@ SENTENCES = "the film was good\nthe room was bad\n"
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("QHEAD_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("QHEAD_LEDGER", str(tmp_path / "ledger.sqlite"))
+    private_home(tmp_path, monkeypatch)
     return tmp_path
 
 

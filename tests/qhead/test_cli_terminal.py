@@ -6,6 +6,7 @@ import json
 import sys
 
 import pytest
+from loopback.home import private_home
 from typer.testing import CliRunner
 
 from qhead.cli import app as cli
@@ -17,8 +18,7 @@ SENTENCES = "the film was good – 良い\nthe room was bad ☹\n"
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("QHEAD_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("QHEAD_LEDGER", str(tmp_path / "ledger.sqlite"))
+    private_home(tmp_path, monkeypatch)
     return tmp_path
 
 

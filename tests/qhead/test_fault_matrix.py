@@ -14,11 +14,11 @@ import re
 
 import pytest
 from loopback import Change, Cloud, Cut, Drop, FaultPlan, Garble, Loopback, Reply
+from loopback.home import private_home
 from qiskit_ibm_runtime import QiskitRuntimeService
 from typer.testing import CliRunner
 
-from hardware.ledger.ledger import Ledger, Pace
-from hardware.runs.policy import Policy
+from hardware.ledger.ledger import Ledger
 from qhead.cli.app import app
 
 ROWS, SHOTS = 6, 64
@@ -88,14 +88,8 @@ def model(tmp_path_factory, toy_model, toy_texts, toy_labels):
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, model, monkeypatch):
-    monkeypatch.setenv("QHEAD_LEDGER", str(tmp_path / "ledger.sqlite"))
-    monkeypatch.setenv("QHEAD_CACHE", str(model / "cache"))
-    place = "qiskit_ibm_runtime.accounts.management._DEFAULT_ACCOUNT_CONFIG_JSON_FILE"
-    monkeypatch.setattr(place, str(tmp_path / "accounts.json"))
-    quick = Policy(pace=Pace(), settle=0.02, busy=0.01, patience=0.1, poll=(0.01, 0.05), tries=2)
-    monkeypatch.setattr("hardware.runs.run.POLICY", quick)
-    monkeypatch.setattr("urllib3.util.retry.Retry.get_backoff_time", lambda self: 0.0)
-    return tmp_path / "ledger.sqlite"
+    patience = {"settle": 0.02, "busy": 0.01, "patience": 0.1, "poll": (0.01, 0.05), "tries": 2}
+    return private_home(tmp_path, monkeypatch, cache=model / "cache", **patience)
 
 
 def faults_of(index: int) -> list[str]:

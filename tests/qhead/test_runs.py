@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from loopback import Cloud, EndJob, FaultPlan, Loopback, Reply
+from loopback.home import private_home
 from qiskit_ibm_runtime import QiskitRuntimeService
 
 import hardware
@@ -17,9 +18,8 @@ from hardware.errors import (
     PlanError,
     RunError,
 )
-from hardware.ledger.ledger import Ledger, Pace
+from hardware.ledger.ledger import Ledger
 from hardware.planning.options import JobLimits
-from hardware.runs.policy import Policy
 from qhead import MLPHead, QuantumHead, Run, TextClassifier, TrainingOptions
 from qhead.errors import DataError, HeadError, MissingRowsError, ModelError
 from qhead.runs.metadata import Readout, RunMetadata, SavedModel
@@ -39,14 +39,7 @@ def trained(toy_model, toy_texts, toy_labels):
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    path = tmp_path / "home" / "ledger.sqlite"
-    monkeypatch.setenv("QHEAD_LEDGER", str(path))
-    monkeypatch.setenv("QHEAD_CACHE", str(tmp_path / "cache"))
-    place = "qiskit_ibm_runtime.accounts.management._DEFAULT_ACCOUNT_CONFIG_JSON_FILE"
-    monkeypatch.setattr(place, str(tmp_path / "accounts.json"))
-    quick = Policy(pace=Pace(), settle=0.05, busy=0.05, patience=0.2, poll=(0.02, 0.1))
-    monkeypatch.setattr("hardware.runs.run.POLICY", quick)
-    return path
+    return private_home(tmp_path / "home", monkeypatch)
 
 
 @pytest.fixture
