@@ -176,7 +176,7 @@ class Collector:
         One such answer says little. The list is asked as well, and the job is given up as unknown
         only if both agree again once the platform has had time to list it.
         """
-        found = self._sender.listed(job)
+        found = self._sender.search.listed(job)
         if any(one.id == remote_id for one, _ in found):
             self._ledger.leases.trust(job)
             raise UnclearError(
@@ -184,7 +184,7 @@ class Collector:
                 "run again later."
             )
         for other, tag in found:
-            seen = self._sender.seen(other)
+            seen = self._sender.search.seen(other)
             useful = seen.status not in USELESS
             if useful and self._ledger.adopt_instead(job, other.id, seen.status):
                 return False  # the next look is at that one
@@ -209,7 +209,7 @@ class Collector:
         for job in self._ledger.jobs(self._run, "unknown"):
             if job.remote_id is None:
                 continue
-            seen = self._sender.seen(RemoteJob(job.remote_id, (), ""))
+            seen = self._sender.search.seen(RemoteJob(job.remote_id, (), ""))
             if seen.status == "UNKNOWN":
                 continue
             self._ledger.adopt_stray(job, job.remote_id, seen.status, job.tag)

@@ -237,7 +237,7 @@ def resume(
     run, request = _open(run_id, ledger, device)
     with _sender(ledger, device, run.id, request, policy, clock, on_progress) as sender:
         ledger.check_resumable(run.id, resubmit_cancelled)
-        sender.trusts_lists = resubmit_unknown
+        sender.search.trusts_lists = resubmit_unknown
         sender.recover()
         collector = Collector(sender)
         collector.reconsider()

@@ -31,12 +31,9 @@ from hardware.ledger.ledger import Claim, Ledger
 from hardware.ledger.records import JobRecord, new_claimant
 from hardware.runs.policy import Clock, Policy
 from hardware.runs.progress import OnProgress
+from hardware.runs.search import Search
 from hardware.runs.sessions import batch_for, close_sessions
 from hardware.runs.waits import Waits
-
-#: How often a job is looked for while the platform has time to list it.
-_LOOKS = 4
-_SHORTEST = 0.01  # seconds between them
 
 
 class Sender:
@@ -70,7 +67,7 @@ class Sender:
         self.clock = clock
         self.claimant = new_claimant()
         self.waits = Waits(ledger, run_id, policy, clock, on_progress)
-        self.trusts_lists = False  # whether what is not listed is not there, on the user's word
+        self.search = Search(ledger, device, run_id, policy, self.waits)
         self._failures: Counter[int] = Counter()
         self._answered = clock.monotonic()  # when the platform last failed a submission
 
@@ -156,9 +153,9 @@ class Sender:
 
     def _was_sent(self, job: JobRecord) -> bool:
         """Adopt the job if an earlier request for it had its effect after all."""
-        if not self._searches or (job.doubt_at is None and job.attempt == 1):
+        if not self.search.possible or (job.doubt_at is None and job.attempt == 1):
             return False
-        found = [(self.seen(one), tag) for one, tag in self.listed(job)]
+        found = [(self.search.seen(one), tag) for one, tag in self.search.listed(job)]
         for one, tag in found:
             if one.status in USELESS:
                 self.ledger.note_duplicate(job, one.id, one.status, tag)
@@ -167,27 +164,6 @@ class Sender:
             return False
         self._accepted(job, *min(useful, key=lambda pair: _rank(pair[0])))
         return True
-
-    def listed(self, job: JobRecord) -> list[tuple[RemoteJob, str]]:
-        """Return what the platform lists of all attempts at a job, with the tag of each.
-
-        Those that are known to have ended without a result are left out.
-        """
-        owners = self.ledger.owners(self.run_id)
-        known = self.ledger.remote_states(self.run_id)
-        return [
-            (one, tag)
-            for one in self.device.find(self.ledger.run(self.run_id).tag)
-            for tag in one.tags
-            if owners.get(tag) == job.idx and known.get(one.id) not in USELESS
-        ]
-
-    def seen(self, listed: RemoteJob) -> RemoteJob:
-        """Return a listed job in its present state; ``UNKNOWN`` where only the list knows it."""
-        try:
-            return self.device.job_status(listed.id)
-        except VanishedError:
-            return replace(listed, status="UNKNOWN")
 
     def _cap(self, job: JobRecord, request: JobRequest) -> int | None:
         if not self.policy.cap_execution or job.reserved_seconds is None or self.device.local:
@@ -248,11 +224,6 @@ class Sender:
                 except ServiceError:
                     continue  # nothing depends on it now; the next look tries again
 
-    @property
-    def _searches(self) -> bool:
-        """Whether there is anything to search for by tag, and a device that can."""
-        return self.device.abilities.searchable and not self.device.local
-
     def _leave_unknown(self, job: JobRecord, error: HardwareError | None) -> None:
         """Note that nobody can tell whether a job was taken: it is not sent again by itself.
 
@@ -290,7 +261,7 @@ class Sender:
                 self._leave_unknown(job, error)
             return
         try:
-            found = self._find(job, wait=in_doubt)
+            found = self.search.find(job, wait=in_doubt)
         except (AccountError, ServiceError) as failure:
             if isinstance(error, (AccountError, BudgetError)):
                 raise error from failure  # the reason for both
@@ -309,55 +280,10 @@ class Sender:
                 raise error
             self._count_failure(job, error)
 
-    def _find(self, job: JobRecord, *, wait: bool) -> list[RemoteJob]:
-        """Return what the platform has under a job's tag.
-
-        Args:
-            wait: Whether to give the platform time to list it where it lists nothing.
-
-        Raises:
-            UnclearError: The request is still on its way.
-        """
-        if self.device.local:
-            return self.device.find(job.tag)
-        leaving = self.device.leaving(job.tag)
-        if not leaving:  # what still leaves is not in doubt yet: the delay begins when it has ended
-            self.waits.unlisted(job)
-        found = self.device.find(job.tag)
-        if leaving and not found:
-            raise UnclearError(
-                f"The platform has not answered to the submission of job {job.idx}, which is still "
-                "on its way: resume the run later."
-            )
-        while wait and not found and (rest := self.waits.unlisted(job)) > 0:
-            nap = min(rest, max(self.policy.settle / _LOOKS, _SHORTEST))
-            self.waits.wait(nap, f"job {job.idx} may have been taken and not be listed yet")
-            found = self.device.find(job.tag)
-        if wait and not found and not self.trusts_lists:
-            self._check_lists(job)
-        return found
-
-    def _check_lists(self, job: JobRecord) -> None:
-        """Refuse to take a job for absent by lists that lack every job that was in them before.
-
-        Raises:
-            UnclearError: They do, as in an outage. Sent again, the job might be paid for twice.
-        """
-        known = self.ledger.listed_before(self.run_id)
-        if known and not any(
-            one.id == remote_id for remote_id, tag in known for one in self.device.find(tag)
-        ):
-            raise UnclearError(
-                f"The platform lists neither job {job.idx}, which may have been sent, nor job "
-                f"{known[0][0]}, which it has had. Job {job.idx} is not sent again, since it might "
-                "be paid for twice. Resume the run later, or, if the platform's jobs were deleted, "
-                "with --resubmit-unknown (in Python resubmit_unknown=True)."
-            )
-
     def _adopt(self, job: JobRecord, found: list[RemoteJob]) -> None:
         if len(found) > 1:
             created = {one.id: one.created for one in found}
-            seen = [replace(self.seen(one), created=created[one.id]) for one in found]
+            seen = [replace(self.search.seen(one), created=created[one.id]) for one in found]
             found = sorted(seen, key=_rank)
         self._accepted(job, found[0])
 
@@ -367,12 +293,12 @@ class Sender:
         Raises:
             AccountError, ServiceError: The platform cannot be asked; the job stays unverified.
         """
-        if not self._searches:
+        if not self.search.possible:
             self.ledger.mark_verified(job)
             return
         found = self.device.find(job.tag)
         others = [one for one in found if one.id != job.remote_id]
-        foreign = found and len(others) == len(found) and self._is_foreign(job)
+        foreign = found and len(others) == len(found) and self.search.is_foreign(job)
         if foreign and self.ledger.adopt_instead(job, found[0].id, found[0].status, foreign=True):
             return  # the next look verifies that one
         for other in others:
@@ -383,16 +309,6 @@ class Sender:
             self.ledger.mark_verified(job)
             self.ledger.leases.trust(job)
 
-    def _is_foreign(self, job: JobRecord) -> bool:
-        """Whether the job on the platform that counts for a job carries tags of another."""
-        assert job.remote_id is not None
-        try:
-            tags = self.device.job_status(job.remote_id).tags
-        except VanishedError:
-            return False
-        owners = self.ledger.owners(self.run_id)
-        return bool(tags) and all(owners.get(tag) != job.idx for tag in tags)
-
     def drop_duplicate(self, job: JobRecord, duplicate: str) -> None:
         """Cancel a second job under a job's tag, or let it count if it is done already."""
         if self.device.cancel(duplicate):
@@ -400,7 +316,7 @@ class Sender:
         seen = self.device.job_status(duplicate)
         if seen.status != "DONE" or job.state != "submitted" or job.remote_id is None:
             return
-        own = self.seen(RemoteJob(job.remote_id, (), ""))
+        own = self.search.seen(RemoteJob(job.remote_id, (), ""))
         if own.status == "DONE" or not self.ledger.adopt_instead(job, duplicate, seen.status):
             return
         if not own.final:
@@ -418,7 +334,7 @@ class Sender:
         Returns:
             Whether it counts now: it has ended well, or is under way in a run that is.
         """
-        seen = self.seen(stray)
+        seen = self.search.seen(stray)
         closed = self.ledger.run(self.run_id).state == "cancelled" and job.state != "cancelled"
         if seen.status != "DONE" and (seen.final or closed):
             return False

@@ -99,7 +99,7 @@ def test_a_job_that_has_vanished_is_not_called_another_runs(tmp_path):
 
         bench.device.job_status = gone
         with sender_of(bench, run, plan(1)) as sender:
-            assert not sender._is_foreign(job)
+            assert not sender.search.is_foreign(job)
         bench.cloud.release()
 
 
@@ -176,8 +176,8 @@ def test_what_ended_without_a_result_is_listed_no_more(tmp_path):
         bench.collect(run)
         failed, done = bench.ledger.jobs(run)
         with sender_of(bench, run, plan(2)) as sender:
-            assert sender.listed(failed) == []
-            assert [one.id for one, _ in sender.listed(done)] == [done.remote_id]
+            assert sender.search.listed(failed) == []
+            assert [one.id for one, _ in sender.search.listed(done)] == [done.remote_id]
 
 
 def test_a_sender_trusts_no_list_that_lacks_the_runs_other_jobs(tmp_path):
@@ -190,9 +190,9 @@ def test_a_sender_trusts_no_list_that_lacks_the_runs_other_jobs(tmp_path):
             bench.cloud.jobs.clear()
         with sender_of(bench, run, plan(2)) as sender:
             with pytest.raises(UnclearError, match="not sent again"):
-                sender._find(second, wait=True)
-            sender.trusts_lists = True
-            assert sender._find(second, wait=True) == []
+                sender.search.find(second, wait=True)
+            sender.search.trusts_lists = True
+            assert sender.search.find(second, wait=True) == []
 
 
 @pytest.mark.parametrize(
