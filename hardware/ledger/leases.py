@@ -318,15 +318,13 @@ class Leases:
                 )
             return bool(changed)
 
-    def note_session(
-        self, session_id: str, *, closed: bool = True, charged: float | None = None
-    ) -> None:
+    def note_session(self, session_id: str, charged: float | None = None) -> None:
         """Note that a session takes no more jobs, and what it was charged in all once known."""
         with self._store.writing() as db:
             db.execute(
-                "UPDATE sessions SET closed = max(closed, ?), "
+                "UPDATE sessions SET closed = 1, "
                 "charged_seconds = coalesce(?, charged_seconds) WHERE id = ?",
-                (int(closed), charged, session_id),
+                (charged, session_id),
             )
 
     def begin_fetch(self, job: JobRecord, claimant: str, lease_seconds: float) -> JobRecord | None:

@@ -117,4 +117,4 @@ def learn_charges(ledger: Ledger, device: Device, run_id: str) -> None:
             continue
         with suppress(ServiceError):  # it counts with the most that it may be charged
             if (charged := device.session_charged(session.id)) is not None:
-                ledger.leases.note_session(session.id, charged=charged)
+                ledger.leases.note_session(session.id, charged)
