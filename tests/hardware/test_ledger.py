@@ -350,6 +350,19 @@ def test_only_a_new_budget_must_cover_what_a_finished_run_used(ledger):
     assert ledger.reopen(run) == 0
 
 
+def test_a_new_budget_covers_all_that_a_session_was_charged(ledger):
+    run = new_run(ledger, jobs=1, budget=60.0)
+    assert ledger.leases.set_batch(run, "session-1", None, 50.0)
+    job = send(ledger, run)
+    ledger.charge(job.remote_id, 3.0, "DONE")  # more than the estimate of 2.0, within the cap
+    assert ledger.finish(ledger.job(run, 0), {"a": np.zeros(1)})
+    ledger.leases.note_session("session-1", 40.0)
+    assert ledger.spending(run).charged == 40.0
+    with pytest.raises(BudgetError, match="at least what it uses"):
+        ledger.reopen(run, budget_seconds=39.5)
+    assert ledger.reopen(run, budget_seconds=40.0) == 0
+
+
 def test_a_new_budget_must_cover_what_is_under_way(ledger):
     run = new_run(ledger, jobs=1, budget=2.0)
     send(ledger, run)
