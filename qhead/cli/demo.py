@@ -76,7 +76,7 @@ def _table(result: Demonstration) -> Table:
         made.add_row(
             row.name,
             e.target,
-            str(row.parameters),
+            f"{row.parameters:,}",
             percent(e.accuracy),
             interval(e.accuracy_interval),
             "" if e.target == "exact" else str(e.undecided),

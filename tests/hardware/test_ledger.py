@@ -647,3 +647,15 @@ def test_a_process_killed_anywhere_leaves_a_ledger_that_carries_on(tmp_path):
         assert ledger.run(run).state == "done"
         assert [int(ledger.result(run, i)["idx"]) for i in range(150)] == list(range(150))
         assert ledger._db.execute("SELECT count(*) FROM remote_jobs").fetchone()[0] == 150
+
+
+def test_the_lease_begins_anew_when_the_request_leaves(ledger, clock):
+    run, other = new_run(ledger, jobs=1), new_claimant()
+    job = ledger.leases.claim_next(run, ME, 60, FREE).job
+    clock.seconds += 59
+    assert ledger.leases.begin_send(job, 30)
+    clock.seconds += 29
+    assert ledger.leases.take_over(run, other, 60) == []
+    clock.seconds += 2
+    assert [each.idx for each in ledger.leases.take_over(run, other, 60)] == [0]
+    assert not ledger.leases.begin_send(job, 30)
