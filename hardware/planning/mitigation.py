@@ -44,18 +44,18 @@ class Mitigation:
     estimator, which does not go with `readout_inversion`.
 
     Args:
-        readout_inversion: Measure the read-out of the tiles' own qubits in every job (two circuits,
-            each with all the shots) and invert it.
-        dynamical_decoupling: Pulse sequence on idle qubits, applied by the client.
+        readout_inversion: Measure the read-out errors in every job and invert them. This takes two
+            circuits more, each with all the shots.
+        dynamical_decoupling: Pulse sequence that the client applies to idle qubits.
         twirl_gates: Randomise two-qubit gates with Paulis.
         twirl_measure: Randomise read-out with bit flips.
         num_randomizations: Number of randomized circuits when twirling. None: the client's number,
             but at least 16, or one a shot where there are fewer shots. PEC multiplies it by its
             overhead.
         zne_factors: Noise factors of zero-noise extrapolation (ZNE).
-        measure_mitigation: The estimator's own read-out mitigation.
-        twirling_strategy: Qubits that are twirled with a layer of gates: active, active-accum (the
-            client's default), active-circuit or all.
+        measure_mitigation: Mitigate read-out errors by the client's estimator (TREX).
+        twirling_strategy: Qubits that are twirled with a layer of gates: active, active-accum,
+            active-circuit or all. None: the client's default.
         zne_amplifier: How ZNE amplifies noise: gate_folding, gate_folding_front,
             gate_folding_back or pea. PEA samples learned noise and needs `layer_noise`.
         zne_extrapolator: How ZNE extrapolates to zero noise: linear, polynomial_degree_K,

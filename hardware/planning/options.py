@@ -28,9 +28,9 @@ class JobLimits:
     """What one job may hold; see the platform's documentation, these move.
 
     Args:
-        executions: Parameter sets × shots.
-        seconds: Estimated QPU time.
-        payload_bytes: Circuits and parameter values.
+        executions: Most parameter sets × shots in one job.
+        seconds: Most QPU seconds in one job, estimated.
+        payload_bytes: Most bytes of circuits and parameter values in one job.
     """
 
     executions: int = 10_000_000
@@ -91,32 +91,31 @@ class PlanOptions:
     """How a workload is spread over a device.
 
     Args:
-        shots: Shots of every row and measurement setting.
+        shots: Shots per row and measurement setting.
         tiles: Disjoint regions that each run another row; None takes as many as save time and are
             good enough, and one with PEC, whose overhead is the product of that of all tiles.
         buffer: Keep one idle qubit between tiles.
-        spare_qubits: Qubits of every tile beyond the circuit's, for routing: a ring of ten closes
-            over the twelve of a heavy-hex cell with fewer gates than inside ten.
-        max_error_ratio: With ``tiles=None``, drop tiles whose expected error exceeds that of the
-            best by more than this factor.
+        spare_qubits: Qubits per tile beyond the circuit's, for routing. A ring of ten closes over
+            the twelve of a heavy-hex cell with fewer gates than inside ten.
+        max_error_ratio: Drop tiles whose expected error exceeds the best one's by more than this
+            factor. Where a number of tiles is given, none is dropped.
         mitigation: What is done about errors.
         limits: What one job may hold.
         cost: How long a device takes.
-        rep_delay: Wait between two shots, seconds, sent with every job; None: the device's default.
+        rep_delay: Seconds to wait between two shots. None: the device's default.
         solver_seconds: Time for the exact packing before the greedy one is taken.
         optimization_level: Qiskit's, 0 to 3.
         seed: Seed of local simulators; devices ignore it.
-        mode: How jobs are sent: each on its own, in a batch, or in a session. None: a batch where
-            there are several jobs. A batch is charged for what its jobs use. A session holds the
-            device for one user and is charged from the start of its first job to its end, pauses
-            included; it takes no more jobs once the last has been sent, and then ends with it.
+        mode: How jobs are sent. None: a batch where there are several jobs, else job. A batch is
+            charged for what its jobs use. A session holds the device for one user and is charged
+            from the start of its first job to its end, pauses included; it takes no more jobs once the last has been sent, and then ends with it.
             Every session is opened with a time limit that keeps its charge within the budget.
         max_time: Time limit of a batch or a session, whole seconds. None: the platform's own for
             a batch, and what the budget allows for a session.
-        private: Let the platform delete each job's input when it ends and its result once it has
-            been read. The ledger holds both; what is lost there cannot be fetched again.
-        tags: Your own tags of every job, to find the jobs on the platform; sent beside those of the
-            ledger, which begin with ``qhead-``.
+        private: Let the platform delete a job's input when it ends and its result once it is read.
+            The ledger holds both; what is lost there cannot be fetched again.
+        tags: Your own tags for every job on the platform. They are sent beside those of the ledger,
+            which begin with ``qhead-``.
         fractional_gates: Use the device's gates of any angle, RX and RZZ, beside its usual ones.
             An RZZ in the circuit is then one two-qubit gate in place of two. Angles that the
             device does not take are folded into its range by the client's own rule, row by row.
