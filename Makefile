@@ -14,8 +14,8 @@ test: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest -q -m "not slow"
-	$(VENV)/bin/python -m pytest -q -m sampled --seeds 3 tests/hardware/test_mitigation.py \
+	$(VENV)/bin/python -m pytest -q -m "not slow" -n auto --dist loadfile
+	$(VENV)/bin/python -m pytest -q -m sampled --seeds 3 -n auto tests/hardware/test_mitigation.py \
 		tests/qhead/test_classifier.py tests/qhead/test_simulator_primitives.py
 
 # The long soaks and the exhaustive packings; `make test` runs them in a reduced form.
