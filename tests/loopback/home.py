@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,13 @@ def private_home(
     Args:
         folder: An empty folder.
         monkeypatch: Undoes it all.
-        cache: A cache to share; None: one in the folder.
+        cache: A cache of embeddings to share; None: one in the folder.
         policy: What the runs' pace and patience differ in from quick ones.
     """
     for name in [name for name in os.environ if name.startswith("QISKIT_IBM_")]:
         monkeypatch.delenv(name)
+    if cache is not None:
+        shutil.rmtree(cache / "calibrations", ignore_errors=True)  # of other tests' doubles
     ledger = folder / "ledger.sqlite"
     monkeypatch.setenv("QHEAD_LEDGER", str(ledger))
     monkeypatch.setenv("QHEAD_CACHE", str(cache or folder / "cache"))
