@@ -98,7 +98,8 @@ def std_error_of_estimate(
       value, times the value itself;
     - the line through F noise factors is fitted with F - 2 degrees of freedom, which may leave no
       error or an infinite one: the shots' error, carried through the line, bounds it from below.
-      So it is with a polynomial through all points.
+      So it is with a polynomial through all points. How randomizations scatter at each factor is
+      not in what the platform says of the line: `std_error_of_extrapolated` takes that.
 
     Args:
         value: Values without the observable's constant part; where NaN, so is the error.
@@ -107,9 +108,14 @@ def std_error_of_estimate(
         coefficients: The T coefficients of the observable's terms, shape (T,).
         randomizations: R, random circuits that the shots are divided among.
         readout_mitigated: Whether values were divided by a measured read-out.
-        noise_factors: Factors of zero-noise extrapolation, F or none.
+        noise_factors: Factors of zero-noise extrapolation, F or none; with them R must be 1.
         degree: Degree of the extrapolating polynomial.
+
+    Raises:
+        ValueError: There are noise factors and several randomizations.
     """
+    if noise_factors and randomizations > 1:
+        raise ValueError("The scatter at each noise factor is needed: std_error_of_extrapolated.")
     largest, num_terms = float(np.abs(coefficients).sum()), len(coefficients)
     if not num_terms:
         return np.zeros_like(value)
@@ -117,7 +123,7 @@ def std_error_of_estimate(
     if noise_factors:
         gain = float(np.linalg.norm(extrapolation_weights(noise_factors, degree)))
     stated = np.where(known(reported), reported, 0.0) * np.sqrt(num_terms)
-    if randomizations > 1 and not noise_factors:
+    if randomizations > 1:
         stated = stated * _factor_of_groups(randomizations)
         stated = stated * np.sqrt(randomizations / (randomizations - 1))
     variance = num * (stated / gain) ** 2
@@ -128,9 +134,47 @@ def std_error_of_estimate(
         variance = np.maximum(variance, largest**2 * (1 - share**2))
     error = gain * std_error_of_mean(share * largest, variance, num, -largest, largest)
     error = np.maximum(error, stated)
-    if readout_mitigated:
-        error = error * np.sqrt(1 + (share**2 if num_terms == 1 else 1.0))
-    return error
+    return error * _readout_factor(value, coefficients) if readout_mitigated else error
+
+
+def std_error_of_extrapolated(
+    value: NDArray[np.float64],
+    each: NDArray[np.float64],
+    noise_factors: tuple[float, ...],
+    degree: int,
+    coefficients: NDArray[np.float64],
+    *,
+    readout_mitigated: bool = False,
+) -> NDArray[np.float64]:
+    """Return the standard error of values at zero noise from those of the measured values.
+
+    Each noise factor has its own shots and random circuits, so that errors add in quadrature.
+
+    Args:
+        value: Values at zero noise without the observable's constant part, shape (S,); where NaN,
+            so is the error.
+        each: Standard errors at the noise factors, shape (S, F), NaN where unknown.
+        noise_factors: The F factors.
+        degree: Degree of the extrapolating polynomial.
+        coefficients: The T coefficients of the observable's terms, shape (T,).
+        readout_mitigated: Whether values were divided by a measured read-out; `each` has the error
+            of that left out.
+    """
+    weights = extrapolation_weights(noise_factors, degree)
+    error = np.sqrt(((weights * each) ** 2).sum(axis=-1))
+    if readout_mitigated and len(coefficients):
+        error = error * _readout_factor(value, coefficients)
+    return np.where(np.isnan(value), np.nan, error)
+
+
+def _readout_factor(
+    value: NDArray[np.float64], coefficients: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return by how much the error of a measured read-out's scale widens that of a value."""
+    if len(coefficients) > 1:
+        return np.full_like(value, np.sqrt(2.0))
+    share = np.minimum(np.abs(value) / float(np.abs(coefficients).sum()), 1.0)
+    return np.asarray(np.sqrt(1 + share**2))
 
 
 def _factor_of_groups(num: int) -> float:

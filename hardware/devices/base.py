@@ -201,7 +201,7 @@ def result_arrays(result: object, request: JobRequest) -> dict[str, np.ndarray]:
 
     PUB i of a sampler gives ``"i/REGISTER"`` (uint8, shape (\\*sets, shots, bytes), as in Qiskit's
     `BitArray`) and ``"i/REGISTER/bits"``; of an estimator ``"i/evs"`` and ``"i/stds"``, and with
-    PEA ``"i/evs_noise_factors"`` and ``"i/stds_noise_factors"`` of shape (\\*shape, F).
+    ZNE ``"i/evs_noise_factors"`` and ``"i/stds_noise_factors"`` of shape (\\*shape, F).
 
     Raises:
         BadResultError: It does not fit the request; see `check_arrays`.
@@ -216,7 +216,7 @@ def result_arrays(result: object, request: JobRequest) -> dict[str, np.ndarray]:
             if isinstance(value, BitArray):
                 arrays[f"{index}/{name}"] = value.array
                 arrays[f"{index}/{name}/bits"] = np.array(value.num_bits)
-            elif name in ("evs", "stds") or (request.layer_noise and name in BY_FACTOR):
+            elif name in ("evs", "stds", *BY_FACTOR):
                 arrays[f"{index}/{name}"] = np.asarray(value, dtype=np.float64)
     check_arrays(arrays, request)
     return arrays

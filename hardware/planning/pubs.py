@@ -10,9 +10,9 @@ import numpy as np
 from qiskit.quantum_info import SparsePauliOp
 
 from hardware.circuits.intervals import (
-    extrapolation_weights,
     known,
     std_error_of_estimate,
+    std_error_of_extrapolated,
     std_error_of_randomized,
 )
 from hardware.circuits.measurement import Counts, Measurement
@@ -142,7 +142,7 @@ def unpack(plan: JobPlan, results: Mapping[int, Arrays]) -> Expectations:
             shots = _shots_of(job, arrays)
         for rows, mean, square in parts:
             values[rows], squares[rows], arrived[rows] = mean, square, True
-    notes = (*_notes(plan, values, arrived), *unfit)
+    notes = (*_notes(plan, values, squares, arrived), *unfit)
     return Expectations(values, np.sqrt(squares), plan.target, shots, notes)
 
 
@@ -214,7 +214,15 @@ def _std_errors(
     degree = mitigation.extrapolation_degree if mitigation.zne_factors else 1
     if degree is None:
         return np.full_like(values, np.nan)
-    if not mitigation.samples_noise:
+    if mitigation.pec_mitigation:
+        num_circuits = round(num_circuits * plan.sampling_overhead)
+        gamma = math.sqrt(max(1.0, plan.sampling_overhead))
+        errors = std_error_of_randomized(
+            values - constant, reported, num_circuits, coefficients, gamma=gamma
+        )
+        # The measured read-out's relative error is at most that of the value.
+        return errors * np.sqrt(2.0) if mitigation.measure_mitigation else errors
+    if not (mitigation.zne_factors and mitigation.twirls):
         return std_error_of_estimate(
             values - constant,
             reported,
@@ -225,22 +233,41 @@ def _std_errors(
             noise_factors=mitigation.zne_factors,
             degree=degree,
         )
-    if mitigation.pec_mitigation:
-        num_circuits = round(num_circuits * plan.sampling_overhead)
-        gamma = math.sqrt(max(1.0, plan.sampling_overhead))
-        errors = std_error_of_randomized(
-            values - constant, reported, num_circuits, coefficients, gamma=gamma
-        )
-    else:
-        means, spreads = amplified
-        if means is None or spreads is None or means.shape[-1] != len(mitigation.zne_factors):
-            return np.full_like(values, np.nan)
-        each = std_error_of_randomized(means - constant, spreads, num_circuits, coefficients)
-        weights = extrapolation_weights(mitigation.zne_factors, degree)
-        errors = np.sqrt(((weights * each) ** 2).sum(axis=-1))
-        errors = np.where(np.isnan(values), np.nan, errors)
-    # The measured read-out's relative error is at most that of the value.
-    return errors * np.sqrt(2.0) if mitigation.measure_mitigation else errors
+    means, spreads = amplified
+    if means is None or spreads is None or means.shape[-1] != len(mitigation.zne_factors):
+        return np.full_like(values, np.nan)
+    return std_error_of_extrapolated(
+        values - constant,
+        _errors_at_factors(plan, means - constant, spreads, coefficients),
+        mitigation.zne_factors,
+        degree,
+        coefficients,
+        readout_mitigated=mitigation.measure_mitigation,
+    )
+
+
+def _errors_at_factors(
+    plan: JobPlan, means: np.ndarray, spreads: np.ndarray, coefficients: np.ndarray
+) -> np.ndarray:
+    """Return the standard errors at F noise factors, shape (S, F), NaN where unknown.
+
+    The client's error of what it extrapolates from them does not know how random circuits scatter.
+
+    Args:
+        plan: A plan of ZNE that twirls.
+        means: Values without the observable's constant part, shape (S, F).
+        spreads: The client's errors of them, the scatter of the random circuits, shape (S, F).
+        coefficients: The T coefficients of the observable's terms, shape (T,).
+    """
+    num_circuits = plan.options.mitigation.randomizations(plan.shots)
+    if plan.options.mitigation.amplifies_learned_noise:
+        return std_error_of_randomized(means, spreads, num_circuits, coefficients)
+    if num_circuits < 2:
+        return np.full_like(means, np.nan)
+    each = std_error_of_estimate(
+        means, spreads, plan.shots, coefficients, randomizations=num_circuits
+    )
+    return np.where(known(spreads), each, np.nan)
 
 
 def _split_constant(observable: SparsePauliOp) -> tuple[float, np.ndarray]:
@@ -286,7 +313,9 @@ def _shots_of(job: PlannedJob, arrays: Arrays) -> int:
     return int(arrays[f"0/{tile_register(0)}"].shape[-2])
 
 
-def _notes(plan: JobPlan, values: np.ndarray, arrived: np.ndarray) -> tuple[str, ...]:
+def _notes(
+    plan: JobPlan, values: np.ndarray, squares: np.ndarray, arrived: np.ndarray
+) -> tuple[str, ...]:
     notes = [f"Run on {counted(len(plan.tiles), 'tile')} of {plan.backend} at the same time."]
     if plan.padding:
         notes.append(f"{plan.padding} slots repeated a row to fill the last set and were dropped.")
@@ -307,6 +336,14 @@ def _notes(plan: JobPlan, values: np.ndarray, arrived: np.ndarray) -> tuple[str,
             f"The client gave no finite value for {int(unknown.sum())} of {unknown.size} "
             f"expectation values, in {int(unknown.any(axis=1).sum())} rows: they are unknown."
         )
+    if mitigation.zne_factors and mitigation.twirls and mitigation.extrapolation_degree is not None:
+        lacking = np.isnan(squares) & ~np.isnan(values)
+        if lacking.any():
+            notes.append(
+                f"{int(lacking.sum())} of {unknown.size} standard errors are unknown: the results "
+                "do not hold how random circuits scatter at each noise factor. Older versions did "
+                "not store it, and a single random circuit shows none."
+            )
     if missing := int((~arrived).sum()):
         notes.append(f"{missing} of {plan.num_rows} rows have no result yet.")
     return (*notes, *plan.notes)

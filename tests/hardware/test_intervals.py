@@ -291,3 +291,8 @@ def test_randomizations_are_the_clients_but_enough(shots: int, circuits: int | N
         sent = PlanOptions(shots=shots, mitigation=mitigation).primitive_options()
         assert sent["twirling"]["num_randomizations"] == expected
     assert Mitigation().randomizations(shots) == 1
+
+
+def test_the_scatter_of_randomizations_is_not_guessed_at_from_an_extrapolation() -> None:
+    with pytest.raises(ValueError, match="std_error_of_extrapolated"):
+        estimated(0.5, 0.1, randomizations=16, noise_factors=(1.0, 3.0))

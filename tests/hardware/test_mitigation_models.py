@@ -13,6 +13,7 @@ from loopback.learned import XX, learned
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_aer import AerSimulator
+from qiskit_mitigation.zne.extrapolation import _process_extrapolated_expectation_values
 
 from hardware.circuits.intervals import (
     Z_95,
@@ -136,6 +137,95 @@ def test_pea_extrapolates_what_it_amplified(factors: tuple[float, ...]) -> None:
     if len(factors) == 2:  # of more the client weighs points by their measured errors
         assert_means(found.values.mean(axis=0), mean, rows * circuits, float(np.abs(weights).sum()))
     assert_covered(found, mean)
+
+
+def scattered(
+    plan: JobPlan, scatter: float, seed: int, flip: float = 0.0
+) -> tuple[Expectations, np.ndarray]:
+    """Return what a plan makes of drawn results, and the exact values at zero noise, (M,).
+
+    The mean of each random circuit is above or below the exact one by `scatter`. A read-out that
+    flips `flip` of the bits is measured with as many circuits, and its scale divided out.
+    """
+    rng, mitigation = np.random.default_rng(seed), plan.options.mitigation
+    factors, exact = np.array(mitigation.zne_factors), np.array([0.0, 0.6, 0.7])
+    circuits = mitigation.randomizations(plan.shots)
+    each = plan.shots // circuits
+    means = (exact[:, np.newaxis] * (1 - 0.05 * factors))[:, np.newaxis, np.newaxis]
+    scale = 1 - 2 * flip
+
+    def drawn(means: np.ndarray) -> np.ndarray:
+        means = scale * means + scatter * rng.choice([-1, 1], means.shape)
+        return 1 - 2 * rng.binomial(each, (1 - means) / 2) / each
+
+    shape = (len(exact), plan.num_rows)
+    found = drawn(np.broadcast_to(means, (*shape, circuits, len(factors))))  # (M, S, R, F)
+    evs, spread = found.mean(axis=2), found.std(axis=2) / np.sqrt(circuits)
+    value, reported = np.empty(shape), np.empty(shape)
+    for place in np.ndindex(shape):  # the client weighs points by their shots' scatter
+        value[place], reported[place], *_ = _process_extrapolated_expectation_values(
+            evs[place], np.sqrt(1 - evs[place] ** 2), "Z", factors, mitigation.zne_extrapolator
+        )
+    if flip:
+        measured = drawn(np.ones((*shape, circuits))).mean(axis=2)
+        value, reported = value / measured, reported / measured
+        evs, spread = (x / measured[..., np.newaxis] for x in (evs, spread))
+    arrays = {
+        "0/evs": value, "0/stds": reported,
+        "0/evs_noise_factors": evs, "0/stds_noise_factors": spread,
+    }  # fmt: skip
+    return unpack(plan, {0: arrays}), exact
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("circuits", [16, 32])
+@pytest.mark.parametrize(
+    ("factors", "model"),
+    [((1, 3), "linear"), ((1, 3, 5), "linear"), ((1, 3, 5), "polynomial_degree_2")],
+)
+def test_intervals_of_twirled_zne_hold_where_random_circuits_scatter(
+    factors: tuple[float, ...], model: str, circuits: int
+) -> None:
+    mitigation = Mitigation(
+        zne_factors=factors, zne_extrapolator=model, twirl_gates=True, num_randomizations=circuits
+    )
+    found = made(mitigation, 300, 4096)
+    for scatter in (0.0, 0.05, 0.1, 0.2):
+        assert_covered(*scattered(found, scatter, shifted(23)))
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("scatter", [0.0, 0.05])
+def test_intervals_of_twirled_zne_hold_with_a_measured_read_out(scatter: float) -> None:
+    mitigation = Mitigation(zne_factors=(1, 3), measure_mitigation=True, num_randomizations=16)
+    assert_covered(*scattered(made(mitigation, 300, 4096), scatter, shifted(29), flip=0.1))
+
+
+def test_a_twirled_extrapolation_without_its_circuits_scatter_has_no_known_error() -> None:
+    plan = made(Mitigation(zne_factors=(1, 3), twirl_gates=True, num_randomizations=16))
+    request, shape = job_request(plan, 0), (3, 1)
+    kept = {"0/evs_noise_factors": np.full((*shape, 2), 0.2),
+            "0/stds_noise_factors": np.full((*shape, 2), 0.01)}  # fmt: skip
+    before = {"0/evs": np.full(shape, 0.2), "0/stds": np.full(shape, 0.01)}  # as once stored
+    check_arrays(before, request)
+    old = unpack(plan, {0: before})
+    np.testing.assert_array_equal(old.values, np.full((1, 3), 0.2))
+    assert np.isnan(old.std_errors).all()
+    assert any(note.startswith("3 of 3 standard errors are unknown") for note in old.notes)
+    now = unpack(plan, {0: before | kept})
+    assert np.isfinite(now.std_errors).all()
+    assert not any("are unknown" in note for note in now.notes)
+    kept["0/stds_noise_factors"] = np.full((*shape, 2), np.inf)
+    assert np.isnan(unpack(plan, {0: before | kept}).std_errors).all()
+    # One random circuit does not show how they scatter.
+    plan = made(Mitigation(zne_factors=(1, 3), twirl_gates=True, num_randomizations=1))
+    kept["0/stds_noise_factors"] = np.full((*shape, 2), 0.01)
+    assert np.isnan(unpack(plan, {0: before | kept}).std_errors).all()
+
+
+def test_the_clients_results_hold_the_scatter_at_each_noise_factor() -> None:
+    plan = made(Mitigation(zne_factors=(1, 3), twirl_gates=True, num_randomizations=16), 2)
+    assert np.isfinite(run(plan, 31).std_errors).all()
 
 
 @pytest.mark.sampled
