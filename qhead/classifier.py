@@ -211,7 +211,7 @@ class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ig
             HardwareError, MissingRowsError: As `predict_detailed`.
         """
         check_is_fitted(self, "head_")
-        if is_device(target) or self._resolve(target) is not None:
+        if budget is not None or is_device(target) or self._resolve(target) is not None:
             return self.predict_detailed(texts, target, budget=budget, account=account).labels
         labels: np.ndarray = self.head_.predict(self.embed(texts))
         return labels
@@ -256,6 +256,11 @@ class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ig
         if isinstance(target, str) and is_device(target):
             return self.predict_on_device(
                 texts, target, budget=budget, progress=progress, account=account
+            )
+        if budget is not None:
+            raise InputError(
+                f"Expected a budget with a device, such as fake:NAME or ibm:NAME, got the target "
+                f"{'exact' if target is None else target!r}, which charges nothing. Leave it out."
             )
         where = self._resolve(target)
         return predict_head(self.head_, self.embed(texts), where)

@@ -385,8 +385,9 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--reduced", action="store_true", help="a few lines of each kind")
+    given = parser.parse_args()
     print("| what | shots | worst coverage, % | at | how |\n| --- | ---: | ---: | --- | --- |")
-    for line in table(parser.parse_args().reduced):
+    for line in table(given.reduced):
         print(
             f"| {line.stage} | {line.shots} | {100 * line.coverage:.2f} | {line.where} "
             f"| {line.how} |",

@@ -5,7 +5,7 @@ python scripts/overview.py [docs/overview.svg]
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 import matplotlib
 
@@ -72,7 +72,9 @@ def draw() -> plt.Figure:
 def main() -> None:
     plt.rcParams["svg.fonttype"] = "path"
     plt.rcParams["svg.hashsalt"] = "qhead"
-    path = sys.argv[1] if len(sys.argv) > 1 else "docs/overview.svg"
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("path", nargs="?", default="docs/overview.svg", help="file to write")
+    path = parser.parse_args().path
     draw().savefig(path, metadata={"Date": None} if path.endswith("svg") else None, dpi=150)
 
 

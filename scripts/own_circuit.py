@@ -32,11 +32,13 @@ def my_circuit(num_qubits: int) -> QuantumCircuit:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Plan, submit, collect and print the expectation values."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--target", default="fake:fez:1024")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--target", default="fake:fez:1024", help="device: fake:NAME, ibm:NAME …")
     parser.add_argument("--budget", type=float, help="QPU seconds; required for ibm:")
-    parser.add_argument("--rows", type=int, default=20)
-    parser.add_argument("--qubits", type=int, default=4)
+    parser.add_argument("--rows", type=int, default=20, help="parameter sets")
+    parser.add_argument("--qubits", type=int, default=4, help="qubits of the circuit")
     given = parser.parse_args(arguments)
 
     circuit = my_circuit(given.qubits)

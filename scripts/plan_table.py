@@ -62,7 +62,9 @@ def one_by_one(broadcast: JobPlan, num_rows: int) -> CostEstimate:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--backend", default="fez")
     parser.add_argument("--topology", default="ring")

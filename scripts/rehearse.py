@@ -16,13 +16,15 @@ from qhead import QuantumHead, TextClassifier, few_shot_split, load_texts
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train and print one line for each target."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", nargs="?", default="demo:support", help="file, folder or Hub id")
-    parser.add_argument("--per-class", type=int, default=40)
+    parser.add_argument("--per-class", type=int, default=40, help="sentences to train on")
     parser.add_argument("--rows", type=int, default=100, help="test sentences")
-    parser.add_argument("--shots", type=int, default=1024)
-    parser.add_argument("--backend", default="fez")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--shots", type=int, default=1024, help="shots per sentence")
+    parser.add_argument("--backend", default="fez", help="device whose calibration is used")
+    parser.add_argument("--seed", type=int, default=1, help="of all random numbers")
     given = parser.parse_args(arguments)
 
     data = load_texts(given.data)

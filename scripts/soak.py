@@ -21,7 +21,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 def main() -> int:
     """Run a soak and print what it found."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--workers", type=int, default=1, help="processes on the run at a time")

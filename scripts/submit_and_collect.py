@@ -17,10 +17,12 @@ from qhead import Run, TextClassifier
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Submit where there is no run yet, else collect it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model", help="folder of a saved model")
     parser.add_argument("sentences", type=Path, help="text file, one sentence a line")
-    parser.add_argument("--target", default="fake:fez:1024")
+    parser.add_argument("--target", default="fake:fez:1024", help="device: fake:NAME, ibm:NAME …")
     parser.add_argument("--budget", type=float, help="QPU seconds; required for ibm:")
     parser.add_argument("--wait", type=float, help="seconds to wait; default: until all is done")
     given = parser.parse_args(arguments)

@@ -28,7 +28,11 @@ def plain(text: str, length: int = 300) -> str:
     if "Traceback (most recent call last)" in text:
         text = text.splitlines()[-1]
     text = _ADDRESS.sub("", text.replace("Traceback:", ""))
-    return " ".join(text.split())[:length].strip(" .,:'\"")
+    line = " ".join(text.split())[:length].strip(" .,:")
+    for quote in "'\"":  # a pair of quotation marks stays, a lone one at an end goes
+        if line.count(quote) % 2:
+            line = line.removeprefix(quote) if line.startswith(quote) else line.removesuffix(quote)
+    return line.strip(" .,:")
 
 
 #: Calls with a label that have not ended; they outlive the objects that made them.

@@ -260,11 +260,7 @@ class Store:
         if row["state"] == state:
             return
         if state not in RUN_MOVES[row["state"]]:
-            allowed = ", ".join(RUN_MOVES[row["state"]]) or "nothing else"
-            raise RunStateError(
-                f"Expected run {run_id} to be able to become {state}, but it is {row['state']}, "
-                f"which can become {allowed}."
-            )
+            raise RunStateError(f"Run {run_id} is {row['state']} and cannot become {state}.")
         db.execute(
             "UPDATE runs SET state = ?, updated_at = ? WHERE id = ?",
             (state, iso(self.now()), run_id),

@@ -44,7 +44,10 @@ class JobLimits:
                 f"Expected whole numbers of executions and bytes and finite seconds, got {self}."
             )
         if min(self.executions, self.seconds, self.payload_bytes) <= 0:
-            raise PlanError(f"Expected limits above zero, got {self}.")
+            raise PlanError(
+                "A job must be allowed at least one execution, some time and some bytes, got "
+                f"{self.executions} executions, {self.seconds:g} s, {self.payload_bytes} bytes."
+            )
 
 
 @dataclass(frozen=True)

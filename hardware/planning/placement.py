@@ -160,4 +160,5 @@ def prices(
         idle[list(where)] += pause
     slow, fast = np.exp(-device.relaxation[:, lay.T] * idle)  # exp(-t/T₁), exp(-t/T₂)
     loss -= np.log((3.0 + slow + 2.0 * fast) / 6.0).sum(axis=0)
-    return Prices(loss, seconds)
+    unknown = ~np.isfinite(loss)  # a gate that is not known to work there has no time either
+    return Prices(np.where(unknown, np.inf, loss), np.where(unknown, np.inf, seconds))

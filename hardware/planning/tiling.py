@@ -163,6 +163,14 @@ def tile(
     if options.tiles is None:
         usable &= found.prices <= options.max_error_ratio * found.prices[0]
     keep = np.nonzero(usable)[0]
+    if not len(keep):
+        wide = counted(circuit.num_qubits, "connected qubit")
+        raise PlanError(
+            f"No {wide} of the device have known errors for all gates of the circuit: choose "
+            "another device"
+            + (", or plan without fractional_gates." if options.fractional_gates else "."),
+            options=("fractional_gates",),
+        )
     wanted = options.tiles if options.tiles is not None else None
     if num_rows == 1 and options.tiles is None:
         wanted = 1
@@ -175,8 +183,8 @@ def tile(
     exact = packing.exact
     if options.tiles is not None and len(chosen) < options.tiles:
         raise PlanError(
-            f"Expected room for {options.tiles} tiles of {len(placements[0])} qubits, found "
-            f"{len(chosen)}: ask for fewer, or for no buffer."
+            f"Only {counted(len(chosen), 'tile')} of {len(placements[0])} qubits fit on the "
+            f"device: ask for fewer than {options.tiles}{' or for no buffer' * options.buffer}."
         )
     if options.tiles is None:
         sets = -(-num_rows // len(chosen))

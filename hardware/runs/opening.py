@@ -143,8 +143,8 @@ def _made(load: Callable[[], Any], spec: str, *arguments: str) -> Device:
         said = plain(str(error))
         raise UnknownBackendError(
             f"{spec} cannot be opened: {type(error).__name__}{f': {said}' if said else ''}. Its "
-            "module must be importable (see PYTHONPATH), and its function must need no more "
-            f"arguments than {len(arguments)}."
+            "module must be importable (see PYTHONPATH), and its function must take "
+            f"{'the name alone' if arguments else 'no arguments'}."
         ) from error
     if isinstance(found, BackendV2):
         return device_of(found)

@@ -69,6 +69,8 @@ class StoredRun:
         policy: Policy | None = None,
         account: Account | None = None,
     ) -> None:
+        if not isinstance(run_id, str):
+            raise InvalidInputError(f"Expected the id of a run as a string, got {run_id!r}.")
         self._path = _path(ledger)
         if not self._path.exists():
             raise UnknownRunError(

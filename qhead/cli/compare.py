@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qhead.cli.guard import complain
-from qhead.cli.options import Columns, Data, Json, NewEncoder, PerClass, Seed
+from qhead.cli.options import Columns, Data, Json, NewEncoder, PerClass, Seed, choice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,13 +35,12 @@ def compare(
     ] = 5,
     per_class: PerClass = None,
     test_fraction: Annotated[
-        float,
-        typer.Option(
+        float | None,
+        choice(
             "--test-fraction",
-            help="Fraction held out for testing, if DATA has no test split and --per-class is not "
-            "given.",
+            "Fraction held out for testing, if DATA has no test split; default: 0.25.",
         ),
-    ] = 0.25,
+    ] = None,
     control: Annotated[
         bool,
         typer.Option(
@@ -54,8 +53,13 @@ def compare(
     """Compare heads on your data: the same splits for all, accuracy differences with intervals."""
     from qhead.cli.show import percent, show
     from qhead.data.parts import load_training_splits
+    from qhead.errors import InputError
     from qhead.studies.comparison import compare_on, comparison_notes, head_makers
 
+    if per_class is not None and test_fraction is not None:
+        raise InputError(
+            "Use either --test-fraction or --per-class, which tests on the other sentences."
+        )
     head_makers(heads.split(","))  # refuses unknown names before anything is read
     parts = load_training_splits(
         data,
@@ -71,7 +75,7 @@ def compare(
         encoder.open(),
         seeds=range(seed, seed + seeds),
         per_class=per_class,
-        test_fraction=test_fraction,
+        test_fraction=0.25 if test_fraction is None else test_fraction,
         control=control,
     )
     first = found.rows[0]

@@ -53,7 +53,11 @@ def read_config(path: Path, context: typer.Context) -> dict[str, Any]:
             raise InputError(f"{path}: qhead has no verb {table!r}.{did_you_mean(table, verbs)}")
     given = {key: value for key, value in content.items() if key not in tables}
     parameters = _parameters(context)
-    values = {}
+    values: dict[str, Any] = {}
+    for level in (given, tables.get(verb, {})):
+        names = [key.replace("_", "-") for key in level]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise InputError(f"{path}: {twice[0]} is given twice, once with an underscore.")
     for key, value in {**given, **tables.get(verb, {})}.items():
         name = key.replace("_", "-")
         if name not in parameters:

@@ -40,7 +40,7 @@ PerClass = Annotated[
     int | None,
     choice(
         "--per-class",
-        "Rows to sample per class for training; the others test if DATA has no test split.",
+        "Rows to sample per class for training; tested on DATA's test split, or else on the rest.",
         min=1,
     ),
 ]

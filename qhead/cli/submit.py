@@ -92,13 +92,15 @@ def submit(
     with naming_the_run(), waiting(f"submitting to {device.name}"):
         sent = Run.submit(plan, budget=budget, device=device, account=account.open())
     status = sent.status()
-    if json:
-        in_numbers = replace(quote, remaining=None).as_dict() | metadata.record()
-        print_json({**status.as_dict(), "plan": in_numbers})
-    else:
-        print(sent.id)
+    try:
+        if json:
+            in_numbers = replace(quote, remaining=None).as_dict() | metadata.record()
+            print_json({**status.as_dict(), "plan": in_numbers})
+        else:
+            print(sent.id)
         sys.stdout.flush()
-    _tell_what_was_sent(status, sent.unverified())
+    finally:  # it is sent, whether or not standard output takes its id
+        _tell_what_was_sent(status, sent.unverified())
 
 
 def _check_alone(given: list[str]) -> None:

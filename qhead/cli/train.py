@@ -55,6 +55,8 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a head on labelled sentences and save the model."""
+    import sys
+
     from qhead.classifier import TextClassifier
     from qhead.data import parts as data_parts
     from qhead.errors import ModelError
@@ -87,7 +89,12 @@ def train(
     model = fit_parts(TextClassifier(encoder.open(), made), parts, checkpoint=checkpoint)
     model.data_["seed"] = seed
     place = save_beside(model, out, overwrite=force)
-    _show(model, place, notes, json=json)
+    try:
+        _show(model, place, notes, json=json)
+        sys.stdout.flush()
+    except OSError:
+        complain("Note", f"the model is saved in {place}.")
+        raise
     if model.head_.stopped_ == "interrupted":
         kept = "" if place == out else f" {out} is unchanged."
         complain(

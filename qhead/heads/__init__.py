@@ -105,11 +105,10 @@ def make_head(kind: str, **options: Any) -> TorchHead:
     for name in options:
         if name not in known:
             own = [each for each in known if each != "training"]
-            hint = did_you_mean(name, own).replace(
-                "'", ""
-            )  # quoted, no option would be spelled out
+            hint = did_you_mean(name, own)
             raise HeadError(
-                f"The head {kind!r} has no option {name}; its own are {', '.join(own)}.{hint}",
+                f"The head {kind!r} has no option {name!r}. Its options are "
+                f"{', '.join(map(repr, own))}.{hint}",
                 options=(name, *own),
             )
     head = head_class(**options)

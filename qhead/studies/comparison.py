@@ -97,7 +97,7 @@ def head_makers(names: Iterable[str]) -> dict[str, HeadMaker]:
     """Return the makers of heads by name, in order.
 
     Raises:
-        HeadError: An unknown name, or none.
+        HeadError: An unknown name, or one that is named twice.
     """
     found = {}
     for name in names:
@@ -106,6 +106,8 @@ def head_makers(names: Iterable[str]) -> dict[str, HeadMaker]:
             known = ", ".join(HEAD_MAKERS)
             hint = did_you_mean(key, HEAD_MAKERS)
             raise HeadError(f"Expected heads among {known}, got {name!r}.{hint}")
+        if key in found:
+            raise HeadError(f"The head {key!r} is named twice.")
         found[key] = HEAD_MAKERS[key]
     return found
 

@@ -299,3 +299,16 @@ def test_a_platform_that_fails_is_not_a_device_without_them():
             _ = device.fractional_backend
         del double.faults.always["properties"]
         assert "rzz" in device.fractional_backend.target.operation_names
+
+
+def test_edges_without_gates_of_any_angle_are_no_places():
+    """On fake_fez half of the edges have no known RZZ: their prices are infinite and not NaN."""
+    circuit = QuantumCircuit(4)
+    for step, (a, b) in enumerate([(0, 1), (2, 3), (1, 2)] * 2):
+        circuit.ry(Parameter(f"x{step}"), a)
+        circuit.cx(a, b)
+    values = np.linspace(-1, 1, 2 * circuit.num_parameters).reshape(2, -1)
+    names = tuple(p.name for p in circuit.parameters)
+    many = Workload(circuit, names, values, (SparsePauliOp("IIIZ"),))
+    found = hardware.plan(many, "fake:fez:64", PlanOptions(shots=64, fractional_gates=True))
+    assert all(np.isfinite(tile.expected_error) for tile in found.tiles)

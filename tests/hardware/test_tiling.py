@@ -259,5 +259,5 @@ def test_what_does_not_fit_is_refused() -> None:
     target = working_target(fake_backend("manila"))
     with pytest.raises(PlanError, match="6 connected working qubits"):
         tile(chain(6), [5], target, 10, PlanOptions())
-    with pytest.raises(PlanError, match="room for 2 tiles of 3"):
+    with pytest.raises(PlanError, match="Only 1 tile of 3 qubits"):
         tile(chain(3), [2], target, 10, PlanOptions(tiles=2))

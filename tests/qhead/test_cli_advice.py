@@ -51,8 +51,8 @@ def test_a_connectivity_that_the_ring_has_no_room_for(home, data):
 def test_options_of_another_head(home, data):
     error = refused("train", data, "--out", home / "m", "--head", "inspired", "--num-qubits", "4")
     assert error == (
-        "Error: The head 'inspired' has no option --num-qubits; its own are --num-units, seed. Did "
-        "you mean --num-units?\n"
+        "Error: The head 'inspired' has no option --num-qubits. Its options are --num-units, "
+        "--seed. Did you mean --num-units?\n"
     )
 
 

@@ -132,3 +132,15 @@ def test_completion_of_verbs_options_and_words():
     assert complete(["qhead", "train", "--max-e"]) == ["--max-epochs"]
     assert complete(["qhead", "train", "--schedule", "co"]) == ["cosine", "constant"]
     assert complete(["qhead", "train", "--head", "q"]) == ["quantum"]
+
+
+def test_an_option_that_is_spelled_twice_is_refused(tmp_path, train_requests):
+    path = tmp_path / "run.toml"
+    path.write_text("max-epochs = 1\nmax_epochs = 2\n")
+    ended = train("demo:support", "--out", "m", "--config", path)
+    assert ended.exit_code == 2
+    assert "max-epochs is given twice" in ended.stderr
+    assert train_requests == []
+    path.write_text("max-epochs = 1\n[train]\nmax_epochs = 2\n")  # the verb's own table wins
+    assert train("demo:support", "--out", "m", "--config", path).exit_code == 0
+    assert train_requests[0]["training_options"] == {"max_epochs": 2}

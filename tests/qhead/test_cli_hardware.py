@@ -195,7 +195,7 @@ def test_the_picture_of_the_chip(model, sentences, tmp_path, kind):
         (["--target", FAKE, "--shots", "0"], "at least one shot, got 0 in --shots"),
         (["--target", FAKE, "--randomizations", "8"], "add --twirl-gates"),
         (["--target", "fake:armonk"], "at most the device's 1 qubits"),
-        (["--target", FAKE, "--tiles", "9"], "room for 9 tiles"),
+        (["--target", FAKE, "--tiles", "9"], "ask for fewer than 9"),
         (["--target", FAKE, "--tiles", "some"], "'auto' or a number"),
         (["--target", FAKE, "--zne", "1,3", "--readout-inversion"], "got both"),
         (["--target", FAKE, "--decoupling", "YY"], "XX, XpXm or XY4"),
@@ -937,7 +937,7 @@ def test_an_unknown_device_and_a_revoked_account(model, sentences, home):
         stderr = refused(home, "plan", model, sentences, "--target", "ibm:ibm_manilla")
         assert "Did you mean 'ibm_manila'" in stderr
         wide = refused(home, "plan", model, sentences, "--target", IBM, "--tiles", "3")
-        assert "room for 3 tiles" in wide
+        assert "ask for fewer than 3" in wide
         run_id = submitted(model, sentences, "--target", IBM, "--budget", "60")
         double.revoked = True
         for arguments in (

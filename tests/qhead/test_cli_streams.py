@@ -154,3 +154,12 @@ def test_no_failed_import_reaches_the_terminal_as_a_traceback(home, monkeypatch,
     ended = run("runs")
     assert ended.exit_code == (130 if by_interrupt else 1)
     assert ("Interrupted." if by_interrupt else "Cannot import a package") in ended.stderr
+
+
+def test_a_run_is_named_where_standard_output_is_full(home, model):
+    data = model.parent / "toy.csv"
+    ended = shell(">/dev/full", "submit", model, data, "--target", "fake:manila:20")
+    assert ended.returncode == 1
+    assert "No space left" in ended.stderr
+    (listed,) = json.loads(run("runs", "--json").stdout)["runs"]
+    assert f"qhead collect {listed['run']}" in ended.stderr

@@ -221,3 +221,13 @@ def test_bad_calls(data, options, message):
     assert ended.exit_code == 2
     assert ended.stdout == ""
     assert message in ended.stderr
+
+
+def test_a_head_is_compared_once():
+    with pytest.raises(HeadError, match="'linear' is named twice"):
+        head_makers(["linear", "svc", "linear"])
+    ended = CliRunner().invoke(
+        app, ["compare", "demo:support", "--per-class", "5", "--test-fraction", "0.3"]
+    )
+    assert ended.exit_code == 2
+    assert "Use either --test-fraction or --per-class" in ended.stderr
