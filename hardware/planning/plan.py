@@ -18,6 +18,7 @@ import numpy as np
 from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
+from hardware.checks import is_number
 from hardware.planning.cost import CostEstimate
 from hardware.planning.mitigation import ReadoutKind
 from hardware.planning.options import PlanOptions
@@ -57,6 +58,15 @@ class Timing:
     rep_delay: float
     durations: Mapping[str, float]
     dt: float | None = None
+
+    def wrong_times(self) -> list[str]:
+        """Return the times, by name, that are not finite numbers of zero or more seconds."""
+        times = {"the repetition delay": self.rep_delay, **self.durations, "dt": self.dt or 0.0}
+        return [
+            f"{time!r} s as {name}"
+            for name, time in times.items()
+            if not (is_number(time) and time >= 0)
+        ]
 
 
 @dataclass(frozen=True, eq=False)

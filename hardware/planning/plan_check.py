@@ -145,10 +145,8 @@ def _check_rows(plan: JobPlan) -> None:
 def _check_timing(timing: Timing) -> None:
     good = isinstance(timing.durations, Mapping)
     _expect(good, "durations by the name of a gate", timing.durations)
-    times = [timing.rep_delay, *timing.durations.values()]
-    times += [] if timing.dt is None else [timing.dt]
-    good = all(_number(time) and time >= 0 for time in times)
-    _expect(good, "times of zero or more seconds", times)
+    wrong = timing.wrong_times()
+    _expect(not wrong, "times of zero or more seconds", ", ".join(wrong))
 
 
 def check_cost(plan: JobPlan) -> None:

@@ -64,7 +64,7 @@ def plan(
 
     Raises:
         PlanError: The workload does not fit on the device, one set of rows not into a job, or the
-            device does not take as many shots or the repetition delay.
+            device does not take as many shots or the repetition delay, or states times below zero.
     """
     options = options or PlanOptions()
     device, limits = working_target(backend), ExecutionLimits.of(backend)
@@ -96,7 +96,7 @@ def plan(
         options=options,
         tiles=tiling.tiles,
         circuits=tuple(builder.circuits),
-        timing=Timing(rep_delay, tiling.device.durations, device.dt),
+        timing=_timing(backend, device, tiling, rep_delay),
         jobs=(),
         notes=(
             *tiling.notes,
@@ -116,6 +116,21 @@ def plan(
     overhead = program.sampling_overhead
     notes = (*empty.notes, *_noise_notes(options, overhead))
     return finished(replace(made, notes=notes, sampling_overhead=overhead))
+
+
+def _timing(backend: BackendV2, device: Target, tiling: Tiling, rep_delay: float) -> Timing:
+    """Return the times that the cost follows from.
+
+    Raises:
+        PlanError: One of them is below zero or not finite.
+    """
+    timing = Timing(rep_delay, tiling.device.durations, device.dt)
+    if wrong := timing.wrong_times():
+        raise PlanError(
+            f"{backend.name} states {', '.join(wrong)}, from which no cost follows: fetch its "
+            "calibration anew, or choose another device."
+        )
+    return timing
 
 
 def _rep_delay_notes(limits: ExecutionLimits, options: PlanOptions, used: float) -> Iterator[str]:

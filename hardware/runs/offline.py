@@ -22,6 +22,9 @@ from hardware.workload import Workload
 if TYPE_CHECKING:
     from hardware.devices.ibm.calibration_cache import CachedCalibration
 
+#: Minutes by which the clocks of this machine and of the platform may differ.
+_CLOCKS_DIFFER = 5
+
 
 def chosen_by(workload: Workload | None, name: str) -> Workload:
     """Return the workload that ``ibm:best`` or ``ibm:least_busy`` is chosen by.
@@ -106,19 +109,27 @@ def _best(found: list[CachedCalibration], workload: Workload) -> tuple[CachedCal
     return latest[ranked[0].name], remark
 
 
-def _age(chosen: CachedCalibration) -> str:
-    """Return how old a calibration is, and where it is from."""
-    minutes = max(int((datetime.now(UTC) - chosen.calibrated_at).total_seconds() // 60), 0)
+def calibration_age(calibrated_at: datetime) -> str:
+    """Return how old a calibration is, or that its date lies in the future, as words."""
+    minutes = int((datetime.now(UTC) - calibrated_at).total_seconds() // 60)
+    if minutes < -_CLOCKS_DIFFER:
+        return "a date that lies in the future"
+    minutes = max(minutes, 0)
     if minutes < 60:
         old = counted(minutes, "minute")
     elif minutes < 48 * 60:
         old = counted(minutes // 60, "hour")
     else:
         old = counted(minutes // (24 * 60), "day")
+    return f"{old} old"
+
+
+def _age(chosen: CachedCalibration) -> str:
+    """Return how old a calibration is, and where it is from."""
     return (
-        f"Made offline from {chosen.name}'s calibration of {_date(chosen.calibrated_at)}, {old} "
-        f"old, fetched {_date(chosen.fetched_at)} and kept as {_short(chosen.path)}. The device "
-        "may have been calibrated again since."
+        f"Made offline from {chosen.name}'s calibration of {_date(chosen.calibrated_at)}, "
+        f"{calibration_age(chosen.calibrated_at)}, fetched {_date(chosen.fetched_at)} and kept as "
+        f"{_short(chosen.path)}. The device may have been calibrated again since."
     )
 
 

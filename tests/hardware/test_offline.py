@@ -93,7 +93,9 @@ def test_large_devices_come_back_to_the_last_bit(name):
         (timedelta(hours=5), "5 hours old"),
         (timedelta(hours=47), "47 hours old"),
         (timedelta(days=12), "12 days old"),
-        (timedelta(hours=-3), "0 minutes old"),
+        (timedelta(minutes=-1), "0 minutes old"),  # clocks differ a little
+        (timedelta(hours=-3), "a date that lies in the future"),
+        (timedelta(days=-1000), "a date that lies in the future"),
     ],
 )
 def test_a_plan_says_how_old_its_calibration_is(double, age, said, cache_folder):
@@ -205,6 +207,8 @@ def signed(change):
         signed(lambda document: document["properties"].pop("qubits")),
         signed(lambda document: document.update(properties=[])),
         signed(lambda document: document.update(fetched_at=5)),
+        signed(lambda document: document.update(fetched_at="0001-01-01T00:00:00+14:00")),
+        signed(lambda document: document.update(fetched_at="9999-12-31T23:59:59-14:00")),
         signed(lambda document: document.pop("label")),
         signed(lambda document: document["properties"].update(qubits=[[]])),
     ],
@@ -233,6 +237,29 @@ def test_a_file_that_is_too_long_is_not_read(double, cache_folder, monkeypatch):
     monkeypatch.setattr(calibration_cache, "MAX_BYTES", 100)
     with pytest.raises(UnknownBackendError, match="too long"):
         plan(offline=True)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link"])
+def test_only_regular_files_are_read(double, cache_folder, kind):
+    plan()
+    path = files(cache_folder)[0]
+    whole = path.rename(cache_folder / "elsewhere")
+    make = {"pipe": os.mkfifo, "folder": os.mkdir, "link": lambda path: path.symlink_to(whole)}
+    make[kind](path)
+    with pytest.raises(UnknownBackendError, match=f"{path.name} cannot be used"):
+        plan(offline=True)
+
+
+def test_a_device_with_a_repetition_delay_below_zero_is_not_planned_for(double, cache_folder):
+    plan()
+    path = files(cache_folder)[0]
+    for delay, said in ((-250, "-0.00025 s as the repetition delay"), (float("nan"), "nan s")):
+        change = signed(lambda document, delay=delay: document["configuration"].update(
+            default_rep_delay=delay
+        ))  # fmt: skip
+        path.write_bytes(change(path.read_bytes()))
+        with pytest.raises(PlanError, match=f"^ibm_manila states {said}.*calibration anew"):
+            plan(offline=True)
 
 
 def test_old_files_make_room_and_strangers_stay(double, cache_folder, monkeypatch):

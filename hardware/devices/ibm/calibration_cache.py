@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -179,9 +180,7 @@ def _read(path: Path) -> CachedCalibration:
         OSError: It cannot be read.
         ValueError: It is not what was written, or not written here.
     """
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError("it is too long")
-    checksum, _, body = path.read_bytes().partition(b"\n")
+    checksum, _, body = _bytes_of(path).partition(b"\n")
     if hashlib.sha256(body).hexdigest().encode() != checksum:
         raise ValueError("it is damaged, or another program's")
     try:
@@ -194,9 +193,32 @@ def _read(path: Path) -> CachedCalibration:
         instance, label = str(document["instance"]), str(document["label"])
         backend = ask(lambda: _rebuilt(document), 60.0)  # nobody can list what the client raises
         calibrated_at = backend._properties.last_update_date.astimezone(UTC)
-    except (KeyError, TypeError, AttributeError, RecursionError, HardwareError) as error:
+    except (
+        KeyError, TypeError, AttributeError, OverflowError, RecursionError, HardwareError,
+    ) as error:  # fmt: skip
         raise ValueError("it is malformed") from error
     return CachedCalibration(backend, instance, label, fetched_at, calibrated_at, path)
+
+
+def _bytes_of(path: Path) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no regular file, or too long.
+    """
+    # O_NONBLOCK so that a named pipe with a cache file's name cannot hang the reader.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("it is not a regular file")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
+    if len(content) > MAX_BYTES:
+        raise ValueError("it is too long")
+    return content
 
 
 def _rebuilt(document: Mapping[str, Any]) -> IBMBackend:
