@@ -245,6 +245,6 @@ def _job_figures(status: RunStatus) -> str:
         if number := status.jobs.get(state):
             text += f", {number} {state}"
     if not status.run.local:
-        unknown = " + unknown" if status.uncharged else ""
+        unknown = "" if status.charge_known else " + unknown"
         text += f", {status.spending.charged:.1f} s{unknown} used"
     return text

@@ -24,6 +24,8 @@ from hardware.words import counted
 MAX_SESSION = 8 * 3600
 #: Cap of a job's time on the device, as a multiple of its estimate.
 CAP_MARGIN = 1.25
+#: Floating-point slack of a sum of seconds against a budget.
+SLACK = 1e-6
 
 
 def cap_seconds(estimate: float, share: float | None = None) -> int:
@@ -64,6 +66,7 @@ def session_seconds(
     Raises:
         BudgetError: The limit leaves no time for all the jobs.
     """
+    left += SLACK
     longest = max(cap_seconds(estimate) for estimate in estimates)
     needed = _session_start(estimates)
     if left < session_budget(estimates):

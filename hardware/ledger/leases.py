@@ -8,15 +8,20 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hardware.errors import BudgetError
-from hardware.ledger.budget import ChargeRatio, overrun
+from hardware.ledger.budget import SLACK, ChargeRatio
 from hardware.ledger.records import JobRecord, RunRecord, given_up_by, is_gone, iso, run_record
-from hardware.ledger.store import SELECT_JOB, Store, session_records, spending
+from hardware.ledger.spending import (
+    covered_overruns,
+    may_have_run,
+    session_records,
+    spending,
+    told_later,
+)
+from hardware.ledger.store import SELECT_JOB, Store
 
 _MINUTE = 60.0
 #: Leases end within this many seconds: a later end was set before the clock went back.
 MAX_LEASE = 3600.0
-#: Floating-point slack of a sum of seconds against a budget.
-SLACK = 1e-6
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ class Leases:
         with self._store.writing() as db:
             # The clock went back: as if sent now, or the pace would wait for the stamps' time.
             db.execute("UPDATE tags SET sent_at = ? WHERE sent_at > ?", (iso(now), iso(now)))
+            db.execute("UPDATE sessions SET opened_at = ? WHERE opened_at > ?", (iso(now),) * 2)
             run = self._open_run(db, run_id)
             if run is None:
                 return Claim(blocked="the run is no longer open")
@@ -201,19 +207,21 @@ class Leases:
         """Return the part of what the budget leaves that a job may use up, by its estimate."""
         if run.budget_seconds is None:
             return None
-        if session_records(db, run.id):
-            return seconds  # each session's own time limit keeps the budget
+        sessions = session_records(db, run.id)
         spent = spending(db, run.id)
         used = spent.charged + spent.in_flight
-        if used - covered_overruns(db, run.id) + seconds > run.budget_seconds + SLACK:
+        # A session counts with its time limit, which has room for the jobs that go there.
+        needed = 0.0 if sessions else seconds - covered_overruns(db, run.id)
+        if used + needed > run.budget_seconds + SLACK:
             raise BudgetError(
                 f"Expected job {idx} of run {run.id} to fit in its budget of "
                 f"{run.budget_seconds:g} s: {spent.charged:g} s are charged, {spent.in_flight:g} s "
                 f"under way or not known yet and the job needs about {seconds:g} s. What has been "
                 "sent can be collected; resume the run with a larger budget to send the rest."
+                f"{told_later(sessions)}"
             )
-        if run.never_charged:
-            return seconds  # nothing stops a job there, so that a larger share means nothing
+        if sessions or run.never_charged:
+            return seconds  # a larger share means nothing there
         left = run.budget_seconds - used
         return max(seconds, seconds * left / spent.to_come) if spent.to_come else seconds
 
@@ -319,8 +327,13 @@ class Leases:
             return bool(changed)
 
     def note_session(self, session_id: str, charged: float | None = None) -> None:
-        """Note that a session takes no more jobs, and what it was charged in all once known."""
+        """Note that a session takes no more jobs, and what it was charged in all once known.
+
+        A charge of zero where a job may have run is not known yet: it is told before it is counted.
+        """
         with self._store.writing() as db:
+            if charged is not None and charged <= 0 and may_have_run(db, session_id):
+                charged = None
             db.execute(
                 "UPDATE sessions SET closed = 1, "
                 "charged_seconds = coalesce(?, charged_seconds) WHERE id = ?",
@@ -356,23 +369,6 @@ class Leases:
                     db, job.run_id, job.idx, f"private result of {job.remote_id} asked for"
                 )
         return self._store.job(job.run_id, job.idx) if changed else None
-
-
-def covered_overruns(db: sqlite3.Connection, run_id: str) -> float:
-    """Return what a run's finished jobs used between their estimates and their caps, seconds.
-
-    Nothing where the run has sessions: their time limits allow for it.
-    """
-    if session_records(db, run_id):
-        return 0.0
-    rows = db.execute(
-        "SELECT r.charged_seconds, j.estimate_seconds FROM remote_jobs r "
-        "JOIN tags t ON t.tag = r.tag JOIN jobs j ON j.run_id = t.run_id AND j.idx = t.idx "
-        "WHERE t.run_id = ? AND r.role = 'adopted' AND r.status = 'DONE' "
-        "AND r.charged_seconds IS NOT NULL",
-        (run_id,),
-    ).fetchall()
-    return sum(overrun(row["charged_seconds"], row["estimate_seconds"]) for row in rows)
 
 
 def _pending(db: sqlite3.Connection, now: float, elsewhere: Mapping[str, int]) -> dict[str, int]:

@@ -21,7 +21,8 @@ import numpy as np
 from hardware.devices.base import UNSEEN
 from hardware.errors import BudgetError, RunStateError
 from hardware.ledger import database
-from hardware.ledger.leases import SLACK, Claim, Leases, Pace, covered_overruns
+from hardware.ledger.budget import SLACK
+from hardware.ledger.leases import Claim, Leases, Pace
 from hardware.ledger.records import (
     JOB_MOVES,
     JobRecord,
@@ -31,6 +32,7 @@ from hardware.ledger.records import (
     iso,
     run_record,
 )
+from hardware.ledger.spending import check_next_session, covered_overruns, told_later
 from hardware.ledger.store import Store
 
 __all__ = ["Claim", "Ledger", "Pace"]
@@ -340,6 +342,8 @@ class Ledger(Store):
         planned = self.jobs(run_id, "planned")
         if planned:
             self.leases.share(db, run, planned[0].idx, planned[0].estimate_seconds)
+            if new:
+                check_next_session(db, run, [job.estimate_seconds for job in planned])
         elif new and run.budget_seconds is not None:
             spent = self.spending(run_id)
             used = spent.charged + spent.in_flight - covered_overruns(db, run_id)
@@ -348,6 +352,7 @@ class Ledger(Store):
                     f"Expected a budget of run {run_id} of at least what it uses, got "
                     f"{run.budget_seconds:g} s: {spent.charged:g} s are charged and "
                     f"{spent.in_flight:g} s under way or not known yet."
+                    f"{told_later(self.sessions(run_id))}"
                 )
 
     def check_resumable(self, run_id: str, cancelled_too: bool) -> RunRecord:
@@ -381,10 +386,7 @@ class Ledger(Store):
     def finalize(self, run_id: str) -> RunState:
         """Give a run its final state once all its jobs have one; return its state."""
         with self.writing() as db:
-            states = {
-                row["state"]
-                for row in db.execute("SELECT state FROM jobs WHERE run_id = ?", (run_id,))
-            }
+            states = {job.state for job in self.jobs(run_id)}
             run = run_record(db.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone())
             if run.state == "submitted" and not states & {"planned", "submitting", "submitted"}:
                 final: RunState = "done"

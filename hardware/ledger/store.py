@@ -37,6 +37,7 @@ from hardware.ledger.records import (
     job_record,
     run_record,
 )
+from hardware.ledger.spending import session_records, spending
 from hardware.words import scrub
 
 _PACKAGES = ("qiskit", "qiskit-aer", "qiskit-ibm-runtime", "numpy", "qhead")
@@ -315,57 +316,6 @@ class Store:
                 f"{job.state} → {state}" + (f": {event or reason}" if event or reason else ""),
             )
         return bool(changed)
-
-
-def spending(db: sqlite3.Connection, run_id: str) -> Spending:
-    """Return what a run has cost and may still cost, in QPU seconds.
-
-    A job on the platform counts with what was reserved for it until the platform has said what it
-    charged, whether it is under way, has ended or is not known any more; so do earlier attempts and
-    duplicates.
-
-    A run's sessions count in place of its jobs: each with its charge, or as long as that is not
-    known with the most that it may be.
-    """
-    charged = db.execute(
-        "SELECT coalesce(sum(r.charged_seconds), 0) FROM remote_jobs r "
-        "JOIN tags t ON t.tag = r.tag WHERE t.run_id = ?",
-        (run_id,),
-    ).fetchone()[0]
-    uncharged = db.execute(
-        "SELECT coalesce(sum(coalesce(t.reserved_seconds, j.estimate_seconds)), 0) "
-        "FROM remote_jobs r "
-        "JOIN tags t ON t.tag = r.tag JOIN jobs j ON j.run_id = t.run_id AND j.idx = t.idx "
-        "WHERE t.run_id = ? AND r.charged_seconds IS NULL",
-        (run_id,),
-    ).fetchone()[0]
-    by_state = {
-        row["state"]: row["seconds"]
-        for row in db.execute(
-            "SELECT state, sum(coalesce(reserved_seconds, estimate_seconds)) AS seconds "
-            "FROM jobs WHERE run_id = ? GROUP BY state",
-            (run_id,),
-        )
-    }
-    in_flight = uncharged + by_state.get("submitting", 0.0)
-    sessions = session_records(db, run_id)
-    if sessions:
-        known = sum(one.charged_seconds or 0.0 for one in sessions)
-        in_flight = sum(one.reserved_seconds for one in sessions if one.charged_seconds is None)
-        charged = known if in_flight else max(known, charged)
-    to_come = by_state.get("planned", 0.0)
-    return Spending(float(charged), float(in_flight), float(to_come))
-
-
-def session_records(db: sqlite3.Connection, run_id: str) -> list[SessionRecord]:
-    """Return the sessions of a run, oldest first."""
-    rows = db.execute("SELECT * FROM sessions WHERE run_id = ? ORDER BY rowid", (run_id,))
-    return [
-        SessionRecord(
-            row["id"], row["reserved_seconds"], row["charged_seconds"], bool(row["closed"])
-        )
-        for row in rows
-    ]
 
 
 def _versions() -> dict[str, str]:

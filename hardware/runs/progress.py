@@ -24,6 +24,7 @@ class RunStatus:
         waiting: What is waited for now, where that takes seconds.
         uncharged: How many jobs have ended on the platform, or are not known there any more,
             without it saying what it charged.
+        open_charges: Of how many sessions no charge is known yet.
     """
 
     run: RunRecord
@@ -32,6 +33,7 @@ class RunStatus:
     problems: Mapping[int, str] = field(default_factory=dict)
     waiting: str | None = None
     uncharged: int = 0
+    open_charges: int = 0
 
     @property
     def state(self) -> RunState:
@@ -43,13 +45,19 @@ class RunStatus:
         """Whether no job is left to send or to wait for."""
         return not any(self.jobs.get(s) for s in ("planned", "submitting", "submitted"))
 
+    @property
+    def charge_known(self) -> bool:
+        """Whether all that was charged so far is known."""
+        return not self.uncharged and not self.open_charges
+
     def charge_record(self) -> dict[str, Any]:
-        """Return what was charged, JSON-able; null where the charge of a job is not known."""
+        """Return what was charged, JSON-able; null where a job's or session's is not known."""
         charged = self.spending.charged
         return {
-            "charged_seconds": None if self.uncharged else charged,
+            "charged_seconds": charged if self.charge_known else None,
             "known_charged_seconds": charged,
             "jobs_with_unknown_charge": self.uncharged,
+            "sessions_with_unknown_charge": self.open_charges,
         }
 
     def as_dict(self) -> dict[str, Any]:
@@ -86,18 +94,21 @@ def run_status(ledger: Ledger, run_id: str, problems: Mapping[int, str]) -> RunS
             f"{len(some)} jobs ended before the platform's list could show whether a request was "
             "taken twice, which costs twice: collect the run again in a minute to check."
         )
-    if unpaid := [one for one in ledger.sessions(run_id) if one.charged_seconds is None]:
+    sessions = ledger.sessions(run_id)
+    if unpaid := [one for one in sessions if one.charged_seconds is None]:
         unverified[-3] = (
             f"The charge of session {unpaid[0].id} is not known yet: it counts with "
             f"{unpaid[0].reserved_seconds:g} s, the most that it can be."
         )
     reasons = {job.idx: job.reason for job in jobs if job.reason and job.state != "done"}
     under_way = {job.remote_id for job in jobs if job.state in ("submitting", "submitted")}
-    unknown = [] if run.local else [one for one, *_ in ledger.uncharged(run.id)]
+    # Where there are sessions, their charges are all that counts.
+    unknown = [] if run.local or sessions else [one for one, *_ in ledger.uncharged(run.id)]
     return RunStatus(
         run,
         Counter(job.state for job in jobs),
         ledger.spending(run_id),
         {**reasons, **unverified, **problems},
         uncharged=sum(one not in under_way for one in unknown),
+        open_charges=len(unpaid),
     )

@@ -17,6 +17,7 @@ from hardware.devices.base import Device, JobRequest
 from hardware.errors import BatchClosedError, BudgetError, ServiceError
 from hardware.ledger.budget import session_seconds
 from hardware.ledger.ledger import Ledger
+from hardware.ledger.spending import told_later
 
 
 def batch_for(ledger: Ledger, device: Device, run_id: str, request: JobRequest) -> str | None:
@@ -67,14 +68,8 @@ def _session_limit(
     try:
         return session_seconds(budget - used, to_send, max_time)
     except BudgetError as error:
-        if unknown := [one for one in ledger.sessions(run_id) if one.charged_seconds is None]:
-            raise BudgetError(
-                f"{error} Session {unknown[0].id} counts with {unknown[0].reserved_seconds:g} s "
-                "until the platform tells its charge: resume the run later, or with a larger "
-                "budget.",
-                options=error.options,
-            ) from error
-        raise
+        later = told_later(ledger.sessions(run_id))
+        raise BudgetError(f"{error}{later}", options=error.options) from error
 
 
 def close_sessions(ledger: Ledger, device: Device, run_id: str) -> None:

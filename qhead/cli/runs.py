@@ -159,6 +159,6 @@ def _charged(status: RunStatus) -> str:
     if status.run.local:
         return "none, local"
     known = f"{status.spending.charged:.1f}"
-    if not status.uncharged:
+    if status.charge_known:
         return known
     return f"{known} + unknown" if status.spending.charged else "unknown"

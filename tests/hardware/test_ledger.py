@@ -18,9 +18,11 @@ import pytest
 
 from hardware.errors import BudgetError, LedgerError, RunStateError, UnknownRunError
 from hardware.ledger import database
-from hardware.ledger.leases import MAX_LEASE, SLACK
+from hardware.ledger.budget import SLACK
+from hardware.ledger.leases import MAX_LEASE
 from hardware.ledger.ledger import Ledger, Pace
-from hardware.ledger.records import JOB_MOVES, JOB_STATES, new_claimant
+from hardware.ledger.records import JOB_MOVES, JOB_STATES, Spending, new_claimant
+from hardware.runs.progress import run_status
 
 FREE = Pace()
 ME = new_claimant()
@@ -361,6 +363,101 @@ def test_a_new_budget_covers_all_that_a_session_was_charged(ledger):
     with pytest.raises(BudgetError, match="at least what it uses"):
         ledger.reopen(run, budget_seconds=39.5)
     assert ledger.reopen(run, budget_seconds=40.0) == 0
+
+
+def test_a_new_budget_covers_all_that_an_open_session_may_be_charged(ledger):
+    run = new_run(ledger, jobs=2, budget=60.0)
+    assert ledger.leases.set_batch(run, "session-1", None, 50.0)
+    send(ledger, run)
+    for budget in (0.0, 1.0, 49.5):
+        with pytest.raises(BudgetError, match="Session session-1 counts with 50 s until"):
+            ledger.reopen(run, budget_seconds=budget)
+    assert ledger.run(run).budget_seconds == 60.0
+    assert ledger.reopen(run, budget_seconds=50.0) == 0
+    send(ledger, run)  # the session's time limit has room for it
+
+
+def test_a_new_budget_has_room_for_one_more_session(ledger):
+    run = new_run(ledger, jobs=2, budget=60.0)
+    assert ledger.leases.set_batch(run, "session-1", None, 50.0)
+    job = send(ledger, run)
+    ledger.charge(job.remote_id, 2.0, "DONE")
+    assert ledger.leases.set_batch(run, None, "session-1")
+    ledger.leases.note_session("session-1", 20.0)
+    for budget in (19.0, 23.0):
+        with pytest.raises(BudgetError):
+            ledger.reopen(run, budget_seconds=budget)
+    assert ledger.run(run).budget_seconds == 60.0
+    assert ledger.reopen(run, budget_seconds=24.0) == 0  # a second for its start, 3 s for a job
+
+
+def test_what_jobs_were_charged_is_known_before_the_charge_of_their_session(ledger):
+    run = new_run(ledger, jobs=2, budget=60.0)
+    assert ledger.leases.set_batch(run, "session-1", None, 50.0)
+    ledger.charge(send(ledger, run).remote_id, 3.0, "DONE")
+    assert ledger.spending(run) == Spending(3.0, 47.0, 2.0)
+    status = run_status(ledger, run, {})
+    assert not status.charge_known
+    assert status.charge_record() == {
+        "charged_seconds": None,
+        "known_charged_seconds": 3.0,
+        "jobs_with_unknown_charge": 0,
+        "sessions_with_unknown_charge": 1,
+    }
+    ledger.leases.note_session("session-1", 4.0)
+    assert ledger.spending(run) == Spending(4.0, 0.0, 2.0)
+    assert run_status(ledger, run, {}).charge_record()["charged_seconds"] == 4.0
+
+
+@pytest.mark.parametrize("fate", ["done", "failed", "uncharged", "in doubt", "earlier attempt"])
+def test_a_session_in_which_a_job_may_have_run_is_not_charged_zero(ledger, clock, fate):
+    run = new_run(ledger, jobs=1, budget=60.0)
+    assert ledger.leases.set_batch(run, "session-1", None, 50.0)
+    clock.seconds += 1
+    if fate == "in doubt":
+        ledger.leases.claim_next(run, ME, 60, FREE)
+    else:
+        job = send(ledger, run)
+        if fate == "done":
+            assert ledger.finish(job, {"a": np.zeros(1)})
+            ledger.charge(job.remote_id, 0.0, "DONE")  # as provisional as the session's
+        elif fate != "uncharged":
+            assert ledger.end(job, "failed", "broken")
+            ledger.charge(job.remote_id, 0.5, "ERROR")
+        if fate == "earlier attempt":
+            ledger.reopen(run)
+    ledger.leases.note_session("session-1", 0.0)
+    (session,) = ledger.sessions(run)
+    assert (session.charged_seconds, session.closed) == (None, True)
+    ledger.leases.note_session("session-1", 2.5)
+    assert ledger.sessions(run)[0].charged_seconds == 2.5
+
+
+def test_a_session_without_a_job_that_ran_may_be_charged_zero(ledger, clock):
+    run = new_run(ledger, jobs=3, budget=60.0)
+    assert ledger.leases.set_batch(run, "session-1", None, 20.0)
+    clock.seconds += 1
+    send(ledger, run)
+    clock.seconds += 1
+    assert ledger.leases.set_batch(run, "session-2", "session-1", 20.0)
+    clock.seconds += 1
+    refused = ledger.leases.claim_next(run, ME, 60, FREE).job
+    assert ledger.refuse(refused, "no")
+    stopped = send(ledger, run)
+    assert ledger.end(stopped, "cancelled", "before it ran")
+    ledger.charge(stopped.remote_id, 0.0, "CANCELLED")
+    ledger.leases.note_session("session-2", 0.0)
+    ledger.leases.note_session("session-1", 0.0)
+    assert [one.charged_seconds for one in ledger.sessions(run)] == [None, 0.0]
+
+
+def test_a_job_sent_after_the_clock_went_back_ran_in_its_session(ledger, clock):
+    run = new_run(ledger, jobs=1, budget=60.0)
+    assert ledger.leases.set_batch(run, "session-1", None, 20.0)
+    clock.seconds -= 3600
+    send(ledger, run)
+    ledger.leases.note_session("session-1", 0.0)
+    assert ledger.sessions(run)[0].charged_seconds is None
 
 
 def test_a_new_budget_must_cover_what_is_under_way(ledger):

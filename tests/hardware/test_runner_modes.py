@@ -210,12 +210,30 @@ def test_a_charge_that_is_not_told_counts_with_its_most_until_it_is(tmp_path):
         bench.faults.always["session"] = Reply(500)
         status = bench.collect(run)
         assert status.state == "done"
-        assert (status.spending.charged, status.spending.in_flight) == (0.0, 20.0)
+        jobs = sum(job.paid for job in bench.cloud.jobs.values())
+        assert status.spending.charged == pytest.approx(jobs)
+        assert status.spending.charged + status.spending.in_flight == pytest.approx(20.0)
+        record = status.charge_record()
+        assert record["charged_seconds"] is None
+        assert record["sessions_with_unknown_charge"] == 1
         assert "counts with 20 s" in status.problems[-3]
         del bench.faults.always["session"]
         status = bench.collect(run)
         assert status.spending.charged == pytest.approx(bench.cloud.consumed)
+        assert status.charge_record()["charged_seconds"] == status.spending.charged
         assert status.spending.in_flight == 0
+
+
+def test_a_session_that_is_told_to_cost_nothing_is_asked_again(tmp_path):
+    with Bench(tmp_path) as bench:
+        elapsed, bench.cloud.elapsed = bench.cloud.elapsed, lambda session: 0.0
+        run = bench.submit(session_plan(), budget=BUDGET)
+        record = bench.collect(run).charge_record()
+        assert record["charged_seconds"] is None
+        assert record["known_charged_seconds"] > 0  # the jobs' own
+        bench.cloud.elapsed = elapsed
+        status = bench.collect(run)
+        assert status.charge_record()["charged_seconds"] == pytest.approx(bench.cloud.consumed)
 
 
 def test_a_session_takes_no_more_jobs_once_the_last_has_been_sent(tmp_path):
