@@ -25,6 +25,7 @@ def compare(
         str,
         typer.Option(
             "--heads",
+            metavar="WORDS",
             help="Names with commas between them: quantum, mlp, reduced_mlp (as many parameters as "
             "quantum), inspired, linear (logistic regression) or svc. The others are compared "
             "with the first.",

@@ -1,6 +1,7 @@
 """``--config FILE``: options of a verb from a TOML file.
 
-Keys are the options' names without the dashes, ``max-epochs`` or ``max_epochs``. Those at the top
+Keys are the options' names without the dashes, ``max-epochs`` or ``max_epochs``; an option that
+takes several takes a list (``zne = [1, 3]``). Those at the top
 are of the verb that is run; a table ``[train]`` holds those of that verb, so that one file may
 serve several. What is given on the command line wins.
 """
@@ -27,6 +28,11 @@ _KINDS: dict[type, tuple[tuple[type, ...], str]] = {
     Path: ((str,), "a path in quotes"),
 }
 _WORD_OR_NUMBER = ((int, float, str), "a number or a text in quotes")
+#: The same for the elements of an option that takes several, by what its help calls its value.
+_LISTS: dict[str | None, tuple[tuple[type, ...], str]] = {
+    "NUMBERS": ((int, float), "a list of numbers"),
+    "WORDS": ((str,), "a list of texts in quotes, without commas in them"),
+}
 
 
 def read_config(path: Path, context: typer.Context) -> dict[str, Any]:
@@ -84,6 +90,9 @@ def _checked(value: Any, parameter: inspect.Parameter, *, where: str) -> Any:
     """Return a value as the command line would have it."""
     annotation, declared = get_args(parameter.annotation)
     (kind,) = {*(get_args(annotation) or (annotation,))} - {type(None)}
+    several = getattr(declared, "metavar", None)
+    if isinstance(value, list) and several in _LISTS:
+        return _joined(value, *_LISTS[several], where=where)
     mixed = getattr(declared, "parser", None) is not None
     types, words = _WORD_OR_NUMBER if mixed else _KINDS[kind]
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
@@ -92,3 +101,14 @@ def _checked(value: Any, parameter: inspect.Parameter, *, where: str) -> Any:
     if least is not None and value < least:
         raise InputError(f"{where} to be at least {least}, got {value!r}.")
     return str(value) if mixed else value
+
+
+def _joined(values: list[Any], types: tuple[type, ...], words: str, *, where: str) -> str:
+    """Return a list as a word of the command line, with commas between its elements."""
+    good = all(
+        isinstance(each, types) and not isinstance(each, bool) and "," not in str(each)
+        for each in values
+    )
+    if not good or not values:
+        raise InputError(f"{where} to be {words}, got {values!r}.")
+    return ",".join(map(str, values))

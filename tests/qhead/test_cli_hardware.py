@@ -799,6 +799,27 @@ def test_an_account_is_chosen_or_refused(model, sentences, home, options, messag
     assert "with a device" in stderr
 
 
+def test_lists_in_a_file_are_those_of_the_command_line(model, sentences, tmp_path, home):
+    path, call = tmp_path / "run.toml", ["plan", model, sentences, "--target", FAKE, "--tiles", 1]
+    path.write_text('tags = ["a", "b c"]\nzne = [1, 3]\nzne_extrapolator = ["linear"]\n')
+    flags = ["--tags", "a,b c", "--zne", "1,3", "--zne-extrapolator", "linear"]
+    assert told(*call, "--config", path)["key"] == told(*call, *flags)["key"]
+    for content, message in (
+        ('tags = ["a,b"]', "tags to be a list of texts in quotes, without commas in them"),
+        ("tags = [1]", "tags to be a list of texts"),
+        ("zne = []", "zne to be a list of numbers, got []"),
+        ('zne = ["1"]', "zne to be a list of numbers"),
+        ("zne = [true, 3]", "zne to be a list of numbers"),
+        ("zne = [[1], 3]", "zne to be a list of numbers"),
+        ('mode = ["job"]', "mode to be a number or a text in quotes, got ['job']"),
+        ("shots = [100]", "shots to be a whole number, got [100]"),
+    ):
+        path.write_text(content)
+        assert f"{path}: expected {message}" in refused(home, *call, "--config", path)
+    path.write_text('heads = ["linear", "nope"]')
+    assert "'nope'" in refused(home, "compare", sentences, "--config", path)
+
+
 @pytest.mark.parametrize(
     ("budget", "message"),
     [
