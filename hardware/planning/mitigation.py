@@ -151,7 +151,11 @@ class Mitigation:
             )
         limit = self.pec_max_overhead
         if limit is not None and not (is_number(limit) and limit >= 1):
-            raise PlanError(f"Expected an overhead of one or more, or None, got {limit!r}.")
+            raise PlanError(
+                "Expected an overhead of one or more, or pec_max_overhead=None for any, got "
+                f"{limit!r}.",
+                options=("pec_max_overhead",),
+            )
         if not self.pec_mitigation and limit != 100.0:
             raise PlanError(
                 "pec_max_overhead is a limit of PEC: add pec_mitigation, or leave it out.",

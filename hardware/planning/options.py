@@ -74,8 +74,10 @@ def check_tags(tags: object) -> None:
     """
     if not isinstance(tags, tuple) or not all(isinstance(tag, str) for tag in tags):
         raise PlanError(f"Expected a tuple of tags, got {tags!r}.")
-    if len(tags) > MAX_TAGS or len(set(tags)) < len(tags):
-        raise PlanError(f"Expected at most {MAX_TAGS} different tags, got {', '.join(tags)}.")
+    if len(tags) > MAX_TAGS:
+        raise PlanError(f"Expected at most {MAX_TAGS} tags, got {len(tags)}: {', '.join(tags)}.")
+    if repeated := [tag for tag in dict.fromkeys(tags) if tags.count(tag) > 1]:
+        raise PlanError(f"Expected each tag once, got {', '.join(map(repr, repeated))} repeated.")
     for tag in tags:
         if len(tag) > MAX_TAG_LENGTH or not _TAG.fullmatch(tag):
             raise PlanError(
@@ -154,8 +156,7 @@ class PlanOptions:
             raise PlanError(f"Expected a seed of zero or more, a whole number, got {self.seed}.")
         if self.rep_delay is not None and not (is_number(self.rep_delay) and self.rep_delay >= 0):
             raise PlanError(
-                "Expected a repetition delay of zero or more seconds, or None, got "
-                f"{self.rep_delay!r}."
+                f"Expected a repetition delay of zero or more seconds, got {self.rep_delay!r}."
             )
         if not self.solver_seconds >= 0:
             raise PlanError(f"Expected zero or more solver seconds, got {self.solver_seconds}.")

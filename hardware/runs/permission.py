@@ -118,7 +118,7 @@ def check_abilities(plan: JobPlan, device: Device) -> None:
     options = plan.options
     check_options(options, device)
     options.mitigation.check_learned()
-    unused = [name for name in ("mode", "private", "tags") if getattr(options, name)]
+    unused = [name for name in ("mode", "max_time", "private", "tags") if getattr(options, name)]
     if device.local and unused:
         _logger.warning(
             "%s runs on this machine, where these options of the plan have no effect: %s.",

@@ -35,13 +35,15 @@ def in_options(message: str, named: Iterable[str], options: Mapping[str, str]) -
     """Return a message with the parameters that it names spelled as a verb's options.
 
     ``num_qubits`` becomes ``--num-qubits``, ``topology='ring'`` ``--topology 'ring'`` and
-    ``overwrite=True`` and ``'seed'`` ``--force`` and ``--seed``; a single word without a value or
-    quotation marks (a topology) stays a word.
+    ``overwrite=True`` and ``'seed'`` ``--force`` and ``--seed``, None as a value ``none``; a single
+    word without a value or quotation marks (a topology) stays a word.
     """
     for name in sorted(named, key=len, reverse=True):  # a name may be part of a longer one
         option = options.get(_CALLED.get(name, name))
         if option is not None:
-            message = message.replace(f"{name}=True", option).replace(f"{name}=", f"{option} ")
+            message = message.replace(f"{name}=True", option)
+            message = message.replace(f"{name}=None", f"{option} none")
+            message = message.replace(f"{name}=", f"{option} ")
             message = message.replace(f"'{name}'", option)
             message = message.replace(name, option) if "_" in name else message
     return message

@@ -821,6 +821,30 @@ def test_lists_in_a_file_are_those_of_the_command_line(model, sentences, tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--tags", "a,b,a"], "Expected each tag once, got 'a' repeated."),
+        (["--tags", ",".join("abcdefghi")], "Expected at most 8 tags, got 9: a, b, "),
+        (
+            ["--pec-mitigation", "--pec-max-overhead", "0.5"],
+            "Expected an overhead of one or more, or --pec-max-overhead none for any, got 0.5.",
+        ),
+    ],
+)
+def test_messages_say_what_the_command_line_takes(model, sentences, home, options, message):
+    stderr = refused(home, "plan", model, sentences, "--target", FAKE, *options)
+    assert message in stderr
+    assert "None" not in stderr
+
+
+def test_a_time_limit_has_no_effect_on_a_fake(model, sentences):
+    limited = ["--mode", "batch", "--max-time", 60]
+    result = run("submit", model, sentences, "--target", FAKE, "--tiles", 1, *limited)
+    assert result.exit_code == 0
+    assert "have no effect: mode, max_time." in result.stderr
+
+
+@pytest.mark.parametrize(
     ("budget", "message"),
     [
         ([], "needs a budget"),

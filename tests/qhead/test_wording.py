@@ -27,6 +27,7 @@ from qhead.heads.quantum import ReadoutWarning
          "Name the column (--text-column); the"),
         ("use encoder_qubits=9, or", ["encoder_qubits"], "use --encoder-qubits 9, or"),
         ("or reduction='random'.", ["reduction"], "or --reduction 'random'."),
+        ("or encoder_layers=None for", ["encoder_layers"], "or --encoder-layers none for"),
         ("or replace it with overwrite=True.", ["overwrite"], "or replace it with --force."),
         ("num_qubits / num_encoders", ["num_qubits", "num_encoders"],
          "--num-qubits / --num-encoders"),
