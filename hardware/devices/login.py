@@ -34,6 +34,24 @@ class Account:
     instance: str | None = field(default=None, repr=False)  # a CRN is not for logs
     channel: str | None = None
 
+    def check_needed(self, target: str) -> None:
+        """Refuse an account for a device that is reached without one.
+
+        Args:
+            target: The device's specification.
+
+        Raises:
+            InvalidInputError: It is no device of the platform, and a field is given.
+        """
+        given = [each.name for each in fields(self) if getattr(self, each.name) is not None]
+        if given and target.partition(":")[0] != "ibm":
+            names = ["account" if name == "name" else name for name in given]
+            raise InvalidInputError(
+                f"Expected {', '.join(map(repr, names))} with a device of the platform, ibm:NAME, "
+                f"got {target}, which is reached without an account. Leave it out.",
+                options=("account", "instance", "channel"),
+            )
+
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)

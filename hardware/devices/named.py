@@ -37,11 +37,14 @@ class NamedDevice:
             a Python function returns, or the kind of an installed package.
         name: Its name, e.g. ``"fez"``, ``"ibm_fez"``, ``"least_busy"`` or ``"my.module:make"``.
         shots: Shots that the specification asks for, None where it does not.
-        account: Which account and instance of the platform to reach it through; other kinds need
+        account: Which account and instance of the platform to reach it through; other kinds take
             none.
         offline: Make no network call: a device of the platform is planned for by the calibration
             that was kept when it was last asked.
         instance: SHA-256 of the CRN of the instance that a run was sent through; None: no run's.
+
+    Raises:
+        InvalidInputError: An account for another kind than ``"ibm"``.
     """
 
     kind: str
@@ -50,6 +53,9 @@ class NamedDevice:
     account: Account = field(default_factory=Account)
     offline: bool = False
     instance: str | None = None
+
+    def __post_init__(self) -> None:
+        self.account.check_needed(f"{self.kind}:{self.name}")
 
     @property
     def local(self) -> bool:
@@ -103,8 +109,8 @@ def parse_device(
     Raises:
         UnknownTargetError: It names no device.
         UnknownBackendError: No fake backend has the name.
-        InvalidInputError: Shots below one, or too many; or a device that cannot be planned for
-            offline.
+        InvalidInputError: Shots below one, or too many; a device that cannot be planned for
+            offline; or an account for one that is reached without.
     """
     kind, _, rest = target.strip().partition(":")
     fields = rest.split(":")

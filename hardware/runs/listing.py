@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from qiskit.providers import BackendV2
@@ -14,6 +15,7 @@ from hardware.devices.backends import fake_backend, fake_names
 from hardware.devices.login import Account
 from hardware.errors import AccountError, NoAccountError, ServiceError, UnknownBackendError
 from hardware.planning.ranking import RankedBackend, rank
+from hardware.runs.offline import cached_devices
 from hardware.workload import Workload
 
 #: Called as devices are ranked, with how many are done and how many there are.
@@ -31,12 +33,14 @@ class ListedDevice:
         num_qubits: Qubits of the chip.
         rank: The error of a circuit there; None without a workload or a calibration.
         queue: Jobs that wait there; None for fakes, or where the account does not tell.
+        calibrated_at: Date of a calibration that was kept on this machine, UTC; None: another's.
     """
 
     target: str
     num_qubits: int
     rank: RankedBackend | None = None
     queue: int | None = None
+    calibrated_at: datetime | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the device, JSON-able."""
@@ -45,6 +49,8 @@ class ListedDevice:
             "num_qubits": self.num_qubits,
             "queue": self.queue,
         }
+        if self.calibrated_at is not None:
+            record["calibrated_at"] = self.calibrated_at.isoformat()
         if self.rank is not None:
             fields = asdict(self.rank)
             record |= {"calibration": fields.pop("calibration_id")}
@@ -86,6 +92,30 @@ def list_account(
     return listed, account.account_seconds(service)
 
 
+def list_cached(
+    workload: Workload | None = None,
+    on_ranked: OnRanked | None = None,
+    chosen: Account | None = None,
+) -> tuple[list[ListedDevice], list[str]]:
+    """Return the devices whose calibrations are kept here, and sentences on files of no use.
+
+    Makes no network call; the arguments are those of `list_account`.
+
+    Raises:
+        AccountError: No account has this name.
+        UnknownBackendError: No calibration is kept.
+    """
+    found, troubles = cached_devices(chosen or Account())
+    dates = {each.name: each.calibrated_at for each in found}
+    listed = [
+        ListedDevice(
+            f"ibm:{backend.name}", backend.num_qubits, each, None, dates[str(backend.name)]
+        )
+        for backend, each in _ranked([each.backend for each in found], workload, on_ranked)
+    ]
+    return listed, troubles
+
+
 def list_fakes(
     workload: Workload | None = None, on_ranked: OnRanked | None = None
 ) -> list[ListedDevice]:
@@ -108,11 +138,13 @@ class DeviceList:
         devices: Ranked where there is a workload, the least error first.
         remaining: QPU seconds that the account has left; None where it does not tell.
         trouble: Why the account's devices are missing; None where they are not.
+        notes: Sentences on calibrations that are kept and cannot be used.
     """
 
     devices: tuple[ListedDevice, ...]
     remaining: float | None = None
     trouble: AccountError | ServiceError | UnknownBackendError | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -127,6 +159,7 @@ def list_devices(
     *,
     account: Account | None = None,
     fakes_only: bool = False,
+    offline: bool = False,
 ) -> DeviceList:
     """Return the account's devices and the fakes; without an account the fakes alone.
 
@@ -134,19 +167,29 @@ def list_devices(
         workload: Rank by its circuit; devices that it does not fit on are left out.
         on_ranked: Called after each device of the account, then after each fake.
         account: Which account and instance of the platform; None: the client's default.
-        fakes_only: Make no network call.
+        fakes_only: List no other devices; makes no network call.
+        offline: Make no network call: list the account's devices whose calibrations are kept.
+
+    Raises:
+        InvalidInputError: An account for fakes alone.
     """
     listed: list[ListedDevice] = []
+    notes: list[str] = []
     left, trouble = None, None
+    if fakes_only and account is not None:
+        account.check_needed("fake:NAME")
     if not fakes_only:
         try:
-            listed, left = list_account(workload, on_ranked, account)
+            if offline:
+                listed, notes = list_cached(workload, on_ranked, account)
+            else:
+                listed, left = list_account(workload, on_ranked, account)
         except (AccountError, ServiceError, UnknownBackendError) as error:
             trouble = error
     listed += list_fakes(workload, on_ranked)
     if workload is not None:
         listed.sort(key=by_error)
-    return DeviceList(tuple(listed), left, trouble)
+    return DeviceList(tuple(listed), left, trouble, tuple(notes))
 
 
 def by_error(listed: ListedDevice) -> tuple[float, str]:

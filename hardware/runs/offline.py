@@ -95,10 +95,40 @@ def _of_instance(found: list[CachedCalibration], account: Account) -> list[Cache
     return [each for each in found if wanted in (each.instance, each.label)]
 
 
-def _best(found: list[CachedCalibration], workload: Workload) -> tuple[CachedCalibration, str]:
+def cached_devices(account: Account) -> tuple[list[CachedCalibration], list[str]]:
+    """Return the devices whose calibrations are kept, and sentences on files that cannot be used.
+
+    Args:
+        account: Which account and instance they were fetched through, as for `open_cached`.
+
+    Raises:
+        AccountError: No account has this name.
+        UnknownBackendError: No calibration is kept.
+    """
+    # Imported here: the platform's client takes a second.
+    from hardware.devices.ibm.calibration_cache import calibration_folder, read_calibrations
+
+    found, troubles = read_calibrations()
+    latest = _latest(_of_instance(found, account))
+    if not latest:
+        raise UnknownBackendError(
+            f"No calibration is kept in {_short(calibration_folder())} for this account. Plan once "
+            "online: every calibration that is fetched is kept."
+            + "".join(f" {trouble}" for trouble in troubles)
+        )
+    return [latest[name] for name in sorted(latest)], troubles
+
+
+def _latest(found: list[CachedCalibration]) -> dict[str, CachedCalibration]:
+    """Return the calibration of each device that was fetched last, by name."""
     latest: dict[str, CachedCalibration] = {}
     for each in found:
         latest.setdefault(each.name, each)
+    return latest
+
+
+def _best(found: list[CachedCalibration], workload: Workload) -> tuple[CachedCalibration, str]:
+    latest = _latest(found)
     ranked = rank(workload, [each.backend for each in latest.values()])
     if not ranked:
         raise UnknownBackendError(

@@ -58,6 +58,7 @@ class StoredRun:
     Raises:
         UnknownRunError: The ledger has no such run, or there is no ledger.
         LedgerError: The ledger cannot be read.
+        InvalidInputError: An account for a run of a device that is reached without one.
     """
 
     def __init__(
@@ -79,7 +80,10 @@ class StoredRun:
             )
         self._device, self._policy, self._account = device, policy, account
         with self._ledger() as opened:
-            self.id = opened.run(run_id).id
+            run = opened.run(run_id)
+        self.id = run.id
+        if account is not None:
+            account.check_needed(run.target)
 
     @classmethod
     def open(
@@ -122,9 +126,12 @@ class StoredRun:
             BudgetError: No budget for a real device, or one below the estimate. Nothing was
                 written.
             PlanError: The device has changed since the plan was made.
+            InvalidInputError: An account for a device that is reached without one.
             AccountError, ServiceError: The platform failed. If the error has a `run_id`, that run
                 is in the ledger: ``Run.open(error.run_id).resume()`` carries on.
         """
+        if account is not None:
+            account.check_needed(plan.target)
         if device is None:
             device = planned_device(plan, account)
         elif plan.num_remarks and not device.local:  # made offline

@@ -30,6 +30,12 @@ def backends(
     fakes: Annotated[
         bool, typer.Option("--fakes", help="List fakes only; makes no network call.")
     ] = False,
+    offline: Annotated[
+        bool,
+        typer.Option(
+            "--offline", help="Make no network call: list devices whose calibration is cached."
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """List devices, ranked by the error that a model's circuit would suffer there."""
@@ -39,7 +45,9 @@ def backends(
 
     workload = None if model is None else encoder.model(model).device_circuit()
     with counting_bar("ranking devices") as bar:
-        found = list_devices(workload, bar, account=account.open(), fakes_only=fakes)
+        found = list_devices(
+            workload, bar, account=account.open(), fakes_only=fakes, offline=offline
+        )
     if found.trouble is not None and not found.failed:
         complain("Note", f"fakes only. {found.trouble}")
     record = {
@@ -53,6 +61,7 @@ def backends(
     lines = [] if workload is not None else ["With a model they are ranked: qhead backends MODEL"]
     if found.remaining is not None:
         lines.append(f"The account has {found.remaining:g} s of QPU time left.")
+    lines += [f"· {note}" for note in found.notes]
     show(record, _table(found.devices), *lines, json=json)
     if found.trouble is not None and found.failed:
         complain("Error", f"the account's devices are missing. {found.trouble}")
@@ -60,13 +69,16 @@ def backends(
 
 
 def _table(listed: Sequence[ListedDevice]) -> Table:
+    from hardware.runs.offline import calibration_age
     from qhead.cli.show import table
 
     names = ["qubits"]
     if any(each.rank is not None for each in listed):
         names += ["expected error", "two-qubit gates", "median gate error", "median read-out error"]
         names += ["dead edges"]
-    made = table("backends", ["target"], [*names, "queue"])
+    cached = any(each.calibrated_at is not None for each in listed)
+    last = "calibration" if cached else "queue"
+    made = table("backends", ["target"], [*names, last])
     for each in listed:
         cells = [each.target, str(each.num_qubits)]
         if (r := each.rank) is not None:
@@ -78,5 +90,7 @@ def _table(listed: Sequence[ListedDevice]) -> Table:
                 str(r.dead_edges),
             ]
         cells += [""] * (len(names) + 1 - len(cells))  # a device that could not be ranked
-        made.add_row(*cells, "" if each.queue is None else str(each.queue))
+        if each.calibrated_at is not None:
+            cells.append(calibration_age(each.calibrated_at))
+        made.add_row(*cells, *([] if each.queue is None else [str(each.queue)]))
     return made

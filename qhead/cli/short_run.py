@@ -36,7 +36,7 @@ class ShortRun(AccountChoice):
         from hardware.runs.permission import check_budget
 
         if is_device(target):
-            check_budget(self.budget, local=not parse_device(target).charges)
+            check_budget(self.budget, local=not parse_device(target, self.open()).charges)
             return
         given = {
             "--budget": self.budget is not None,

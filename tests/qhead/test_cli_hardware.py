@@ -6,11 +6,13 @@ import csv
 import io
 import json
 import math
+import re
 import shutil
 import sqlite3
 import zipfile
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -799,6 +801,28 @@ def test_an_account_is_chosen_or_refused(model, sentences, home, options, messag
     assert "with a device" in stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--account", "nope", "--instance", "x"], "Expected --account, --instance with"),
+        (["--channel", "ibm_cloud"], "Expected --channel with"),
+    ],
+)
+def test_an_account_means_nothing_to_a_fake(model, sentences, home, tmp_path, options, named):
+    kept, sent = tmp_path / "p.plan", ("submit", "--plan", tmp_path / "p.plan")
+    told("plan", model, sentences, "--target", FAKE, "--tiles", 1, "--out", kept)
+    run_id = submitted(*sent[1:])
+    call = [model, sentences, "--target", FAKE]
+    for arguments in (
+        ["plan", *call], ["plan", *call, "--offline"], ["submit", *call], sent,
+        ["predict", *call], ["evaluate", *call],
+        ["collect", run_id], ["resume", run_id], ["cancel", run_id], ["backends", "--fakes"],
+    ):  # fmt: skip
+        stderr = refused(home, *arguments, *options)
+        assert stderr.startswith(f"Error: {named} a device of the platform, ibm:NAME, got fake:")
+    assert told("collect", run_id)["missing"] == []
+
+
 def test_lists_in_a_file_are_those_of_the_command_line(model, sentences, tmp_path, home):
     path, call = tmp_path / "run.toml", ["plan", model, sentences, "--target", FAKE, "--tiles", 1]
     path.write_text('tags = ["a", "b c"]\nzne = [1, 3]\nzne_extrapolator = ["linear"]\n')
@@ -842,6 +866,35 @@ def test_a_time_limit_has_no_effect_on_a_fake(model, sentences):
     result = run("submit", model, sentences, "--target", FAKE, "--tiles", 1, *limited)
     assert result.exit_code == 0
     assert "have no effect: mode, max_time." in result.stderr
+
+
+def test_the_devices_whose_calibrations_are_kept_are_listed_offline(
+    model, sentences, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("QHEAD_CACHE", str(tmp_path / "empty"))
+    none = run("backends", "--offline")
+    assert none.exit_code == 0
+    assert "Note: fakes only. No calibration is kept in" in none.stderr
+    with platform() as double:
+        told("plan", model, sentences, "--target", IBM, "--tiles", 1)
+        asked = double.faults.seen.copy()
+        (kept, *others) = told("backends", "--offline")["backends"]
+        ranked = told("backends", model, "--offline", "--no-cache")["backends"]
+        assert double.faults.seen == asked
+        elsewhere = run("backends", "--offline", "--account", "work")
+        assert elsewhere.exit_code == 2
+        assert "'work'" in elsewhere.stderr
+    assert (kept["target"], kept["num_qubits"], kept["queue"]) == ("ibm:ibm_manila", 5, None)
+    assert datetime.fromisoformat(kept["calibrated_at"]) < datetime.now(UTC)
+    assert not any("calibrated_at" in other for other in others)
+    (found,) = (each for each in ranked if each["target"] == "ibm:ibm_manila")
+    assert 0 < found["expected_error"] < 1
+    (path,) = (tmp_path / "empty" / "calibrations").iterdir()
+    table = run("backends", "--offline").stdout
+    assert re.search(r"ibm:ibm_manila .* \d[\d,]* (minute|hour|day)s? old", table)
+    path.write_bytes(b"")
+    broken = run("backends", "--offline")
+    assert f"{path.name} cannot be used" in broken.stderr
 
 
 @pytest.mark.parametrize(
