@@ -28,6 +28,7 @@ from hardware.devices.ibm.account import least_busy
 from hardware.emulation.fake import FakeTarget
 from hardware.ledger.ledger import Ledger
 from hardware.planning.plan_file import dump_plan, finished, load_plan
+from hardware.runs import listing
 from qhead import Run, TextClassifier
 from qhead.cli.app import app
 from qhead.errors import InputError
@@ -872,6 +873,7 @@ def test_the_devices_whose_calibrations_are_kept_are_listed_offline(
     model, sentences, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("QHEAD_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setattr(listing, "fake_names", lambda: ("belem",))  # ranking all takes minutes
     none = run("backends", "--offline")
     assert none.exit_code == 0
     assert "Note: fakes only. No calibration is kept in" in none.stderr
