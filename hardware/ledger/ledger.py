@@ -13,14 +13,11 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
 
 from hardware.devices.base import UNSEEN
 from hardware.errors import BudgetError, RunStateError
-from hardware.ledger import database
 from hardware.ledger.budget import SLACK
 from hardware.ledger.leases import Claim, Leases, Pace
 from hardware.ledger.records import (
@@ -32,6 +29,7 @@ from hardware.ledger.records import (
     iso,
     run_record,
 )
+from hardware.ledger.results import Results
 from hardware.ledger.spending import check_next_session, covered_overruns, told_later
 from hardware.ledger.store import Store
 
@@ -54,6 +52,7 @@ class Ledger(Store):
     ) -> None:
         super().__init__(path, now=now)
         self.leases = Leases(self)
+        self.results = Results(self)
 
     # --- after a request ------------------------------------------------------------------------
 
@@ -98,10 +97,16 @@ class Ledger(Store):
         at = iso(self.now())
         db.execute(
             "INSERT INTO remote_jobs VALUES (?, ?, ?, ?, NULL, ?, ?) "
-            "ON CONFLICT (remote_id) DO UPDATE SET role = excluded.role, status = excluded.status, "
+            "ON CONFLICT (remote_id) DO UPDATE SET role = excluded.role, "
+            "status = iif(status = 'ERROR', status, excluded.status), "
             "updated_at = excluded.updated_at",
             (remote_id, tag, role, status, at, at),
         )
+
+    def is_lost(self, remote_id: str) -> bool:
+        """Whether a job on the platform is known to give no result, whatever the platform says."""
+        rows = self.rows("SELECT status FROM remote_jobs WHERE remote_id = ?", remote_id)
+        return bool(rows) and rows[0]["status"] == "ERROR"
 
     def note_duplicate(
         self, job: JobRecord, remote_id: str, status: str, tag: str | None = None
@@ -114,7 +119,9 @@ class Ledger(Store):
     def adopt_instead(
         self, job: JobRecord, remote_id: str, status: str, *, foreign: bool = False
     ) -> bool:
-        """Let another of the jobs under a submitted job's tag count; False if that has changed.
+        """Let another of the jobs under a submitted job's tag count.
+
+        False if that has changed, or if the other one is known to give no result.
 
         Args:
             job: The job.
@@ -123,6 +130,8 @@ class Ledger(Store):
             foreign: Whether what counted so far was somebody else's, and is forgotten.
         """
         with self.writing() as db:
+            if self.is_lost(remote_id):
+                return False
             event = f"adopted {remote_id} for {job.remote_id}"
             changed = self.move_job(db, job, "submitted", remote_id=remote_id, event=event)
             if changed:
@@ -141,9 +150,9 @@ class Ledger(Store):
             tag: The tag that it carries, that of the job's present attempt or of an earlier one.
 
         Returns:
-            False if the job has moved meanwhile.
+            False if the job has moved meanwhile, or if the other one is known to give no result.
         """
-        if "submitted" not in JOB_MOVES[job.state]:
+        if "submitted" not in JOB_MOVES[job.state] or self.is_lost(remote_id):
             return False
         with self.writing() as db:
             event = f"found {remote_id}"
@@ -211,14 +220,6 @@ class Ledger(Store):
                 (float(seconds), status, iso(self.now()), remote_id),
             )
 
-    def lose(self, job: JobRecord, reason: str) -> bool:
-        """Note that a job is done and its result is lost: what is on the platform is of no use."""
-        with self.writing() as db:
-            db.execute(
-                "UPDATE remote_jobs SET status = 'ERROR' WHERE remote_id = ?", (job.remote_id,)
-            )
-            return self.move_job(db, job, "failed", reason=reason)
-
     def owners(self, run_id: str) -> dict[str, int]:
         """Return the job that each tag of a run belongs to, those of earlier attempts included."""
         rows = self.rows("SELECT tag, idx FROM tags WHERE run_id = ?", run_id)
@@ -243,42 +244,6 @@ class Ledger(Store):
         return [(row["remote_id"], row["tag"], row["role"]) for row in rows]
 
     # --- ends and new beginnings ----------------------------------------------------------------
-
-    def finish(self, job: JobRecord, arrays: Mapping[str, np.ndarray]) -> bool:
-        """Store a job's result and let it be ``done``, both or neither.
-
-        False if it was done already: the first result stays.
-        """
-        blob = database.pack_arrays(arrays)
-        with self.writing() as db:
-            if not self.move_job(db, job, "done"):
-                return False
-            self._store(db, job, blob)
-            db.execute(
-                "UPDATE remote_jobs SET status = 'DONE', updated_at = ? WHERE remote_id = ?",
-                (iso(self.now()), job.remote_id),
-            )
-            return True
-
-    def _store(self, db: sqlite3.Connection, job: JobRecord, blob: bytes) -> None:
-        db.execute(
-            "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                job.run_id,
-                job.idx,
-                job.remote_id,
-                blob,
-                database.digest(blob),
-                iso(self.now()),
-            ),
-        )
-
-    def store_again(self, job: JobRecord, arrays: Mapping[str, np.ndarray]) -> None:
-        """Replace the damaged result of a job that is ``done``."""
-        blob = database.pack_arrays(arrays)
-        with self.writing() as db:
-            self._store(db, job, blob)
-            self.note(db, job.run_id, job.idx, "damaged result replaced")
 
     def end(self, job: JobRecord, state: JobState, reason: str) -> bool:
         """Note that a job ended ``failed`` or ``cancelled``, or that it is ``unknown``."""

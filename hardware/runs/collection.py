@@ -152,7 +152,7 @@ class Collector:
         """
         request = self._sender.request(job.idx)
         if not request.private or self._device.local:
-            return self._ledger.finish(job, self._device.fetch(remote_id, request))
+            return self._ledger.results.finish(job, self._device.fetch(remote_id, request))
         sender = self._sender
         held = self._ledger.leases.begin_fetch(job, sender.claimant, sender.policy.lease)
         if held is None:
@@ -167,8 +167,8 @@ class Collector:
                 f"does not give it any more ({error}) Resuming the run runs the job again, which "
                 "is paid again"
             )
-            return self._ledger.lose(held, reason)
-        return self._ledger.finish(held, arrays)
+            return self._ledger.results.lose(held, reason)
+        return self._ledger.results.finish(held, arrays)
 
     def _miss(self, job: JobRecord, remote_id: str) -> bool:
         """Decide on a job that the platform does not know when it is looked at.
@@ -296,7 +296,7 @@ class Collector:
                     f"{why} It cannot be fetched again: {error}{once if request.private else ''}"
                 )
             else:
-                self._ledger.store_again(job, arrays)
+                self._ledger.results.store_again(job, arrays)
 
     def learn_charges(self) -> int:
         """Ask for charges that are not known yet.
@@ -318,7 +318,8 @@ class Collector:
             try:
                 seen = self._device.job_status(remote_id)
                 job = self._ledger.job(self._run, owners[tag])
-                ahead = seen.status == "DONE" and job.state == "submitted"
+                lost = self._ledger.is_lost(remote_id)  # needs only its charge
+                ahead = seen.status == "DONE" and job.state == "submitted" and not lost
                 if role == "duplicate" and (ahead or not seen.final):
                     self._sender.drop_duplicate(job, remote_id)
                     seen = self._device.job_status(remote_id)

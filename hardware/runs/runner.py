@@ -244,12 +244,15 @@ def resume(
         collector.adopt_orphans(resubmit_cancelled)  # nothing is sent again that the platform has
         collector.learn_charges()
         learn_charges(ledger, device, run.id)
-        ledger.reopen(
-            run.id,
-            cancelled_too=resubmit_cancelled,
-            unknown_too=resubmit_unknown,
-            budget_seconds=budget_seconds,
-        )
+        try:
+            ledger.reopen(
+                run.id,
+                cancelled_too=resubmit_cancelled,
+                unknown_too=resubmit_unknown,
+                budget_seconds=budget_seconds,
+            )
+        except BudgetError as error:
+            raise _with_reserved(error, ledger, run) from error
         problems = {}
         try:
             claim = sender.send_pending(sender.policy.patience)
@@ -261,6 +264,19 @@ def resume(
             problems[-1] = str(error)  # what is under way may use less than its share
         ledger.finalize(run.id)
     return run_status(ledger, run.id, problems)
+
+
+def _with_reserved(error: BudgetError, ledger: Ledger, run: RunRecord) -> BudgetError:
+    """Return a refusal that also names what is kept for jobs whose charge is not known yet."""
+    untold = ledger.results.untold(run.id)
+    if not untold or run.never_charged or ledger.sessions(run.id):
+        return error
+    return BudgetError(
+        f"{error} Of these, {sum(untold.values()):g} s are reserved for what has ended without a "
+        f"known charge (job {', '.join(list(untold)[:3])} on the platform): collect the run until "
+        "the charge is known and resume it then, or give a larger budget.",
+        options=error.options,
+    )
 
 
 def cancel(

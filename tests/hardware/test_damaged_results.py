@@ -116,7 +116,7 @@ def spoil(ledger, run, how):
     else:  # stored by a version that did not look
         arrays = runner.results(run, ledger=ledger)[0]
         half = {name: a[:, : a.shape[1] // 2] if a.ndim else a for name, a in arrays.items()}
-        ledger.store_again(ledger.job(run, 0), half)
+        ledger.results.store_again(ledger.job(run, 0), half)
 
 
 @pytest.mark.parametrize("how", ["deleted", "damaged", "ill-shaped"])

@@ -102,8 +102,8 @@ def test_a_job_goes_from_plan_to_result(ledger):
     job = send(ledger, run)
     assert ledger.run(run).state == "submitted"
     arrays = {"bits": np.arange(6, dtype=np.uint8).reshape(2, 3), "evs": np.array([0.25])}
-    assert ledger.finish(job, arrays)
-    assert not ledger.finish(job, {"bits": np.zeros(1)})
+    assert ledger.results.finish(job, arrays)
+    assert not ledger.results.finish(job, {"bits": np.zeros(1)})
     ledger.charge(job.remote_id, 2.5, "DONE")
     stored = ledger.result(run, 0)
     assert stored.keys() == arrays.keys()
@@ -153,7 +153,7 @@ def test_a_history_tells_each_move_once(ledger):
     run = new_run(ledger, jobs=1)
     ledger.release(ledger.leases.claim_next(run, ME, 60, FREE).job, "not taken")
     job = send(ledger, run)
-    ledger.finish(job, {"x": np.zeros(1)})
+    ledger.results.finish(job, {"x": np.zeros(1)})
     history = ledger.events(run)
     moves = [event.what for event in history if event.idx == 0 and " → " in event.what]
     assert moves == [
@@ -196,7 +196,7 @@ def test_the_pace_counts_all_runs_on_real_devices(ledger, clock):
     held = ledger.leases.claim_next(second, ME, 60, pace)
     assert "pending" in held.blocked
     assert held.wait_seconds is None
-    ledger.finish(done, {"x": np.zeros(1)})
+    ledger.results.finish(done, {"x": np.zeros(1)})
     clock.seconds += 61
     send(ledger, second, pace)
     assert ledger.leases.claim_next(second, ME, 60, FREE).blocked is None  # nothing left
@@ -309,7 +309,7 @@ def test_what_is_being_sent_counts_as_under_way(ledger):
 def test_resubmission_takes_a_new_tag_and_leaves_cancelled_jobs_alone(ledger):
     run = new_run(ledger, jobs=3)
     jobs = [send(ledger, run) for _ in range(3)]
-    ledger.finish(jobs[0], {"x": np.zeros(1)})
+    ledger.results.finish(jobs[0], {"x": np.zeros(1)})
     ledger.end(jobs[1], "failed", "broken")
     ledger.end(jobs[2], "cancelled", "in the web console")
     assert ledger.finalize(run) == "failed"
@@ -319,7 +319,7 @@ def test_resubmission_takes_a_new_tag_and_leaves_cancelled_jobs_alone(ledger):
     assert again[1].attempt == 2
     assert again[1].tag not in {job.tag for job in jobs}
     assert send(ledger, run).remote_id != jobs[1].remote_id
-    ledger.finish(ledger.job(run, 1), {"x": np.zeros(1)})
+    ledger.results.finish(ledger.job(run, 1), {"x": np.zeros(1)})
     assert ledger.finalize(run) == "cancelled"
     with pytest.raises(RunStateError, match="cancelled"):
         ledger.reopen(run)
@@ -340,7 +340,7 @@ def test_a_run_with_nothing_to_send_again_stays_as_it_ended(ledger):
 def test_only_a_new_budget_must_cover_what_a_finished_run_used(ledger):
     run = new_run(ledger, jobs=1, budget=2.0)
     job = send(ledger, run)
-    ledger.finish(job, {"x": np.zeros(1)})
+    ledger.results.finish(job, {"x": np.zeros(1)})
     ledger.charge(job.remote_id, 2.5, "DONE")  # its cap is 3 s: the half second is its margin's
     assert ledger.reopen(run) == 0
     for budget in (2.3, 2.0 - SLACK):
@@ -357,7 +357,7 @@ def test_a_new_budget_covers_all_that_a_session_was_charged(ledger):
     assert ledger.leases.set_batch(run, "session-1", None, 50.0)
     job = send(ledger, run)
     ledger.charge(job.remote_id, 3.0, "DONE")  # more than the estimate of 2.0, within the cap
-    assert ledger.finish(ledger.job(run, 0), {"a": np.zeros(1)})
+    assert ledger.results.finish(ledger.job(run, 0), {"a": np.zeros(1)})
     ledger.leases.note_session("session-1", 40.0)
     assert ledger.spending(run).charged == 40.0
     with pytest.raises(BudgetError, match="at least what it uses"):
@@ -487,10 +487,10 @@ def test_a_cancelled_run_sends_nothing_more(ledger):
     assert ledger.cancel(run) == [job]
     assert ledger.cancel(run) == [job]
     assert "no longer open" in ledger.leases.claim_next(run, ME, 60, FREE).blocked
-    ledger.finish(job, {"x": np.zeros(1)})
+    ledger.results.finish(job, {"x": np.zeros(1)})
     assert [one.state for one in ledger.jobs(run)] == ["done", "cancelled", "cancelled"]
     finished = new_run(ledger, jobs=1)
-    ledger.finish(send(ledger, finished), {"x": np.zeros(1)})
+    ledger.results.finish(send(ledger, finished), {"x": np.zeros(1)})
     ledger.finalize(finished)
     with pytest.raises(RunStateError):
         ledger.cancel(finished)
@@ -525,9 +525,9 @@ def test_results_hold_no_objects_and_are_checked(ledger):
     run = new_run(ledger, jobs=1)
     job = send(ledger, run)
     with pytest.raises(ValueError, match="plain numbers"):
-        ledger.finish(job, {"x": np.array([object()])})
+        ledger.results.finish(job, {"x": np.array([object()])})
     assert ledger.result(run, 0) is None
-    ledger.finish(job, {"x": np.zeros(4)})
+    ledger.results.finish(job, {"x": np.zeros(4)})
     with ledger.writing() as db:
         db.execute("UPDATE results SET arrays = substr(arrays, 2)")
         db.execute("UPDATE plans SET body = x'00'")
@@ -644,12 +644,12 @@ def test_a_full_disk_leaves_the_ledger_as_it_was(ledger):
     ledger._db.execute(f"PRAGMA max_page_count = {pages + 2}")
     noise = np.random.default_rng(0).integers(0, 256, 100_000, dtype=np.uint8)
     with pytest.raises(LedgerError, match="full disk") as caught:
-        ledger.finish(job, {"x": noise})
+        ledger.results.finish(job, {"x": noise})
     assert caught.value.exit_code == 2
     assert ledger.job(run, 0) == job
     assert ledger.result(run, 0) is None
     ledger._db.execute("PRAGMA max_page_count = 1000000")
-    assert ledger.finish(job, {"x": noise})
+    assert ledger.results.finish(job, {"x": noise})
 
 
 def test_an_older_ledger_is_migrated_and_keeps_its_rows(closed, monkeypatch):
@@ -694,12 +694,12 @@ with Ledger(path) as ledger:
     for job in ledger.leases.take_over(run, me, 60):
         ledger.release(job, "its process ended")
     for job in ledger.jobs(run, "submitted"):
-        ledger.finish(job, {"idx": np.array(job.idx)})
+        ledger.results.finish(job, {"idx": np.array(job.idx)})
     while (job := ledger.leases.claim_next(run, me, 60, Pace()).job) is not None:
         print(job.idx, flush=True)
         assert ledger.accept(job, "remote-" + job.tag)
         # The other process, just started, may have found the job submitted and finished it.
-        finished = ledger.finish(ledger.job(run, job.idx), {"idx": np.array(job.idx)})
+        finished = ledger.results.finish(ledger.job(run, job.idx), {"idx": np.array(job.idx)})
         assert finished or ledger.job(run, job.idx).state == "done"
     ledger.finalize(run)
 """

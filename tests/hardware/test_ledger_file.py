@@ -261,7 +261,7 @@ def test_adopting_moves_by_the_table(tmp_path):
         job = ledger.leases.claim_next(run, me, 60, Pace()).job
         ledger.accept(job, "first")
         done = ledger.job(run, 0)
-        ledger.finish(done, {"x": np.zeros(1)})
+        ledger.results.finish(done, {"x": np.zeros(1)})
         assert not ledger.adopt_stray(ledger.job(run, 0), "other", "DONE", job.tag)
         assert not ledger.adopt_instead(done, "other", "DONE")
         assert ledger.job(run, 0).remote_id == "first"
