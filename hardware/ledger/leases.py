@@ -260,9 +260,7 @@ class Leases:
                 f"{SELECT_JOB} WHERE j.run_id = ? AND j.state = 'submitting'", (run_id,)
             ).fetchall()
             for row in rows:
-                lapsed = row["lease_until"] is None or not (
-                    iso(now) < row["lease_until"] <= iso(now + max(lease_seconds, MAX_LEASE))
-                )
+                lapsed = _lapsed(row["lease_until"], now, lease_seconds)
                 given_up = row["claimant"] == given_up_by(claimant)
                 own = row["claimant"] == claimant or (given_up and not still_leaving(row["tag"]))
                 if lapsed or own or is_gone(row["claimant"]):
@@ -347,8 +345,7 @@ class Leases:
         """
         now = self._store.now()
         ours = job.claimant in (None, claimant) or is_gone(job.claimant)
-        lapsed = job.lease_until is None or job.lease_until <= iso(now)
-        if not ours and not lapsed:
+        if not ours and not _lapsed(job.lease_until, now, lease_seconds):
             return None
         with self._store.writing() as db:
             changed = db.execute(
@@ -369,6 +366,12 @@ class Leases:
                     db, job.run_id, job.idx, f"private result of {job.remote_id} asked for"
                 )
         return self._store.job(job.run_id, job.idx) if changed else None
+
+
+def _lapsed(until: str | None, now: float, lease_seconds: float) -> bool:
+    """Whether a lease has ended, or was made while the clock was ahead."""
+    longest = max(lease_seconds, MAX_LEASE)
+    return until is None or not iso(now) < until <= iso(now + longest)
 
 
 def _pending(db: sqlite3.Connection, now: float, elsewhere: Mapping[str, int]) -> dict[str, int]:

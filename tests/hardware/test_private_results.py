@@ -8,8 +8,12 @@ from loopback.bench import Bench, assert_equal, undisturbed
 from loopback.plans import tiny_plan
 
 from hardware.errors import BudgetError
+from hardware.ledger.ledger import Ledger
+from hardware.runs import runner
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
+
+DAY = 86400.0
 
 
 def private_plan():
@@ -62,3 +66,29 @@ def test_the_ledger_adopts_no_job_that_is_known_to_give_nothing(tmp_path):
         bench.resume(run)
         assert not bench.ledger.adopt_instead(bench.ledger.job(run, 0), lost, "DONE")
         bench.cloud.release()
+
+
+# --- claims -------------------------------------------------------------------------------------
+
+
+def test_a_claim_made_while_the_clock_was_ahead_holds_nothing_up(tmp_path):
+    with Bench(tmp_path) as bench:
+        run = bench.submit(private_plan())
+        bench.cloud.wait_idle()
+        now = bench.ledger.now
+        with Ledger(bench.ledger.path, now=lambda: now() + DAY) as ahead:
+            (job,) = ahead.jobs(run)
+            assert ahead.leases.begin_fetch(job, "another-host|77:1|abc", 1200.0) is not None
+        assert bench.collect(run, timeout=5.0).state == "done"
+
+
+def test_a_claim_of_another_host_holds_until_it_lapses(tmp_path):
+    with Bench(tmp_path) as bench:
+        run = bench.submit(private_plan())
+        bench.cloud.wait_idle()
+        (job,) = bench.ledger.jobs(run)
+        assert bench.ledger.leases.begin_fetch(job, "another-host|77:1|abc", 1200.0) is not None
+        status = bench.collect(run, timeout=0.0)
+        assert "Another process" in status.problems[0]
+        assert bench.faults.seen["result"] == 0
+        assert runner.results(run, ledger=bench.ledger) == {}
