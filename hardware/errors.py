@@ -159,6 +159,9 @@ class VanishedError(ServiceError):
 class BadResultError(ServiceError):
     """A result does not fit its request: cut or of another job. It can be fetched again."""
 
+    #: The answer as it came, where one did.
+    received: str | None = None
+
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the nearest known word, or an empty string."""

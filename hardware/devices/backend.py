@@ -29,6 +29,7 @@ from hardware.devices.base import (
 )
 from hardware.devices.local import LocalDevice
 from hardware.errors import (
+    BadResultError,
     EmulationError,
     HardwareError,
     InvalidInputError,
@@ -273,6 +274,10 @@ class BackendDevice:
         job = self._job(job_id)
         result = self._ask(job.result, f"for the result of job {job_id}", _RESULT)
         return result_arrays(counted(result, request), request)
+
+    def decode(self, received: str, request: JobRequest) -> dict[str, np.ndarray]:
+        """Refuse: the provider's own package reads its answers."""
+        raise BadResultError("The provider's package reads its answers: collect the run again.")
 
     def cancel(self, job_id: str) -> bool:
         """Cancel a job; False where it has ended already.

@@ -170,7 +170,18 @@ class Device(Protocol):
         """Return a job in its present state."""
 
     def fetch(self, job_id: str, request: JobRequest) -> dict[str, np.ndarray]:
-        """Return the result of a finished job as arrays by name, see `result_arrays`."""
+        """Return the result of a finished job as arrays by name, see `result_arrays`.
+
+        Raises:
+            BadResultError: What came does not fit the request; see `BadResultError.received`.
+        """
+
+    def decode(self, received: str, request: JobRequest) -> dict[str, np.ndarray]:
+        """Return the arrays of an answer that `fetch` received and could not read.
+
+        Raises:
+            BadResultError: It cannot be read now either.
+        """
 
     def cancel(self, job_id: str) -> bool:
         """Cancel a job; False where it has ended already."""

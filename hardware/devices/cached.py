@@ -71,5 +71,5 @@ class CachedDevice:
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise UnclearError(f"{self.name} was opened offline, to plan only; it was not asked.")
 
-    send = leaving = find = pending = job_status = fetch = cancel = charged = _refuse
+    send = leaving = find = pending = job_status = fetch = decode = cancel = charged = _refuse
     open_batch = close_batch = session_charged = _refuse

@@ -10,6 +10,7 @@ from qiskit.providers import BackendV2
 from hardware.devices.backends import fractional_fake
 from hardware.devices.base import Abilities, BatchMode, JobRequest, RemoteJob, result_arrays
 from hardware.devices.ibm.primitives import make_primitive
+from hardware.errors import BadResultError
 
 Execute = Callable[[JobRequest], object]
 
@@ -79,6 +80,10 @@ class LocalDevice:
     def fetch(self, job_id: str, request: JobRequest) -> dict[str, np.ndarray]:
         """Execute the job and return its arrays."""
         return result_arrays(self._execute(request), request)
+
+    def decode(self, received: str, request: JobRequest) -> dict[str, np.ndarray]:
+        """Refuse: a local job leaves no answer."""
+        raise BadResultError("A local job leaves no answer to read: collect the run again.")
 
     def cancel(self, job_id: str) -> bool:
         """Cancel the job: it will not be executed."""

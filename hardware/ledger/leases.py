@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from hardware.errors import BudgetError
+from hardware.errors import BudgetError, LedgerError
 from hardware.ledger.budget import SLACK, ChargeRatio
 from hardware.ledger.records import JobRecord, RunRecord, given_up_by, is_gone, iso, run_record
 from hardware.ledger.spending import (
@@ -22,6 +22,8 @@ from hardware.ledger.store import SELECT_JOB, Store
 _MINUTE = 60.0
 #: Leases end within this many seconds: a later end was set before the clock went back.
 MAX_LEASE = 3600.0
+#: Owners of leases in this process that have ended and could not write so.
+_given_up: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -275,11 +277,20 @@ class Leases:
     def let_go(self, claimant: str, still_leaving: Callable[[str], bool]) -> None:
         """Give up a process's claims, so that another need not wait for them to lapse.
 
+        A ledger that cannot be written keeps them: to this process they are given up, to others
+        once their lease has lapsed.
+
         Args:
             claimant: Who held them.
             still_leaving: Whether the request of the job with this tag is still on its way: the
                 process keeps its claim, for whoever in it takes over once the request has ended.
         """
+        try:
+            self._let_go(claimant, still_leaving)
+        except LedgerError:
+            _given_up.add(claimant)
+
+    def _let_go(self, claimant: str, still_leaving: Callable[[str], bool]) -> None:
         rows = self._store.rows(f"{SELECT_JOB} WHERE j.claimant = ?", claimant)
         with self._store.writing() as db:
             for row in rows:
@@ -344,22 +355,15 @@ class Leases:
         What is written here shows that the ledger can be written when the result comes.
         """
         now = self._store.now()
-        ours = job.claimant in (None, claimant) or is_gone(job.claimant)
+        ours = job.claimant in (None, claimant, *_given_up) or is_gone(job.claimant)
         if not ours and not _lapsed(job.lease_until, now, lease_seconds):
             return None
+        held = (job.run_id, job.idx, job.attempt, job.claimant, job.remote_id)
         with self._store.writing() as db:
             changed = db.execute(
                 "UPDATE jobs SET claimant = ?, lease_until = ? WHERE run_id = ? AND idx = ? "
                 "AND attempt = ? AND state = 'submitted' AND claimant IS ? AND remote_id IS ?",
-                (
-                    claimant,
-                    iso(now + lease_seconds),
-                    job.run_id,
-                    job.idx,
-                    job.attempt,
-                    job.claimant,
-                    job.remote_id,
-                ),
+                (claimant, iso(now + lease_seconds), *held),
             ).rowcount
             if changed:
                 self._store.note(

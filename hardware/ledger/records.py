@@ -27,14 +27,15 @@ RUN_MOVES: dict[str, tuple[str, ...]] = {
 }
 #: All moves of a job; the database enforces them. ``unknown``: sent, and neither a look nor a
 #: search by tag finds it any more. A job that is planned, unknown, failed or cancelled becomes
-#: submitted when one is found under its tag, and a submitted one when another counts instead.
+#: submitted when one is found under its tag, and a submitted one when another counts instead. One
+#: that was given up becomes done when its result is in hand after all.
 JOB_MOVES: dict[str, tuple[str, ...]] = {
     "planned": ("submitting", "submitted", "cancelled"),
     "submitting": ("submitted", "planned", "failed", "cancelled"),
     "submitted": ("submitted", "done", "unknown", "failed", "cancelled"),
-    "unknown": ("submitted", "planned", "cancelled"),
-    "failed": ("planned", "submitted"),
-    "cancelled": ("planned", "submitted"),
+    "unknown": ("submitted", "planned", "cancelled", "done"),
+    "failed": ("planned", "submitted", "done"),
+    "cancelled": ("planned", "submitted", "done"),
     "done": (),
 }
 JOB_STATES: tuple[JobState, ...] = get_args(JobState)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from hardware.ledger import database
-from hardware.ledger.records import JobRecord, iso
+from hardware.ledger.records import JOB_MOVES, JobRecord, iso
 from hardware.ledger.store import Store
 
 
@@ -25,13 +25,21 @@ class Results:
     def finish(self, job: JobRecord, arrays: Mapping[str, np.ndarray]) -> bool:
         """Store a job's result and let it be ``done``, both or neither.
 
-        False if it was done already: the first result stays.
+        It counts whoever holds the job by now and whatever became of it meanwhile, as long as the
+        same job on the platform counts for it.
+
+        False if it was done already, where the first result stays, or if another job counts.
         """
         blob = database.pack_arrays(arrays)
         with self._store.writing() as db:
-            if not self._store.move_job(db, job, "done"):
+            now = self._store.job(job.run_id, job.idx)
+            if now.remote_id != job.remote_id or "done" not in JOB_MOVES[now.state]:
                 return False
+            self._store.move_job(db, now, "done")
             self._insert(db, job, blob)
+            run = self._store.run(job.run_id)
+            if run.state == "failed" or run.state == now.state == "cancelled":
+                self._store.move_run(db, run.id, "submitted")  # until it is finalized anew
             db.execute(
                 "UPDATE remote_jobs SET status = 'DONE', updated_at = ? WHERE remote_id = ?",
                 (iso(self._store.now()), job.remote_id),

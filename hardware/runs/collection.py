@@ -8,14 +8,13 @@ from contextlib import suppress
 from hardware.devices.asking import plain
 from hardware.devices.base import STATES, USELESS, RemoteJob
 from hardware.errors import (
-    BadResultError,
-    RefusedError,
     ServiceError,
     UnclearError,
     VanishedError,
 )
 from hardware.ledger.records import JobRecord
 from hardware.runs.outcome import unusable
+from hardware.runs.private import PrivateResults
 from hardware.runs.progress import OnProgress, run_status
 from hardware.runs.submission import Sender
 
@@ -32,6 +31,7 @@ class Collector:
         self._ledger = sender.ledger
         self._device = sender.device
         self._run = sender.run_id
+        self._private = PrivateResults(sender)
         self._failures: Counter[int] = Counter()
         self._rounds = 0
         self._filtered = True  # whether the platform's list of pending jobs leaves out the others
@@ -97,6 +97,18 @@ class Collector:
         """Whether a job failed so often to be looked at or fetched that it is given up for now."""
         return self._failures[idx] >= self._sender.policy.tries
 
+    def _is_last_try(self, idx: int) -> bool:
+        return self._failures[idx] + 1 >= self._sender.policy.tries
+
+    def take_kept(self) -> None:
+        """Store the results of private jobs that were received and not stored.
+
+        Raises:
+            LedgerError: The ledger cannot be written.
+        """
+        if not self._device.local:
+            self._private.take_kept()
+
     def _look(self, job: JobRecord) -> bool:
         if not job.verified:
             self._sender.verify(job)
@@ -144,31 +156,16 @@ class Collector:
     def _bring_in(self, job: JobRecord, remote_id: str) -> bool:
         """Fetch the result of a job and store it; return whether the job has ended by that.
 
-        The platform gives the result of a private job once. One process asks for it, after it has
-        written to the ledger, and stores it before it does anything else.
-
         Raises:
             ServiceError: It did not come, and may come at the next try.
         """
         request = self._sender.request(job.idx)
         if not request.private or self._device.local:
             return self._ledger.results.finish(job, self._device.fetch(remote_id, request))
-        sender = self._sender
-        held = self._ledger.leases.begin_fetch(job, sender.claimant, sender.policy.lease)
-        if held is None:
+        ended = self._private.bring_in(job, last=self._is_last_try(job.idx))
+        if ended is None:
             raise _NotKnownError(f"Another process is fetching the result of job {remote_id}.")
-        try:
-            arrays = self._device.fetch(remote_id, request)
-        except (BadResultError, RefusedError, VanishedError) as error:
-            if self._failures[job.idx] + 1 < sender.policy.tries:
-                raise
-            reason = (
-                f"the result of private job {remote_id} is lost: the platform gives it once, and "
-                f"does not give it any more ({error}) Resuming the run runs the job again, which "
-                "is paid again"
-            )
-            return self._ledger.results.lose(held, reason)
-        return self._ledger.results.finish(held, arrays)
+        return ended
 
     def _miss(self, job: JobRecord, remote_id: str) -> bool:
         """Decide on a job that the platform does not know when it is looked at.

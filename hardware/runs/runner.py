@@ -190,6 +190,7 @@ def collect(
     run, request = _open(run_id, ledger, device)
     with _sender(ledger, device, run.id, request, policy, clock, on_progress) as sender:
         collector = Collector(sender, on_progress)
+        collector.take_kept()
         with suppress(ServiceError):  # the rounds meet the same trouble
             collector.reconsider()
         rounds = Rounds(sender, collector, timeout, on_progress)
@@ -240,6 +241,7 @@ def resume(
         sender.search.trusts_lists = resubmit_unknown
         sender.recover()
         collector = Collector(sender)
+        collector.take_kept()
         collector.reconsider()
         collector.adopt_orphans(resubmit_cancelled)  # nothing is sent again that the platform has
         collector.learn_charges()

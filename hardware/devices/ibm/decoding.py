@@ -9,17 +9,32 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from qiskit_ibm_runtime.decoders.defaults import DEFAULT_DECODERS
 from qiskit_ibm_runtime.decoders.executor_sampler.utils import TWIRLING_PREFIX
 from qiskit_ibm_runtime.results.quantum_program import QuantumProgramResult
 
-from hardware.devices.base import JobRequest
+from hardware.devices.base import JobRequest, result_arrays
 from hardware.errors import BadResultError
 
 _PROGRAM = "executor"  # what the client's primitives run on the platform
 #: Of the quasi-probabilities that PEC samples.
 _SIGNS = "pauli_signs"
 _AGAIN = "The result was cut or changed on its way: collect the run again to fetch it anew."
+
+
+def decoded_arrays(raw: object, request: JobRequest) -> dict[str, np.ndarray]:
+    """Return the arrays of a received result, see `hardware.devices.base.result_arrays`.
+
+    Raises:
+        BadResultError: It cannot be decoded or does not fit the request. Whatever is raised has
+            what was received with it, as `received`: a private job's result comes once.
+    """
+    try:
+        return result_arrays(decoded(raw, request), request)
+    except BaseException as error:
+        error.received = raw  # type: ignore[attr-defined]
+        raise
 
 
 def decoded(raw: object, request: JobRequest) -> object:

@@ -12,7 +12,7 @@ from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 
 from hardware.devices.asking import LATER, going_on, plain
 from hardware.devices.backends import no_fractional_gates
-from hardware.devices.base import Abilities, BatchMode, JobRequest, RemoteJob, result_arrays
+from hardware.devices.base import Abilities, BatchMode, JobRequest, RemoteJob
 from hardware.devices.calibration import has_fractional_gates
 from hardware.devices.ibm.answers import (
     all_pages,
@@ -25,7 +25,7 @@ from hardware.devices.ibm.answers import (
 )
 from hardware.devices.ibm.calibration_cache import instance_digest
 from hardware.devices.ibm.client import ask, guarded
-from hardware.devices.ibm.decoding import decoded
+from hardware.devices.ibm.decoding import decoded_arrays
 from hardware.devices.ibm.loading import Deadlines, check_device_list, load_calibration
 from hardware.devices.ibm.primitives import make_primitive
 from hardware.errors import (
@@ -176,10 +176,8 @@ class PlatformDevice:
         mode = self._batch(batch, kind, request.fractional_gates) if batch else own
         options: dict[str, Any] = {**request.options}
         environment = options.get("environment", {})
-        options["environment"] = {
-            **environment,
-            "job_tags": [*environment.get("job_tags", []), *tags],
-        }
+        job_tags = [*environment.get("job_tags", []), *tags]
+        options["environment"] = {**environment, "job_tags": job_tags}
         if max_seconds is not None:
             options["max_execution_time"] = max_seconds
         job = self._ask(
@@ -302,7 +300,11 @@ class PlatformDevice:
             f"for the result of job {job_id}",
             self._deadlines.download,
         )
-        return result_arrays(decoded(raw, request), request)
+        return decoded_arrays(raw, request)
+
+    def decode(self, received: str, request: JobRequest) -> dict[str, np.ndarray]:
+        """Return the arrays of an answer to the request for a result; see `Device.decode`."""
+        return decoded_arrays(received, request)
 
     def cancel(self, job_id: str) -> bool:
         """Cancel a job; False where it has ended already."""
