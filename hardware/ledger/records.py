@@ -23,12 +23,13 @@ RUN_MOVES: dict[str, tuple[str, ...]] = {
     "submitted": ("done", "failed", "cancelled"),
     "failed": ("submitted", "cancelled"),
     "cancelled": ("submitted",),
-    "done": (),
+    "done": ("failed",),
 }
 #: All moves of a job; the database enforces them. ``unknown``: sent, and neither a look nor a
 #: search by tag finds it any more. A job that is planned, unknown, failed or cancelled becomes
 #: submitted when one is found under its tag, and a submitted one when another counts instead. One
-#: that was given up becomes done when its result is in hand after all.
+#: that was given up becomes done when its result is in hand after all, and one that is done fails
+#: when its stored result is damaged and the platform does not give it again.
 JOB_MOVES: dict[str, tuple[str, ...]] = {
     "planned": ("submitting", "submitted", "cancelled"),
     "submitting": ("submitted", "planned", "failed", "cancelled"),
@@ -36,7 +37,7 @@ JOB_MOVES: dict[str, tuple[str, ...]] = {
     "unknown": ("submitted", "planned", "cancelled", "done"),
     "failed": ("planned", "submitted", "done"),
     "cancelled": ("planned", "submitted", "done"),
-    "done": (),
+    "done": ("failed",),
 }
 JOB_STATES: tuple[JobState, ...] = get_args(JobState)
 

@@ -67,13 +67,18 @@ class Results:
             self._store.note(db, job.run_id, job.idx, "damaged result replaced")
 
     def lose(self, job: JobRecord, reason: str) -> bool:
-        """Note that a job is done and its result is lost: what is on the platform is of no use."""
+        """Note that a job ran and its result is lost: what is on the platform is of no use.
+
+        A run that was done is failed then.
+        """
         with self._store.writing() as db:
             moved = self._store.move_job(db, job, "failed", reason=reason)
             if moved:
                 db.execute(
                     "UPDATE remote_jobs SET status = 'ERROR' WHERE remote_id = ?", (job.remote_id,)
                 )
+                if self._store.run(job.run_id).state == "done":
+                    self._store.move_run(db, job.run_id, "failed")
             return moved
 
     def untold(self, run_id: str) -> dict[str, float]:

@@ -276,6 +276,8 @@ class Collector:
     def refetch_damaged(self) -> None:
         """Fetch results again that were stored and cannot be used; see `outcome.unusable`.
 
+        A private job whose result the platform does not give again has failed.
+
         Raises:
             AccountError: The login is no longer accepted.
         """
@@ -286,11 +288,14 @@ class Collector:
                 continue
             request = self._sender.request(idx)
             try:
+                if request.private and not self._device.local:
+                    self._private.replace(job, why)
+                    continue
                 arrays = self._device.fetch(job.remote_id, request)
             except ServiceError as error:
-                once = " The job was private: the platform gives such a result once."
-                self.problems[idx] = (
-                    f"{why} It cannot be fetched again: {error}{once if request.private else ''}"
+                gone = isinstance(error, VanishedError)
+                self.problems[idx] = f"{why} It cannot be fetched again: {error}" + (
+                    " If the platform has deleted it, submit the plan as a new run." if gone else ""
                 )
             else:
                 self._ledger.results.store_again(job, arrays)

@@ -206,6 +206,35 @@ class PrivateResults:
             return ended
         raise AssertionError("A policy has one try or more.")
 
+    def replace(self, job: JobRecord, why: str) -> None:
+        """Fetch the result of a job that is done again; without it the job has failed.
+
+        Args:
+            job: The job.
+            why: Why its stored result cannot be used.
+
+        Raises:
+            ServiceError: It did not come, and may come at the next try.
+            LedgerError: The ledger cannot be written.
+        """
+        arrays = self._readable(job)
+        tries = self._sender.policy.tries
+        while arrays is None:
+            tries -= 1
+            try:
+                arrays = self._fetch(job)
+            except _DENIED as error:
+                if tries <= 0:
+                    reason = (
+                        f"{why} It cannot be fetched again: {error} The job was private: the "
+                        f"platform gives such a result once. {_PAID}."
+                    )
+                    self._results.lose(job, reason)
+                    return
+                self._sender.clock.sleep(self._sender.policy.poll[0])
+        self._results.store_again(job, arrays)
+        self._kept.drop(job)
+
     # --- what was kept --------------------------------------------------------------------------
 
     def take_kept(self) -> None:

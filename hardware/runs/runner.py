@@ -218,6 +218,9 @@ def resume(
 ) -> RunStatus:
     """Carry on with a run: find what was sent, plan again what failed, send what the pace allows.
 
+    Of a run that is done, stored results that cannot be used are fetched again, and nothing is
+    sent. A private job has failed if its result does not come again; the next resume sends it.
+
     Returns at once, like `submit`.
 
     Args:
@@ -264,8 +267,9 @@ def resume(
             if not ledger.jobs(run.id, "submitted"):
                 raise
             problems[-1] = str(error)  # what is under way may use less than its share
-        ledger.finalize(run.id)
-    return run_status(ledger, run.id, problems)
+        if ledger.finalize(run.id) == "done":
+            collector.refetch_damaged()
+    return run_status(ledger, run.id, {**problems, **collector.problems})
 
 
 def _with_reserved(error: BudgetError, ledger: Ledger, run: RunRecord) -> BudgetError:

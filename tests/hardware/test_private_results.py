@@ -316,3 +316,55 @@ def test_a_damaged_file_is_no_result(tmp_path, monkeypatch):
         status = bench.collect(run)
         assert status.state == "failed"
         assert f"{file} is damaged" in status.problems[0]
+
+
+# --- stored, and damaged ------------------------------------------------------------------------
+
+
+def damage(bench):
+    with bench.ledger.writing() as db:
+        db.execute("UPDATE results SET arrays = X'00'")
+
+
+@pytest.mark.parametrize("verb", ["collect", "resume"])
+def test_a_damaged_private_result_is_said_to_be_lost_and_runs_again_at_the_users_word(
+    tmp_path, expected, verb
+):
+    with Bench(tmp_path) as bench:
+        run = bench.submit(private_plan())
+        assert bench.collect(run).state == "done"
+        damage(bench)
+        status = bench.verb(verb, run)
+        assert status.state == "failed"
+        assert "its stored result is damaged. It cannot be fetched again" in status.problems[0]
+        assert "Resuming the run runs the job again, which is paid again" in status.problems[0]
+        assert bench.collect(run).state == "failed"
+        assert len(bench.cloud.jobs) == 1
+        bench.resume(run)
+        assert bench.collect(run).state == "done"
+        assert len(bench.cloud.jobs) == 2
+        assert_equal(bench.results(run), expected)
+
+
+def test_a_damaged_private_result_that_the_platform_still_gives_is_replaced(
+    tmp_path, expected, monkeypatch
+):
+    with Bench(tmp_path) as bench:
+        run = bench.submit(private_plan())
+        assert bench.collect(run).state == "done"
+        damage(bench)
+        monkeypatch.setattr(bench.device, "fetch", lambda *_: expected[0])
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
+        assert not kept(bench)
+
+
+def test_a_private_result_is_not_given_up_while_the_platform_is_out_of_reach(tmp_path):
+    with Bench(tmp_path) as bench:
+        run = bench.submit(private_plan())
+        assert bench.collect(run).state == "done"
+        damage(bench)
+        bench.faults.always["result"] = Reply(503)
+        status = bench.collect(run)
+        assert status.state == "done"
+        assert "It cannot be fetched again" in status.problems[0]
