@@ -17,6 +17,7 @@ from hardware.runs.outcome import unusable
 from hardware.runs.private import PrivateResults
 from hardware.runs.progress import OnProgress, run_status
 from hardware.runs.submission import Sender
+from hardware.runs.time_limits import NotToldError, reached_limit
 
 #: For how many listing delays a job may be in another state before it counts as unknown.
 _STRANGE = 20
@@ -128,16 +129,37 @@ class Collector:
         if seen.status == "DONE":
             ended = self._bring_in(job, remote_id)
         elif seen.status == "CANCELLED":
-            ended = self._ledger.end(job, "cancelled", "cancelled on the platform")
+            ended = self._note_cancelled(job, seen)
         else:
             ended = self._ledger.end(job, "failed", seen.reason or "failed without a reason")
         self._learn(remote_id, seen.status)
         return ended
 
+    def _note_cancelled(self, job: JobRecord, seen: RemoteJob) -> bool:
+        """End a job that the platform cancelled: at a time limit, nobody asked for that."""
+        limit = None
+        if self._ledger.run(self._run).state != "cancelled":
+            try:
+                limit = reached_limit(self._ledger, self._device, self._run)
+            except NotToldError as error:
+                if self._age(seen) < self._sender.policy.settle:
+                    raise _NotKnownError(f"{error} Job {seen.id} is cancelled.") from error
+        if limit is None:
+            return self._ledger.end(job, "cancelled", "cancelled on the platform")
+        reason = (
+            f"{limit} before this job had run: resume the run to send the job again, with a larger "
+            "budget if it is refused"
+        )
+        return self._ledger.end(job, "failed", reason)
+
+    def _age(self, seen: RemoteJob) -> float:
+        """Return for how many seconds a remote job is in a state that needs an explanation."""
+        now = self._sender.clock.monotonic()
+        return now - self._strange.setdefault(seen.id, now)
+
     def _puzzle(self, job: JobRecord, seen: RemoteJob) -> bool:
         """Decide on a job in a state that this version does not know: is there a result?"""
-        clock, settle = self._sender.clock, self._sender.policy.settle
-        age = clock.monotonic() - self._strange.setdefault(seen.id, clock.monotonic())
+        age, settle = self._age(seen), self._sender.policy.settle
         reason = (
             f"the platform calls the state of job {seen.id} {plain(seen.status, 40)!r}, which this "
             "version does not know"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loopback import Cloud, Drop, EndJob, FaultPlan, Reply
+from loopback import Change, Cloud, Drop, EndJob, FaultPlan, Reply
 from loopback.bench import QUICK, Bench, assert_equal, assert_paid_once, undisturbed
 from loopback.faults import CLOSED_BATCH
 from loopback.plans import tiny_plan
@@ -24,7 +24,7 @@ import hardware
 from hardware import Workload
 from hardware.devices.backend import BackendDevice
 from hardware.emulation.fake import local_device
-from hardware.errors import BudgetError, PlanError, RefusedError, RunError
+from hardware.errors import BudgetError, PlanError, RefusedError, RunError, RunStateError
 from hardware.ledger.budget import MAX_SESSION, session_seconds
 from hardware.ledger.ledger import Ledger, Pace
 from hardware.ledger.records import new_claimant
@@ -184,7 +184,7 @@ def test_a_session_cannot_cost_more_than_the_budget(tmp_path):
         assert [job.max_seconds for job in bench.cloud.jobs.values()] == [3, 3]
         bench.cloud.release()
         bench.collect(run)
-        assert sorted(bench.states(run)) == ["cancelled", "done"]
+        assert sorted(bench.states(run)) == ["done", "failed"]
         assert bench.cloud.consumed <= 7.0
 
 
@@ -334,18 +334,89 @@ def test_a_closed_session_at_submission_is_replaced(tmp_path, expected):
         assert_paid_once(bench)
 
 
-def test_jobs_that_a_session_has_no_time_for_are_cancelled_and_not_sent_again_unasked(tmp_path):
+def test_jobs_that_a_session_has_no_time_for_have_failed_and_go_out_again_on_resume(tmp_path):
     with Bench(tmp_path, Cloud(slowness=1.24)) as bench:
         bench.cloud.hold()
         run = bench.submit(session_plan(4, max_time=7), budget=60.0)
         bench.cloud.release()
         status = bench.collect(run)
-        assert bench.states(run) == ["done", "done", "done", "cancelled"]
-        assert status.state in ("cancelled", "failed")
-        bench.resume(run, resubmit_cancelled=True)
+        assert bench.states(run) == ["done", "done", "done", "failed"]
+        assert status.state == "failed"
+        (session,) = sessions_of(bench)
+        assert f"session {session['id']} reached its time limit" in status.problems[3]
+        assert "resume the run" in status.problems[3]
+        assert len(bench.cloud.jobs) == 4  # nothing is sent again unasked
+        bench.resume(run)
         assert bench.collect(run).state == "done"
         assert bench.ledger.spending(run).charged == pytest.approx(bench.cloud.consumed)
         assert_paid_once(bench, 4)
+
+
+def test_a_session_whose_time_is_told_late_is_waited_for(tmp_path):
+    with Bench(tmp_path, Cloud(slowness=1.24)) as bench:
+        bench.cloud.hold()
+        run = bench.submit(session_plan(4, max_time=7), budget=60.0)
+        bench.cloud.release()
+        bench.cloud.wait_idle()
+        bench.faults.always["session"] = Change(lambda session: {**session, "state": "active"})
+        bench.policy = dataclasses.replace(QUICK, settle=60.0)
+        status = bench.collect(run, timeout=0.0)
+        assert status.jobs == {"done": 3, "submitted": 1}
+        assert "has not told yet" in status.problems[3]
+        del bench.faults.always["session"]
+        assert bench.collect(run).jobs == {"done": 3, "failed": 1}
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_job_that_somebody_cancelled_in_a_session_is_not_sent_again_unasked(tmp_path, closed):
+    policy = QUICK if closed else ONE_BY_ONE  # which keeps the session open for the last job
+    with Bench(tmp_path, policy=policy) as bench:
+        bench.cloud.hold()
+        run = bench.submit(session_plan(3), budget=60.0)
+        bench.cloud.cancel(next(iter(bench.cloud.jobs.values())))
+        bench.cloud.release()
+        status = bench.collect(run)
+        assert bench.states(run) == ["cancelled", "done", "done"]
+        assert status.problems[0] == "cancelled on the platform"
+        with pytest.raises(RunStateError, match="resubmit_cancelled"):
+            bench.resume(run)
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_jobs_of_a_batch_that_has_reached_its_time_limit_go_out_again_on_resume(
+    tmp_path, expected, ended
+):
+    with Bench(tmp_path) as bench:
+        bench.cloud.hold()
+        run = bench.submit(tiny_plan(jobs=2, mode="batch", max_time=60))
+        (batch,) = bench.cloud.sessions.values()
+        if ended:
+            batch["accepting_jobs"] = False
+        for job in bench.cloud.jobs.values():
+            bench.cloud.cancel(job)
+        bench.cloud.release()
+        status = bench.collect(run)
+        if not ended:
+            assert set(bench.states(run)) == {"cancelled"}
+            return
+        assert bench.states(run) == ["failed", "failed"]
+        assert f"closed batch {batch['id']}, as at its time limit" in status.problems[0]
+        bench.resume(run)
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
+        assert_paid_once(bench)
+
+
+def test_jobs_of_a_cancelled_run_are_cancelled_whatever_their_session_says(tmp_path):
+    with Bench(tmp_path, Cloud(slowness=1.24)) as bench:
+        bench.cloud.hold()
+        run = bench.submit(session_plan(4, max_time=7), budget=60.0)
+        bench.faults.always["cancel"] = Reply(500)
+        with pytest.raises(RunError):
+            bench.cancel(run)
+        bench.cloud.release()
+        bench.collect(run)
+        assert bench.states(run) == ["done", "done", "done", "cancelled"]
 
 
 def test_a_failed_job_gets_a_session_of_its_own(tmp_path, expected):
