@@ -12,7 +12,7 @@ from loopback.plans import tiny_plan
 from loopback.tamper import TAMPERED
 
 from hardware.devices.ibm import decoding
-from hardware.errors import BadResultError, BudgetError, LedgerError
+from hardware.errors import BadResultError, BudgetError, LedgerError, VanishedError
 from hardware.ledger import database
 from hardware.ledger.ledger import Ledger
 from hardware.ledger.records import new_claimant
@@ -248,6 +248,23 @@ def test_a_result_whose_process_ended_before_it_was_stored_is_taken_up(
         assert bench.faults.seen["result"] == 1
         assert_equal(bench.results(run), expected)
         assert not kept(bench)
+
+
+def test_a_result_that_a_process_kept_while_another_was_refused_is_taken_up(
+    tmp_path, expected, monkeypatch
+):
+    with Bench(tmp_path) as bench:
+        run = bench.submit(private_plan())
+        bench.cloud.wait_idle()
+
+        def refused(job_id, request):
+            body = database.pack_arrays(expected[0])
+            KeptFiles(bench.ledger.path).keep(bench.ledger.job(run, 0), body, ".npz")
+            raise VanishedError("It was given to another process.")
+
+        monkeypatch.setattr(bench.device, "fetch", refused)
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
 
 
 # --- received, and not readable ------------------------------------------------------------------
