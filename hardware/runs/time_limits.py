@@ -38,7 +38,7 @@ def reached_limit(ledger: Ledger, device: Device, run_id: str) -> str | None:
         if charged is None:
             charged = device.session_charged(one.id)
         limit = one.reserved_seconds - longest  # see `hardware.ledger.budget.session_seconds`
-        if charged is None:
+        if not charged:  # zero is told before the charge is counted
             untold = one.id
         elif charged >= limit - _ROUNDING:
             return f"session {one.id} reached its time limit"
