@@ -419,7 +419,7 @@ def test_a_session_in_which_a_job_may_have_run_is_not_charged_zero(ledger, clock
     else:
         job = send(ledger, run)
         if fate == "done":
-            assert ledger.finish(job, {"a": np.zeros(1)})
+            assert ledger.results.finish(job, {"a": np.zeros(1)})
             ledger.charge(job.remote_id, 0.0, "DONE")  # as provisional as the session's
         elif fate != "uncharged":
             assert ledger.end(job, "failed", "broken")
