@@ -108,9 +108,9 @@ class Mitigation:
             )
         if self.readout_inversion and self.estimator:
             raise PlanError(
-                "Expected read-out inversion or the estimator's path (ZNE, PEC, "
-                "measure_mitigation), got both: the estimator mitigates read-out itself.",
-                options=("measure_mitigation",),
+                "readout_inversion cannot be combined with ZNE, PEC or measure_mitigation, which "
+                "run on the client's estimator: leave one of them out.",
+                options=("readout_inversion", "measure_mitigation"),
             )
 
     def _check_factors(self) -> None:

@@ -156,7 +156,8 @@ class PlanOptions:
             raise PlanError(f"Expected a seed of zero or more, a whole number, got {self.seed}.")
         if self.rep_delay is not None and not (is_number(self.rep_delay) and self.rep_delay >= 0):
             raise PlanError(
-                f"Expected a repetition delay of zero or more seconds, got {self.rep_delay!r}."
+                f"Expected rep_delay of zero or more seconds, got {self.rep_delay!r}.",
+                options=("rep_delay",),
             )
         if not self.solver_seconds >= 0:
             raise PlanError(f"Expected zero or more solver seconds, got {self.solver_seconds}.")

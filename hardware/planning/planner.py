@@ -290,10 +290,10 @@ class _Builder:
         if fits < 1:
             one = program.cost(1)
             raise PlanError(
-                f"Expected one set of rows to fit into a job of at most {limits.executions} "
-                f"executions, {limits.seconds:g} s and {limits.payload_bytes} bytes; it needs "
-                f"{one.executions}, {one.qpu_seconds:.1f} s and {fixed_bytes + set_bytes}: use "
-                f"fewer shots or settings{self._smaller_overhead()}."
+                f"One set of rows does not fit into a job: it needs {one.executions} executions, "
+                f"{one.qpu_seconds:.1f} s and {fixed_bytes + set_bytes} bytes, and a job may hold "
+                f"{limits.executions}, {limits.seconds:g} s and {limits.payload_bytes}. Use fewer "
+                f"shots or settings{self._smaller_overhead()}."
             )
         if not self.varying:
             return 1  # a circuit without parameters has one set

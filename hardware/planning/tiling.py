@@ -189,11 +189,12 @@ def tile(
     if options.tiles is None:
         sets = -(-num_rows // len(chosen))
         needed = -(-num_rows // sets)
-        within = f" with expected errors within {options.max_error_ratio:g} times the best"
+        within = f" with an error of at most {options.max_error_ratio:g} times the best one's"
         notes.append(
-            f"Tiles{'' if device.unstated else within}: "
-            f"{len(chosen)} fit, {needed} used; {counted(num_rows, 'row')} then "
-            f"{'takes' if num_rows == 1 else 'take'} {counted(sets, 'set')}."
+            f"{counted(len(chosen), 'tile')} fit on the device"
+            f"{'' if device.unstated else within}; {needed} {'is' if needed == 1 else 'are'} used, "
+            f"so that {counted(num_rows, 'row')} {'takes' if num_rows == 1 else 'take'} "
+            f"{counted(sets, 'set')} of executions."
         )
         if needed < len(chosen):
             packing = pack(

@@ -153,8 +153,8 @@ def with_shots(options: PlanOptions | None, named: NamedDevice) -> PlanOptions:
     check_shots(named.shots, where=" in the target")
     if options.shots not in (PlanOptions.shots, named.shots):
         raise InvalidInputError(
-            f"Expected shots once, got {named.shots} in the target and {options.shots} in the "
-            "options."
+            f"The shots are given twice: {named.shots} in the target and {options.shots} in the "
+            "options. Leave one of them out."
         )
     return replace(options, shots=named.shots)
 

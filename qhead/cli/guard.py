@@ -161,7 +161,7 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.EBADF and error.filename is None:
         return "Standard output is closed. Open it, or write to a file with --out if possible."
     if isinstance(error, OSError):
-        what = "The system failed" if error.filename is None else f"Cannot access {error.filename}"
+        what = "Cannot write" if error.filename is None else f"Cannot access {error.filename}"
         return f"{what}: {error.strerror or error}."
     return ""
 

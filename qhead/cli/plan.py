@@ -141,8 +141,8 @@ def make_plan(
         check_shots(given["shots"], where=" in --shots")
         if named.shots not in (None, given["shots"]):
             raise InvalidInputError(
-                f"Expected shots once, got {named.shots} in the target and {given['shots']} in "
-                "--shots."
+                f"The shots are given twice: {named.shots} in the target and {given['shots']} in "
+                "--shots. Leave one of them out."
             )
     options = with_shots(PlanOptions.of(tiles=parse_tiles(tiles), seed=seed, **given), named)
     SavedModel.of(folder)  # a missing model is reported before sentences are read

@@ -77,8 +77,8 @@ def submit(
     else:
         if model is None or data is None or target is None:
             raise InputError(
-                "Expected MODEL, DATA and --target, or --plan FILE, got neither: say what is to "
-                "be run where."
+                "Give MODEL, DATA and --target, or --plan FILE: "
+                f"{'--target' if target is None else 'DATA' if model else 'MODEL'} is missing."
             )
         named = parse_device(target, account.open())
         check_budget(budget, local=not named.charges)

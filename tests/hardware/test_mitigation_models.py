@@ -345,7 +345,7 @@ def test_each_model_runs_on_a_fake(mitigation: Mitigation) -> None:
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "both": ({"pec_mitigation": True, "zne_factors": (1, 3)}, "PEC and ZNE do not go together"),
-    "inversion": ({"pec_mitigation": True, "readout_inversion": True}, "got both"),
+    "inversion": ({"pec_mitigation": True, "readout_inversion": True}, "cannot be combined"),
     "amplifier alone": ({"zne_amplifier": "pea"}, "need noise factors"),
     "extrapolator alone": ({"zne_extrapolator": "exponential"}, "need noise factors"),
     "limit alone": ({"pec_max_overhead": 10.0}, "is a limit of PEC"),

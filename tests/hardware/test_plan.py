@@ -434,7 +434,7 @@ def test_time_and_payload_limit_jobs_too() -> None:
         PlanOptions(shots=1000, tiles=1, limits=JobLimits(payload_bytes=bytes_each + 10 * 22)),
     )
     assert len(small.jobs) == 4
-    with pytest.raises(PlanError, match="one set of rows"):
+    with pytest.raises(PlanError, match="One set of rows does not fit"):
         made(2, PlanOptions(shots=1000, limits=JobLimits(executions=999)))
 
 
@@ -521,9 +521,9 @@ def test_a_value_that_is_not_finite_is_unknown_and_no_other(bad: float) -> None:
         (lambda: JobLimits(payload_bytes=-1), "at least one execution"),
         (lambda: CostModel(sub_job=NAN), "finite time"),
         (lambda: CostModel(sub_job=-1e-6), "finite time"),
-        (lambda: PlanOptions(rep_delay=INF), "repetition delay of zero or more"),
-        (lambda: PlanOptions(rep_delay=-1e-6), "repetition delay of zero or more"),
-        (lambda: PlanOptions(rep_delay="1"), "repetition delay of zero or more"),
+        (lambda: PlanOptions(rep_delay=INF), "rep_delay of zero or more"),
+        (lambda: PlanOptions(rep_delay=-1e-6), "rep_delay of zero or more"),
+        (lambda: PlanOptions(rep_delay="1"), "rep_delay of zero or more"),
         (lambda: Mitigation(zne_factors=(1, NAN)), "noise factors"),
         (lambda: Mitigation(zne_factors=(1, INF)), "noise factors"),
         (lambda: Mitigation(zne_factors=(1, 1)), "at least 1.1 times the smallest"),

@@ -113,7 +113,7 @@ def test_a_fake_rehearses_the_budget(home):
 def test_shots_stand_in_the_target_or_in_the_options():
     given = hardware.plan(workload(), f"fake:manila:{SHOTS}", OPTIONS)
     assert given.shots == SHOTS
-    with pytest.raises(InvalidInputError, match="shots once"):
+    with pytest.raises(InvalidInputError, match="shots are given twice"):
         hardware.plan(workload(), "fake:manila:300", OPTIONS)
 
 

@@ -382,7 +382,7 @@ def test_a_full_standard_output(model, data):
         )  # fmt: skip
     assert process.returncode == 1
     last = process.stderr.splitlines()[-1]  # progress may stand above, on a slow machine
-    assert last == "Error: The system failed: No space left on device."
+    assert last == "Error: Cannot write: No space left on device."
 
 
 # Messages in the words of the command line -------------------------------------------------------

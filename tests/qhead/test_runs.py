@@ -144,7 +144,7 @@ def test_budgets_are_checked_before_any_sentence_is_embedded(trained, texts, hom
             call(texts, target=IBM)
         with pytest.raises(BudgetError, match="zero or more"):
             call(texts, target=FAKE, budget=-1)
-    with pytest.raises(InvalidInputError, match="shots once"):
+    with pytest.raises(InvalidInputError, match="shots are given twice"):
         trained.plan(texts, FAKE, PlanOptions(shots=7))
     assert not home.exists()
 
