@@ -24,6 +24,8 @@ from hardware.words import counted
 MAX_SESSION = 8 * 3600
 #: Cap of a job's time on the device, as a multiple of its estimate.
 CAP_MARGIN = 1.25
+#: Seconds after which the next job of a session has been sent and listed, at most: an assumption.
+SENDING = 2
 #: Floating-point slack of a sum of seconds against a budget.
 SLACK = 1e-6
 
@@ -40,13 +42,17 @@ def cap_seconds(estimate: float, share: float | None = None) -> int:
 
 
 def session_budget(estimates: Sequence[float]) -> int:
-    """Return the least budget with which jobs fit into a session without pauses, whole seconds."""
+    """Return the least budget with which jobs fit into one or several sessions, whole seconds.
+
+    Each may take its cap, or as long as it takes to send the next one.
+    """
     return _session_start(estimates) + max(cap_seconds(estimate) for estimate in estimates)
 
 
 def _session_start(estimates: Sequence[float]) -> int:
     """Return the seconds of a session within which its last job must be able to start."""
-    return max(1, math.ceil(sum(estimates) - min(estimates)))
+    turns = [max(cap_seconds(estimate), SENDING) for estimate in estimates]
+    return max(1, sum(turns) - min(turns))
 
 
 def session_seconds(
@@ -56,7 +62,8 @@ def session_seconds(
 
     A session is charged from the start of its first job to its end. At its limit the platform lets
     a running job end and cancels the others, so the limit lies below the budget by the longest
-    job's cap. All jobs must be able to start before it, without pauses.
+    job's cap. All jobs must be able to start before it, each as late as caps and sending
+    allow.
 
     Args:
         left: Seconds of the budget that are not used yet.
@@ -66,18 +73,18 @@ def session_seconds(
     Raises:
         BudgetError: The limit leaves no time for all the jobs.
     """
-    left += SLACK
     longest = max(cap_seconds(estimate) for estimate in estimates)
     needed = _session_start(estimates)
-    if left < session_budget(estimates):
+    if left + SLACK < session_budget(estimates):
         raise BudgetError(
             f"A session is charged from its first job to its end. {counted(len(estimates), 'job')} "
             f"of about {sum(estimates):.2f} s need {session_budget(estimates)} s of it at least, "
-            f"and the budget leaves {left:g} s: give more, some time for pauses included, or plan "
-            "in batch mode, which is charged without pauses.",
+            "because each may take a quarter longer than its estimate or wait until the next one "
+            f"is sent, and the budget leaves {left:g} s: give more, or plan in batch mode, which "
+            "is charged without pauses.",
             options=["budget"],
         )
-    limit = min(math.floor(left) - longest, MAX_SESSION)
+    limit = min(math.floor(left + SLACK) - longest, MAX_SESSION)
     if max_time is not None:
         limit = min(limit, max_time)
     if limit < needed:

@@ -335,10 +335,13 @@ class Leases:
                 )
             return bool(changed)
 
-    def note_session(self, session_id: str, charged: float | None = None) -> None:
+    def note_session(self, session_id: str, charged: float | None = None) -> bool:
         """Note that a session takes no more jobs, and what it was charged in all once known.
 
         A charge of zero where a job may have run is not known yet: it is told before it is counted.
+
+        Returns:
+            Whether `charged` is its charge.
         """
         with self._store.writing() as db:
             if charged is not None and charged <= 0 and may_have_run(db, session_id):
@@ -348,6 +351,7 @@ class Leases:
                 "charged_seconds = coalesce(?, charged_seconds) WHERE id = ?",
                 (charged, session_id),
             )
+        return charged is not None
 
     def begin_fetch(self, job: JobRecord, claimant: str, lease_seconds: float) -> JobRecord | None:
         """Claim a submitted job for the one fetch of its result; None while another process has it.

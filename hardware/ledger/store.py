@@ -37,7 +37,7 @@ from hardware.ledger.records import (
     job_record,
     run_record,
 )
-from hardware.ledger.spending import session_records, spending
+from hardware.ledger.spending import may_have_run, session_records, spending
 from hardware.words import scrub
 
 _PACKAGES = ("qiskit", "qiskit-aer", "qiskit-ibm-runtime", "numpy", "qhead")
@@ -227,6 +227,11 @@ class Store:
         """Return the sessions of a run, oldest first."""
         with database.guard(self.path):
             return session_records(self._db, run_id)
+
+    def may_have_run(self, session_id: str) -> bool:
+        """Whether a job may have run in a session; one without is charged nothing."""
+        with database.guard(self.path):
+            return may_have_run(self._db, session_id)
 
     # --- results --------------------------------------------------------------------------------
 

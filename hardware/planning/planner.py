@@ -35,7 +35,8 @@ from hardware.workload import Workload
 #: What the cost of a plan leaves out in session mode.
 SESSION = (
     "A session is charged from the start of its first job to its end: pauses between jobs are paid "
-    "for and not in the estimate. Its time limit keeps the charge within the budget."
+    "for and not in the estimate. Its time limit keeps the charge within the budget, which has to "
+    "leave room for jobs that take a quarter longer and for sending them."
 )
 #: Outcomes are held as 64-bit integers.
 MAX_MEASURED = 62

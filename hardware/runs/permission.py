@@ -14,6 +14,7 @@ from hardware.ledger.budget import (
     session_budget,
     session_seconds,
 )
+from hardware.ledger.leases import Pace
 from hardware.ledger.records import RunRecord
 from hardware.planning.options import PlanOptions
 from hardware.planning.plan import JobPlan
@@ -48,6 +49,24 @@ def plan_budget(plan: JobPlan, ratio: ChargeRatio | None = None) -> int:
     if plan.options.mode == "session":
         return max(advised, session_budget(plan.job_seconds))
     return advised
+
+
+def session_advice(plan: JobPlan, pace: Pace) -> str | None:
+    """Return why a plan had better not use sessions; None where nothing speaks against them.
+
+    Args:
+        plan: The plan.
+        pace: How fast its account takes jobs.
+    """
+    at_once = min(pace.max_pending or math.inf, pace.per_minute or math.inf)
+    jobs = len(plan.job_seconds)
+    if plan.options.mode != "session" or jobs <= at_once:
+        return None
+    return (
+        f"A session is of little use for {jobs} jobs of which {at_once} may be sent at once: it is "
+        "closed whenever the next job has to wait, and the rest gets another once the charge of "
+        "this one is known. Use mode batch."
+    )
 
 
 def checked_budget(plan: JobPlan, budget: float | None, *, local: bool = False) -> float | None:

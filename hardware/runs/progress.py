@@ -100,6 +100,11 @@ def run_status(ledger: Ledger, run_id: str, problems: Mapping[int, str]) -> RunS
             f"The charge of session {unpaid[0].id} is not known yet: it counts with "
             f"{unpaid[0].reserved_seconds:g} s, the most that it can be."
         )
+    if waiting := [one for one in sessions if not one.closed]:
+        unverified[-4] = (
+            f"Session {waiting[0].id} is open and charged while it waits, until its time limit or "
+            "until it is closed: collecting, resuming or cancelling the run closes it."
+        )
     reasons = {job.idx: job.reason for job in jobs if job.reason and job.state != "done"}
     under_way = {job.remote_id for job in jobs if job.state in ("submitting", "submitted")}
     # Where there are sessions, their charges are all that counts.

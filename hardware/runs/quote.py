@@ -12,7 +12,8 @@ from hardware.ledger.budget import ChargeRatio
 from hardware.ledger.database import default_path
 from hardware.ledger.ledger import Ledger
 from hardware.planning.plan import JobPlan
-from hardware.runs.permission import plan_budget
+from hardware.runs.permission import plan_budget, session_advice
+from hardware.runs.policy import Policy
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +58,12 @@ class Quote:
         """Whole QPU seconds that cover the plan; None where nothing is charged."""
         return None if self.local else plan_budget(self.plan, self.ratio)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known of the plan, and of sending it at the usual pace."""
+        advice = None if self.local else session_advice(self.plan, Policy().pace)
+        return self.plan.notes if advice is None else (*self.plan.notes, advice)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the plan and its cost in numbers, JSON-able."""
         return {
@@ -66,7 +73,7 @@ class Quote:
             "charge_ratio": None if self.ratio is None else asdict(self.ratio),
             "refitted_seconds": self.refitted_seconds,
             "advised_budget": self.advised_budget,
-            "notes": list(self.plan.notes),
+            "notes": list(self.notes),
         }
 
     def __str__(self) -> str:

@@ -7,6 +7,7 @@ import math
 from hardware.errors import BudgetError, ServiceError
 from hardware.runs.collection import Collector
 from hardware.runs.progress import OnProgress, RunStatus, run_status
+from hardware.runs.sessions import learn_charges
 from hardware.runs.submission import Sender
 
 
@@ -26,6 +27,7 @@ class Rounds:
         self._blocked = False
         self._searched = False  # for jobs that another process or ledger sent
         self._budget: BudgetError | None = None
+        self._charge_until: float | None = None  # how long to wait for a session's charge
         self.problems: dict[int, str] = {}
 
     def run(self) -> RunStatus:
@@ -58,9 +60,20 @@ class Rounds:
         under_way = self._sender.ledger.jobs(self._sender.run_id, "submitting", "submitted")
         if not all(self._collector.troubled(job.idx) for job in under_way):
             return False
-        if self._budget is not None or not status.jobs.get("planned"):
+        if self._budget is not None:
+            return not self._awaits_charge(status)
+        if not status.jobs.get("planned"):
             return True
         return self._blocked and bool(under_way)
+
+    def _awaits_charge(self, status: RunStatus) -> bool:
+        """Whether the charge of a session that has just ended may be told soon and leave room."""
+        if not status.open_charges:
+            return False
+        now = self._sender.clock.monotonic()
+        if self._charge_until is None:
+            self._charge_until = now + self._sender.policy.settle
+        return now < self._charge_until
 
     def _search(self) -> None:
         """Look once for jobs that this ledger does not know of before more are sent.
@@ -71,6 +84,12 @@ class Rounds:
             self._collector.adopt_orphans()
             self._searched = True
 
+    def _learn_charges(self) -> bool:
+        sender = self._sender
+        if learned := learn_charges(sender.ledger, sender.device, sender.run_id):
+            self._charge_until = None
+        return learned
+
     def _round(self) -> tuple[float | None, bool]:
         """Recover, collect and send once; a failing platform is tried again a few times."""
         wait, progressed = None, False
@@ -78,6 +97,8 @@ class Rounds:
             self._sender.recover()
             progressed = self._collector.look_once()
             self._search()
+            if self._budget is not None and self._learn_charges():
+                progressed = True
             if self._budget is None or progressed:
                 # What has ended may have used less than its share of the budget.
                 self._budget = None

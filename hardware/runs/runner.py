@@ -8,6 +8,7 @@ may be interrupted at any line and called again, from any process.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -34,11 +35,12 @@ from hardware.runs.permission import (
     check_budget,
     check_instance,
     checked_budget,
+    session_advice,
 )
 from hardware.runs.policy import Clock, Policy
 from hardware.runs.progress import OnProgress, RunStatus, run_status
 from hardware.runs.rounds import Rounds
-from hardware.runs.sessions import close_batch, close_sessions, learn_charges
+from hardware.runs.sessions import close_batch, learn_charges, leave_sessions
 from hardware.runs.submission import Sender
 from hardware.workload import Expectations
 
@@ -54,6 +56,7 @@ __all__ = [
     "submit",
     "unusable",
 ]
+_logger = logging.getLogger(__name__)
 
 
 def submit(
@@ -95,6 +98,8 @@ def submit(
     check_abilities(plan, device)
     if not device.local:
         check_allowance(plan, device)
+        if advice := session_advice(plan, (policy or Policy()).pace):
+            _logger.warning(advice)
     run = ledger.create_run(
         plan_hash=plan.key,
         plan_body=dump_plan(plan),
@@ -134,7 +139,10 @@ def _sender(
         error.add_note(f"Run {run_id} is in the ledger as far as it went.")
         raise
     finally:
-        ledger.leases.let_go(sender.claimant, device.leaving)
+        try:
+            leave_sessions(ledger, device, run_id, sender.claimant)
+        finally:
+            ledger.leases.let_go(sender.claimant, device.leaving)
 
 
 def _open(
@@ -311,7 +319,6 @@ def cancel(
         Collector(sender).reconcile()
         if run_status(ledger, run.id, {}).finished:
             close_batch(ledger, device, run.id)
-        close_sessions(ledger, device, run.id)
         troubles = [error for error in tried if error is not None]
         if troubles:
             raise troubles[0]

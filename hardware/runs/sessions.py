@@ -4,20 +4,27 @@ The id is in the ledger before a job goes there. One that was opened by a proces
 it noted the id has no jobs, so that it never starts and is charged nothing.
 
 A session holds the device and is charged for pauses too. So it is told to take no more jobs as soon
-as the last one has been sent: the platform then ends it with that job, whether anybody collects the
-run or not. Jobs that the account's pace holds back are sent when the run is collected; until then
-the session waits, and is paid for, up to its time limit or until the platform finds it idle.
+as the last one has been sent, or the next one has to wait, or sending fails or is interrupted: the
+platform then ends it with its last job, whether anybody collects the run or not. Jobs that are left
+get another session, within what the budget leaves once the charge of this one is known.
 """
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 
+from hardware.devices.asking import within
 from hardware.devices.base import Device, JobRequest
-from hardware.errors import BatchClosedError, BudgetError, ServiceError
+from hardware.errors import BatchClosedError, BudgetError, HardwareError, LedgerError, ServiceError
 from hardware.ledger.budget import session_seconds
 from hardware.ledger.ledger import Ledger
+from hardware.ledger.records import given_up_by, is_gone
 from hardware.ledger.spending import told_later
+
+#: How long to wait for a session to be closed, seconds: somebody may have pressed Ctrl-C.
+_CLOSING = 15.0
+_logger = logging.getLogger(__name__)
 
 
 def batch_for(ledger: Ledger, device: Device, run_id: str, request: JobRequest) -> str | None:
@@ -72,26 +79,63 @@ def _session_limit(
         raise BudgetError(f"{error}{later}", options=error.options) from error
 
 
-def close_sessions(ledger: Ledger, device: Device, run_id: str) -> None:
-    """Let the sessions of a run end that get no more jobs of it.
+def close_sessions(
+    ledger: Ledger, device: Device, run_id: str, claimant: str | None = None
+) -> dict[str, HardwareError]:
+    """Let the sessions of a run end, but for one that another process sends a job to.
 
-    A platform that cannot be asked is asked again at the next look at the run.
+    Args:
+        ledger: The run's ledger.
+        device: The run's device.
+        run_id: The run.
+        claimant: Who sends jobs here.
+
+    Returns:
+        Sessions that could not be closed, and why: they are tried again at the next look.
     """
+    failed = {}
     for session in ledger.sessions(run_id):
         if session.closed:
             continue
         if ledger.run(run_id).batch_id == session.id:
-            if ledger.jobs(run_id, "planned", "submitting"):
+            if _in_use(ledger, run_id, claimant):
                 continue
-            if not ledger.leases.set_batch(run_id, None, session.id):
-                continue
+            ledger.leases.set_batch(run_id, None, session.id)
         try:
-            device.close_batch(session.id, "session")
+            within(lambda id=session.id: device.close_batch(id, "session"), _CLOSING)  # type: ignore[misc]
         except BatchClosedError:
             pass  # it has ended already
-        except ServiceError:
+        except HardwareError as error:
+            failed[session.id] = error
             continue
         ledger.leases.note_session(session.id)
+    return failed
+
+
+def _in_use(ledger: Ledger, run_id: str, claimant: str | None) -> bool:
+    """Whether another process is sending a job of a run."""
+    return any(
+        job.claimant not in (claimant, claimant and given_up_by(claimant))
+        and not is_gone(job.claimant)
+        for job in ledger.jobs(run_id, "submitting")
+    )
+
+
+def leave_sessions(ledger: Ledger, device: Device, run_id: str, claimant: str) -> None:
+    """Let the sessions of a run end before its sender does; say where that fails."""
+    failed: dict[str, HardwareError] = {}
+    with suppress(LedgerError):  # it must not hide what came before
+        failed = close_sessions(ledger, device, run_id, claimant)
+    for session, error in failed.items():
+        _logger.warning(
+            "Session %s of run %s is still open and costs QPU time while it waits, until its time "
+            "limit or until it is closed, which was tried and failed (%s): qhead collect %s tries "
+            "again.",
+            session,
+            run_id,
+            error,
+            run_id,
+        )
 
 
 def close_batch(ledger: Ledger, device: Device, run_id: str) -> None:
@@ -105,11 +149,20 @@ def close_batch(ledger: Ledger, device: Device, run_id: str) -> None:
             device.close_batch(batch)
 
 
-def learn_charges(ledger: Ledger, device: Device, run_id: str) -> None:
-    """Ask for what ended sessions of a run were charged, where that is not known yet."""
+def learn_charges(ledger: Ledger, device: Device, run_id: str) -> bool:
+    """Ask for what ended sessions of a run were charged, where that is not known yet.
+
+    Returns:
+        Whether any charge is known now that was not.
+    """
+    learned = False
     for session in ledger.sessions(run_id):
         if session.charged_seconds is not None or session.id == ledger.run(run_id).batch_id:
             continue
         with suppress(ServiceError):  # it counts with the most that it may be charged
-            if (charged := device.session_charged(session.id)) is not None:
-                ledger.leases.note_session(session.id, charged)
+            charged = device.session_charged(session.id)
+            if charged is None and session.closed and not ledger.may_have_run(session.id):
+                charged = 0.0
+            if charged is not None:
+                learned |= ledger.leases.note_session(session.id, charged)
+    return learned

@@ -10,8 +10,10 @@ before is looked for once more right before it is sent again.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from hardware.devices.base import STATES, UNSEEN, USELESS, Device, JobRequest, RemoteJob
@@ -21,6 +23,7 @@ from hardware.errors import (
     BudgetError,
     BusyError,
     HardwareError,
+    LedgerError,
     RefusedError,
     ServiceError,
     UnclearError,
@@ -76,7 +79,8 @@ class Sender:
     def send_pending(self, patience: float = 0.0) -> Claim:
         """Send planned jobs until none is left or something holds the next one back.
 
-        A busy platform is waited for, at most `patience` seconds.
+        A busy platform is waited for, at most `patience` seconds, but not while a
+        session is paid for. On every way out sessions are closed.
 
         Returns:
             What holds the next job back, if anything.
@@ -85,23 +89,37 @@ class Sender:
             BudgetError, AccountError, ServiceError: Nothing more can be sent now. The ledger says
                 how far it went.
         """
-        until = self.clock.monotonic() + patience
+        try:
+            return self._send_planned(self.clock.monotonic() + patience)
+        finally:
+            with suppress(LedgerError):  # it must not hide what came before
+                close_sessions(self.ledger, self.device, self.run_id, self.claimant)
+
+    def _send_planned(self, until: float) -> Claim:
         refused = False
         while True:
             wait = self.waits.busy()
             if (wait or refused) and self.ledger.jobs(self.run_id, "planned"):
+                if wait and self._pays_for_waiting():
+                    until = -math.inf
                 if self.clock.monotonic() + wait > until:
                     return Claim(blocked=self.waits.why, wait_seconds=wait)
                 self.waits.wait(wait, self.waits.why)
             claim = self._claim()
             if claim.job is None:
-                close_sessions(self.ledger, self.device, self.run_id)
                 return claim
             try:
                 self._send(claim.job)
             except BusyError as error:
                 self.waits.refused(error, self._answered)
                 refused = True
+
+    def _pays_for_waiting(self) -> bool:
+        """Whether a session is open that has begun with its first job."""
+        return any(
+            not one.closed and self.ledger.may_have_run(one.id)
+            for one in self.ledger.sessions(self.run_id)
+        )
 
     def _claim(self) -> Claim:
         """Claim the next job; where other runs hold it back, ask whether they still do."""

@@ -86,7 +86,7 @@ def plan(
     if picture is not None and kind is not None:
         write_bytes(picture, _drawn(made, device, kind))
     quote, metadata = Quote.of(made, device), RunMetadata.of(made, "the plan")
-    notes = [f"· {note}" for note in made.notes]
+    notes = [f"· {note}" for note in quote.notes]
     if out is not None:
         budget = "" if quote.local else f" --budget {quote.advised_budget}"
         notes.append(f"plan: {out}; send it with qhead submit --plan {out}{budget}")

@@ -5,7 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hardware.ledger.budget import CAP_MARGIN, ChargeRatio, advised_budget, cap_seconds, overrun
+from hardware.errors import BudgetError
+from hardware.ledger.budget import (
+    CAP_MARGIN,
+    MAX_SESSION,
+    SENDING,
+    SLACK,
+    ChargeRatio,
+    advised_budget,
+    cap_seconds,
+    overrun,
+    session_budget,
+    session_seconds,
+)
 
 
 def test_a_cap_lies_above_the_estimate_by_the_margin() -> None:
@@ -22,6 +34,40 @@ def test_a_generous_share_of_the_budget_raises_the_cap() -> None:
     assert cap_seconds(4.0, 5.9) == 5
     assert cap_seconds(4.0, 6.0) == 6
     assert cap_seconds(4.0, 60.7) == 60
+
+
+def test_a_session_has_time_for_jobs_that_take_their_caps_and_for_sending_them() -> None:
+    # Three jobs of 4 s with caps of 5 s: the last may start 10 s after the first, and end by 15 s.
+    assert session_budget([4.0] * 3) == 15
+    assert session_seconds(15.0, [4.0] * 3) == (10, 15.0)
+    assert session_seconds(15.0 - SLACK / 2, [4.0] * 3) == (10, 15.0)
+    assert session_seconds(100.9, [4.0] * 3) == (95, 100.0)
+    assert session_seconds(100.9, [4.0] * 3, max_time=10) == (10, 15.0)
+    assert session_seconds(1e6, [4.0]) == (MAX_SESSION, MAX_SESSION + 5.0)
+    assert session_seconds(3.0, [0.5]) == (2, 3.0)
+    assert session_budget([0.01] * 300) == 299 * SENDING + 1
+    with pytest.raises(
+        BudgetError, match=r"need 15 s of it at least.*the budget leaves 14\.9 s"
+    ) as caught:
+        session_seconds(14.9, [4.0] * 3)
+    assert "in batch mode" in str(caught.value)
+    with pytest.raises(BudgetError, match="at least 10 s, and its time limit is 9 s"):
+        session_seconds(100.0, [4.0] * 3, max_time=9)
+
+
+@pytest.mark.parametrize("burst", [1, 2, 3, 5, 8])
+def test_the_budget_of_a_session_is_enough_for_several_that_use_their_caps(burst: int) -> None:
+    rng = np.random.default_rng(burst)
+    for _ in range(50):
+        jobs = [float(seconds) for seconds in rng.uniform(0.01, 9.0, 8)]
+        left = float(session_budget(jobs))
+        for first in range(0, len(jobs), burst):
+            limit, _ = session_seconds(left, jobs[first:])
+            sent = jobs[first : first + burst]
+            turns = [max(cap_seconds(seconds), SENDING) for seconds in sent]
+            assert sum(turns[:-1]) <= limit  # the last can start
+            left -= sum(turns[:-1]) + cap_seconds(sent[-1])
+        assert left >= 0
 
 
 def test_an_overrun_is_covered_up_to_the_margin() -> None:

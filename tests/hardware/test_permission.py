@@ -9,7 +9,13 @@ import pytest
 from loopback.plans import tiny_plan
 
 from hardware.errors import BudgetError, RunStateError, ServiceError
-from hardware.runs.permission import check_allowance, check_instance, checked_budget
+from hardware.ledger.ledger import Pace
+from hardware.runs.permission import (
+    check_allowance,
+    check_instance,
+    checked_budget,
+    session_advice,
+)
 
 PLAN = tiny_plan(jobs=2, job_seconds=2.5)
 
@@ -27,6 +33,27 @@ def test_a_budget_of_all_that_the_plan_needs_is_enough():
     ):
         with pytest.raises(BudgetError, match=message):
             checked_budget(PLAN, budget)
+
+
+@pytest.mark.parametrize(
+    ("pace", "advised"),
+    [
+        (Pace(), False),
+        (Pace(max_pending=3), False),
+        (Pace(max_pending=2), True),
+        (Pace(per_minute=2), True),
+        (Pace(3, 5), False),
+        (Pace(5, 2), True),
+    ],
+)
+def test_more_jobs_than_are_sent_at_once_are_advised_against_a_session(pace, advised):
+    advice = session_advice(tiny_plan(jobs=3, mode="session"), pace)
+    assert (advice is not None) == advised
+    if advice is not None:
+        assert "3 jobs of which 2 may be sent at once" in advice
+        assert "Use mode batch" in advice
+    for mode in ("batch", "job"):
+        assert session_advice(tiny_plan(jobs=3, mode=mode), pace) is None
 
 
 def account(left: float | None):

@@ -24,14 +24,25 @@ import hardware
 from hardware import Workload
 from hardware.devices.backend import BackendDevice
 from hardware.emulation.fake import local_device
-from hardware.errors import BudgetError, PlanError, RefusedError, RunError, RunStateError
-from hardware.ledger.budget import MAX_SESSION, session_seconds
+from hardware.errors import (
+    AccountError,
+    BudgetError,
+    BusyError,
+    PlanError,
+    RefusedError,
+    RunError,
+    RunStateError,
+    UnclearError,
+)
+from hardware.ledger.budget import cap_seconds
 from hardware.ledger.ledger import Ledger, Pace
 from hardware.ledger.records import new_claimant
 from hardware.planning.options import MAX_TAG_LENGTH, MAX_TAGS, PlanOptions
 from hardware.planning.plan_file import dump_plan, load_submitted
 from hardware.planning.planner import SESSION
+from hardware.runs import runner
 from hardware.runs.permission import check_abilities, check_options, checked_budget, plan_budget
+from hardware.runs.sessions import close_sessions
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 
@@ -132,21 +143,6 @@ def test_plans_from_before_these_options_keep_their_keys_and_still_load():
 
 
 # --- sessions: what they cost -------------------------------------------------------------------
-
-
-def test_the_time_limit_of_a_session_leaves_room_for_a_job_that_still_runs():
-    # Three jobs of 4 s with caps of 5 s: the last must start 8 s after the first, and end by 13 s.
-    assert session_seconds(13.0, [4.0] * 3) == (8, 13.0)
-    assert session_seconds(100.9, [4.0] * 3) == (95, 100.0)
-    assert session_seconds(100.9, [4.0] * 3, max_time=10) == (10, 15.0)
-    assert session_seconds(1e6, [4.0]) == (MAX_SESSION, MAX_SESSION + 5.0)
-    assert session_seconds(3.0, [0.5]) == (2, 3.0)
-    with pytest.raises(
-        BudgetError, match=r"need 13 s of it at least, and the budget leaves 12\.9 s"
-    ):
-        session_seconds(12.9, [4.0] * 3)
-    with pytest.raises(BudgetError, match="at least 8 s, and its time limit is 7 s"):
-        session_seconds(100.0, [4.0] * 3, max_time=7)
 
 
 def test_a_budget_below_the_sessions_guard_is_refused_before_anything_is_written(tmp_path):
@@ -262,9 +258,11 @@ def test_a_session_that_could_not_be_closed_is_closed_at_the_next_look(tmp_path)
 def test_a_cancelled_run_closes_its_session(tmp_path):
     with Bench(tmp_path, policy=ONE_BY_ONE) as bench:
         bench.cloud.hold()
+        bench.faults.always["session_close"] = Reply(503)
         run = bench.submit(session_plan(), budget=BUDGET)
         assert bench.states(run) == ["submitted", "planned"]
         assert [one["accepting_jobs"] for one in sessions_of(bench)] == [True]
+        del bench.faults.always["session_close"]
         bench.cancel(run)
         assert [one["accepting_jobs"] for one in sessions_of(bench)] == [False]
 
@@ -277,6 +275,48 @@ def test_a_run_that_cannot_be_cancelled_closes_its_session_nevertheless(tmp_path
         with pytest.raises(RunError):
             bench.cancel(run)
         assert [one["accepting_jobs"] for one in sessions_of(bench)] == [False]
+
+
+def test_a_session_ends_when_the_pace_holds_the_next_job_back(tmp_path, expected):
+    with Bench(tmp_path, policy=ONE_BY_ONE) as bench:
+        run = bench.submit(session_plan(), budget=50.0)
+        assert bench.states(run) == ["submitted", "planned"]
+        assert [one["accepting_jobs"] for one in sessions_of(bench)] == [False]
+        assert bench.collect(run).state == "done"
+        assert len(sessions_of(bench)) == 2
+        assert_equal(bench.results(run), expected)
+        assert_paid_once(bench)
+
+
+@pytest.mark.parametrize("pending", [1, 3, 8])
+def test_the_advised_budget_is_enough_whatever_is_sent_at_once(tmp_path, caplog, pending):
+    plan = session_plan(8)
+    policy = dataclasses.replace(QUICK, pace=Pace(max_pending=pending), patience=0.0)
+    with Bench(tmp_path, Cloud(slowness=1.24), policy=policy) as bench:
+        run = bench.submit(plan, budget=plan_budget(plan))
+        assert ("Use mode batch" in caplog.text) == (pending < 8)
+        assert bench.collect(run, timeout=60.0).state == "done"
+        assert_paid_once(bench, 8)
+        assert bench.cloud.consumed <= plan_budget(plan) == 8 * cap_seconds(plan.job_seconds[0])
+
+
+def test_the_next_session_waits_for_the_charge_of_the_last(tmp_path, expected):
+    late = FaultPlan({("session", n): Reply(500) for n in range(1, 5)})
+    policy = dataclasses.replace(ONE_BY_ONE, settle=5.0)
+    with Bench(tmp_path, faults=late, policy=policy) as bench:
+        run = bench.submit(session_plan(), budget=BUDGET)
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
+        assert_paid_once(bench)
+
+
+def test_a_charge_that_is_never_told_holds_the_next_session_back(tmp_path):
+    with Bench(tmp_path, policy=ONE_BY_ONE) as bench:
+        bench.faults.always["session"] = Reply(500)
+        run = bench.submit(session_plan(), budget=BUDGET)
+        with pytest.raises(BudgetError, match="counts with 20 s until the platform tells"):
+            bench.collect(run)
+        assert bench.states(run) == ["done", "planned"]
 
 
 # --- sessions: what goes wrong ------------------------------------------------------------------
@@ -335,9 +375,9 @@ def test_a_closed_session_at_submission_is_replaced(tmp_path, expected):
 
 
 def test_jobs_that_a_session_has_no_time_for_have_failed_and_go_out_again_on_resume(tmp_path):
-    with Bench(tmp_path, Cloud(slowness=1.24)) as bench:
+    with Bench(tmp_path, Cloud(slowness=1.24, pause_seconds=2.0)) as bench:
         bench.cloud.hold()
-        run = bench.submit(session_plan(4, max_time=7), budget=60.0)
+        run = bench.submit(session_plan(4, max_time=9), budget=60.0)
         bench.cloud.release()
         status = bench.collect(run)
         assert bench.states(run) == ["done", "done", "done", "failed"]
@@ -428,6 +468,122 @@ def test_a_failed_job_gets_a_session_of_its_own(tmp_path, expected):
         assert bench.collect(run).state == "done"
         assert len(sessions_of(bench)) == 2
         assert_equal(bench.results(run), expected)
+
+
+def failing(bench, error, times=3, after=1):
+    """Let a device's submissions fail some times after some that do not."""
+    send, count = bench.device.send, [0]
+
+    def sending(*args):
+        count[0] += 1
+        if after < count[0] <= after + times:
+            raise error
+        return send(*args)
+
+    bench.device.send = sending
+
+
+@pytest.mark.parametrize("verb", ["submit", "collect", "resume"])
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), UnclearError("no answer"), AccountError("login expired")]
+)
+def test_a_session_ends_on_every_way_out_that_leaves_jobs(tmp_path, expected, verb, error):
+    with Bench(tmp_path) as bench:
+        bench.cloud.hold()
+        if verb != "submit":
+            failing(bench, AccountError("login expired"), times=1, after=0)
+            with pytest.raises(AccountError):
+                bench.submit(session_plan(), budget=50.0)
+        failing(bench, error)
+        raised = None
+        try:
+            if verb == "submit":
+                bench.submit(session_plan(), budget=50.0)
+            elif verb == "resume":
+                bench.resume(bench.ledger.runs()[0].id)
+            else:
+                bench.collect(bench.ledger.runs()[0].id, timeout=1.0)
+        except (KeyboardInterrupt, UnclearError, AccountError) as caught:
+            raised = caught
+        # Collecting goes on with what is under way where the platform fails.
+        assert raised is (None if verb == "collect" and type(error) is UnclearError else error)
+        run = bench.ledger.runs()[0].id
+        assert "submitted" in bench.states(run)
+        assert bench.states(run) != ["submitted"] * 2
+        assert not any(one["accepting_jobs"] for one in sessions_of(bench))
+        assert -4 not in runner.status(run, ledger=bench.ledger).problems
+        bench.login()
+        bench.cloud.release()
+        bench.cloud.wait_idle()
+        bench.resume(run)
+        assert bench.collect(run).state == "done"
+        assert_equal(bench.results(run), expected)
+        assert_paid_once(bench)
+        assert bench.ledger.spending(run).charged == pytest.approx(bench.cloud.consumed)
+
+
+def test_a_session_that_cannot_be_closed_is_said_and_closed_at_the_next_look(tmp_path, caplog):
+    with Bench(tmp_path) as bench:
+        bench.cloud.hold()
+        bench.faults.always["session_close"] = Reply(503)
+        failing(bench, KeyboardInterrupt(), times=1)
+        with pytest.raises(KeyboardInterrupt):
+            bench.submit(session_plan(), budget=50.0)
+        run = bench.ledger.runs()[0].id
+        (session,) = sessions_of(bench)
+        assert f"Session {session['id']} of run {run} is still open and costs" in caplog.text
+        assert "until" in runner.status(run, ledger=bench.ledger).problems[-4]
+        bench.login()
+        del bench.faults.always["session_close"]
+        bench.collect(run, timeout=0.0)
+        assert not session["accepting_jobs"]
+        assert -4 not in runner.status(run, ledger=bench.ledger).problems
+
+
+def test_no_busy_platform_is_waited_for_while_a_session_is_paid_for(tmp_path):
+    with Bench(tmp_path) as bench:
+        bench.cloud.hold()
+        failing(bench, BusyError("too many", retry_after=3.0), times=1)
+        run = bench.submit(session_plan(), budget=50.0)  # its patience is longer
+        assert bench.states(run) == ["submitted", "planned"]
+        assert not any(one["accepting_jobs"] for one in sessions_of(bench))
+        bench.cloud.release()
+        assert bench.collect(run).state == "done"
+
+
+def test_a_session_without_jobs_is_charged_nothing(tmp_path, expected):
+    with Bench(tmp_path) as bench:
+        failing(bench, AccountError("login expired"), times=1, after=0)
+        with pytest.raises(AccountError):
+            bench.submit(session_plan(), budget=BUDGET)
+        (run,) = bench.ledger.runs()
+        charged = bench.device.session_charged
+        (empty,) = sessions_of(bench)
+        # The platform may tell no charge of it at all.
+        bench.device.session_charged = lambda id: None if id == empty["id"] else charged(id)
+        bench.resume(run.id)
+        assert bench.collect(run.id).state == "done"
+        assert [one.charged_seconds == 0 for one in bench.ledger.sessions(run.id)] == [True, False]
+        assert_equal(bench.results(run.id), expected)
+
+
+def test_an_open_session_is_left_to_the_process_that_sends_to_it(tmp_path):
+    with Bench(tmp_path) as bench:
+        bench.cloud.hold()
+        send, looks = bench.device.send, []
+
+        def sending(*args):
+            with Ledger(bench.ledger.path) as second:
+                job = second.jobs(second.runs()[0].id, "submitting")[0]
+                looks.append(close_sessions(second, bench.device, job.run_id, new_claimant()))
+            assert all(one["accepting_jobs"] for one in sessions_of(bench))
+            return send(*args)
+
+        bench.device.send = sending
+        run = bench.submit(session_plan(), budget=BUDGET)
+        assert looks == [{}, {}]
+        assert bench.states(run) == ["submitted"] * 2
+        assert not any(one["accepting_jobs"] for one in sessions_of(bench))
 
 
 _CHILD = """
