@@ -114,8 +114,9 @@ class PlanOptions:
         mode: How jobs are sent. None: a batch where there are several jobs, else job. A batch is
             charged for what its jobs use. A session holds the device for one user and is charged
             from the start of its first job to its end, pauses included; it takes no more jobs once
-            the last has been sent, and then ends with it. Every session is opened with a time limit
-            that keeps its charge within the budget.
+            the last has been sent or the next one has to wait, and then ends with its last. Jobs
+            that are left get another session. Every session is opened with a time limit that keeps
+            its charge within the budget.
         max_time: Time limit of a batch or a session, whole seconds. None: the platform's own for
             a batch, and what the budget allows for a session.
         private: Let the platform delete a job's input when it ends and its result once it is read.

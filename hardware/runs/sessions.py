@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from functools import partial
 
 from hardware.devices.asking import within
 from hardware.devices.base import Device, JobRequest
@@ -102,7 +103,7 @@ def close_sessions(
                 continue
             ledger.leases.set_batch(run_id, None, session.id)
         try:
-            within(lambda id=session.id: device.close_batch(id, "session"), _CLOSING)  # type: ignore[misc]
+            within(partial(device.close_batch, session.id, "session"), _CLOSING)
         except BatchClosedError:
             pass  # it has ended already
         except HardwareError as error:

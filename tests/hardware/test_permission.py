@@ -16,6 +16,8 @@ from hardware.runs.permission import (
     checked_budget,
     session_advice,
 )
+from hardware.runs.policy import Policy
+from hardware.runs.quote import Quote
 
 PLAN = tiny_plan(jobs=2, job_seconds=2.5)
 
@@ -54,6 +56,15 @@ def test_more_jobs_than_are_sent_at_once_are_advised_against_a_session(pace, adv
         assert "Use mode batch" in advice
     for mode in ("batch", "job"):
         assert session_advice(tiny_plan(jobs=3, mode=mode), pace) is None
+
+
+def test_a_quote_advises_against_a_session_at_the_usual_pace():
+    at_once = Policy().pace.max_pending
+    for jobs, local, more in ((at_once, False, 0), (at_once + 1, False, 1), (9, True, 0)):
+        plan = tiny_plan(jobs=jobs, mode="session")
+        quote = Quote(plan, local)
+        assert len(quote.notes) == len(plan.notes) + more
+        assert quote.as_dict()["notes"] == list(quote.notes)
 
 
 def account(left: float | None):

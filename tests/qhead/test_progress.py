@@ -4,12 +4,14 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from hardware.ledger.records import RunRecord, Spending
 from hardware.runs.progress import RunStatus
+from qhead.cli.runs import _charged as charged
 from qhead.progress import counting_bar, duration, run_progress, training_bar, waiting
 from qhead.training import EpochRecord
 
@@ -47,11 +49,25 @@ def test_counting_bar():
     assert "32/100" in console.file.getvalue()
 
 
-def status(local=False, uncharged=0, **jobs):
+def status(local=False, uncharged=0, open_charges=0, **jobs):
     run = RunRecord(
         "r1", "submitted", "", "", "", local, "", None, None, 0.0, "{}", "{}", "", "", None
     )
-    return RunStatus(run, jobs, Spending(1.5, 0.0, 0.0), uncharged=uncharged)
+    return RunStatus(
+        run, jobs, Spending(1.5, 0.0, 0.0), uncharged=uncharged, open_charges=open_charges
+    )
+
+
+def test_a_charge_that_is_not_told_is_shown_as_unknown():
+    for known, shown in (
+        ({}, "1.5"),
+        ({"uncharged": 1}, "1.5 + unknown"),
+        ({"open_charges": 1}, "1.5 + unknown"),
+        ({"local": True}, "none, local"),
+    ):
+        assert charged(status(done=1, **known)) == shown
+    nothing = replace(status(done=1, open_charges=1), spending=Spending(0.0, 20.0, 0.0))
+    assert charged(nothing) == "unknown"
 
 
 def test_the_bar_of_a_run_shows_its_jobs_and_the_seconds_used():
@@ -61,6 +77,10 @@ def test_the_bar_of_a_run_shows_its_jobs_and_the_seconds_used():
     drawn = console.file.getvalue()
     assert "2/5" in drawn  # ended
     assert "1 to send, 2 under way, 1 done, 1 failed, 1.5 s + unknown used" in drawn
+    console = terminal()
+    with run_progress(True, "run r1", 2, console) as report:
+        report(status(done=2, open_charges=1))
+    assert "1.5 s + unknown used" in console.file.getvalue()
     console = terminal()
     with run_progress(True, "run r1", 2, console) as report:
         report(status(local=True, submitted=2))
