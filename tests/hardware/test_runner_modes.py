@@ -301,9 +301,15 @@ def test_the_advised_budget_is_enough_whatever_is_sent_at_once(tmp_path, caplog,
 
 
 def test_the_next_session_waits_for_the_charge_of_the_last(tmp_path, expected):
-    late = FaultPlan({("session", n): Reply(500) for n in range(1, 5)})
     policy = dataclasses.replace(ONE_BY_ONE, settle=5.0)
-    with Bench(tmp_path, faults=late, policy=policy) as bench:
+    with Bench(tmp_path, policy=policy) as bench:
+        charged, asked = bench.device.session_charged, []
+
+        def told_late(session):
+            asked.append(session)
+            return charged(session) if len(asked) > 6 else None
+
+        bench.device.session_charged = told_late
         run = bench.submit(session_plan(), budget=BUDGET)
         assert bench.collect(run).state == "done"
         assert_equal(bench.results(run), expected)
