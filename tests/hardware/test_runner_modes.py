@@ -399,9 +399,9 @@ def test_jobs_that_a_session_has_no_time_for_have_failed_and_go_out_again_on_res
 
 
 def test_a_session_whose_time_is_told_late_is_waited_for(tmp_path):
-    with Bench(tmp_path, Cloud(slowness=1.24)) as bench:
+    with Bench(tmp_path, Cloud(slowness=1.24, pause_seconds=2.0)) as bench:
         bench.cloud.hold()
-        run = bench.submit(session_plan(4, max_time=7), budget=60.0)
+        run = bench.submit(session_plan(4, max_time=9), budget=60.0)
         bench.cloud.release()
         bench.cloud.wait_idle()
         bench.faults.always["session"] = Change(lambda session: {**session, "state": "active"})
@@ -454,9 +454,9 @@ def test_jobs_of_a_batch_that_has_reached_its_time_limit_go_out_again_on_resume(
 
 
 def test_jobs_of_a_cancelled_run_are_cancelled_whatever_their_session_says(tmp_path):
-    with Bench(tmp_path, Cloud(slowness=1.24)) as bench:
+    with Bench(tmp_path, Cloud(slowness=1.24, pause_seconds=2.0)) as bench:
         bench.cloud.hold()
-        run = bench.submit(session_plan(4, max_time=7), budget=60.0)
+        run = bench.submit(session_plan(4, max_time=9), budget=60.0)
         bench.faults.always["cancel"] = Reply(500)
         with pytest.raises(RunError):
             bench.cancel(run)
