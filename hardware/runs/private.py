@@ -8,9 +8,7 @@ version cannot read lose nothing: the next collect, of any process, takes up wha
 from __future__ import annotations
 
 import logging
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +24,7 @@ from hardware.errors import (
     ServiceError,
     VanishedError,
 )
+from hardware.folders import write_private
 from hardware.ledger.database import digest, pack_arrays, unpack_arrays
 from hardware.ledger.records import JobRecord
 from hardware.runs.submission import Sender
@@ -58,7 +57,7 @@ class KeptFiles:
         checksum = digest(body)
         path = self.folder / f"{_of_remote(job)}{checksum[:8]}{suffix}"
         try:
-            _write(path, checksum.encode() + b"\n" + body)
+            write_private(path, checksum.encode() + b"\n" + body)
         except OSError as error:
             _logger.warning("Cannot keep the result of job %s in %s: %s", job.idx, path, error)
 
@@ -96,21 +95,6 @@ class KeptFiles:
 def _of_remote(job: JobRecord) -> str:
     safe = re.sub(r"[^A-Za-z0-9_]", "_", job.remote_id or "")[:64]
     return f"{job.run_id}-{job.idx}-{safe}-"
-
-
-def _write(path: Path, body: bytes) -> None:
-    """Write a file that the user alone can read: complete, or not at all."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".partial")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
 
 
 class PrivateResults:

@@ -15,7 +15,6 @@ import logging
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,7 +30,7 @@ from qiskit_ibm_runtime.utils.backend_decoder import (
 
 from hardware.devices.ibm.client import ask, guarded
 from hardware.errors import HardwareError
-from hardware.folders import cache_folder
+from hardware.folders import cache_folder, write_private
 
 #: Most files, and the longest one: fez, with 156 qubits, takes 0.7 MB.
 MAX_FILES = 64
@@ -143,19 +142,8 @@ def _write(document: dict[str, Any]) -> None:
     if not _NAME.fullmatch(device):
         raise ValueError("its name is not fit for a file")
     body = json.dumps(document, cls=BackendEncoder, sort_keys=True).encode()
-    folder = calibration_folder()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Readable by the user alone, and complete or not there at all.
-    handle, partial = tempfile.mkstemp(dir=folder, prefix=".", suffix=".partial")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(partial).replace(folder / _file_name(document))
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+    checked = hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+    write_private(calibration_folder() / _file_name(document), checked)
     oldest_first = sorted(_files(), key=lambda path: path.stat().st_mtime)
     for path in oldest_first[:-MAX_FILES]:
         path.unlink(missing_ok=True)
