@@ -72,20 +72,29 @@ class HeadContract:
 
     # Learning, and the controls that must not learn.
 
+    # Of 200 starts of a small head up to two end in a local minimum; that four of four do has a
+    # chance below 1e-7.
+
     @pytest.mark.sampled
-    def test_learns_a_separable_problem(self, fitted: TorchHead) -> None:
-        assert fitted.score(*clusters(400, 2)) >= 0.95
+    def test_learns_a_separable_problem(self) -> None:
+        train, test = clusters(80, 1), clusters(400, 2)
+        heads = (self.head(start).fit(*train) for start in range(4))
+        assert any(head.score(*test) >= 0.95 for head in heads)
 
     @pytest.mark.sampled
     def test_learns_three_classes_with_string_labels(self) -> None:
         names = np.array(["zebra", "ant", "mouse"])
         X, y = clusters(150, 1, classes=3)
-        head = self.head().fit(X, names[y])
-        assert list(head.classes_) == ["ant", "mouse", "zebra"]
-        X, y = clusters(300, 2, classes=3)
-        assert head.logits(X).shape == (300, 3)
-        assert head.decision_function(X).shape == (300, 3)
-        assert np.mean(head.predict(X) == names[y]) >= 0.9
+        X_test, y_test = clusters(300, 2, classes=3)
+
+        def accuracy(start: int) -> float:
+            head = self.head(start).fit(X, names[y])
+            assert list(head.classes_) == ["ant", "mouse", "zebra"]
+            assert head.logits(X_test).shape == (300, 3)
+            assert head.decision_function(X_test).shape == (300, 3)
+            return float(np.mean(head.predict(X_test) == names[y_test]))
+
+        assert any(accuracy(start) >= 0.9 for start in range(4))
 
     @pytest.mark.sampled
     def test_shuffled_labels_score_chance(self) -> None:
