@@ -77,7 +77,7 @@ class HeadContract:
 
     @pytest.mark.sampled
     def test_learns_a_separable_problem(self) -> None:
-        train, test = clusters(80, 1), clusters(400, 2)
+        train, test = clusters(120, 1), clusters(400, 2)
         heads = (self.head(start).fit(*train) for start in range(4))
         assert any(head.score(*test) >= 0.95 for head in heads)
 
