@@ -253,7 +253,7 @@ class HeadContract:
     def test_an_unknown_option_is_refused(self, fitted: TorchHead) -> None:
         config = fitted.config()
         config["options"]["sede"] = config["options"].pop("seed")
-        with pytest.raises(HeadError, match="Did you mean seed"):
+        with pytest.raises(HeadError, match="Did you mean 'seed'"):
             TorchHead.from_config(config)
         with pytest.raises(HeadError, match="keys"):
             TorchHead.from_config({**fitted.config(), "more": 1})

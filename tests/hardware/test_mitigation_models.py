@@ -349,7 +349,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "amplifier alone": ({"zne_amplifier": "pea"}, "need noise factors"),
     "extrapolator alone": ({"zne_extrapolator": "exponential"}, "need noise factors"),
     "limit alone": ({"pec_max_overhead": 10.0}, "is a limit of PEC"),
-    "limit": ({"pec_mitigation": True, "pec_max_overhead": 0.5}, "one or more, or None, got 0.5"),
+    "limit": ({"pec_mitigation": True, "pec_max_overhead": 0.5}, "overhead of one or more"),
     "strategy alone": ({"twirling_strategy": "all"}, "add twirl_gates"),
     "strategy of bits": ({"twirling_strategy": "all", "twirl_measure": True}, "add twirl_gates"),
     "no extrapolator": ({"zne_factors": (1, 3), "zne_extrapolator": ()}, "names of extrapolators"),

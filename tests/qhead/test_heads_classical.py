@@ -244,7 +244,7 @@ def test_identical_embeddings_are_no_division_by_zero():
     [
         ("mpl", {}, "Did you mean 'mlp'"),
         (3, {}, "Expected a head among"),
-        ("mlp", {"hiden": 3}, "Did you mean hidden"),
+        ("mlp", {"hiden": 3}, "Did you mean 'hidden'"),
         ("mlp", {"hidden": -1}, "hidden to be an integer of at least 0, got -1"),
         ("mlp", {"hidden": True}, "hidden to be an integer"),
         ("mlp", {"hidden": 2.0}, "hidden to be an integer"),
