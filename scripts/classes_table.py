@@ -3,8 +3,8 @@
     python scripts/classes_table.py trec=TREC_FOLDER sst2=SST2_FOLDER demo:support demo:reviews
         [--per-class 8 16 64] [--seeds 10] [--json FILE] [--control] [--train-only]
 
-Each data set is a source, or NAME=SOURCE. For each seed so many sentences of each class are drawn
-from the training split and both sides are trained on all of them, with no other choice: the
+Each data set is a source, or NAME=SOURCE. For each seed ``--per-class`` sentences of each class are
+drawn from the training split and both sides are trained on all of them, with no other choice: the
 quantum head's defaults, and logistic regression with scikit-learn's C = 1, or with C chosen by
 five-fold cross-validation on the same sentences. They are tested on the test split, or, where a
 data set has none, on the sentences that were not drawn. Differences are paired by seed.

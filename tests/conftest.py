@@ -9,9 +9,7 @@ from contracts import sampling_bounds
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--seeds", type=int, default=1, help="run each test marked 'sampled' with so many seeds"
-    )
+    parser.addoption("--seeds", type=int, default=1, help="seeds of each test marked 'sampled'")
 
 
 def pytest_configure() -> None:

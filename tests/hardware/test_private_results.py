@@ -228,6 +228,18 @@ def test_a_fetch_that_fails_while_the_ledger_is_locked_holds_nothing_up(
         assert_equal(bench.results(run), expected)
 
 
+def killed_before_it_is_stored(bench, run, monkeypatch):
+    """Collect in a process that ends between the arrival of a result and its row in the ledger."""
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Results, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            bench.collect(run)
+
+
 @pytest.mark.parametrize("verb", ["collect", "resume"])
 def test_a_result_whose_process_ended_before_it_was_stored_is_taken_up(
     tmp_path, expected, monkeypatch, verb
@@ -235,14 +247,7 @@ def test_a_result_whose_process_ended_before_it_was_stored_is_taken_up(
     with Bench(tmp_path) as bench:
         run = bench.submit(private_plan())
         bench.cloud.wait_idle()
-
-        def killed(*_):
-            raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Results, "finish", killed)
-            with pytest.raises(KeyboardInterrupt):
-                bench.collect(run)
+        killed_before_it_is_stored(bench, run, monkeypatch)
         assert len(kept(bench)) == 1
         assert bench.verb(verb, run).state == "done"
         assert bench.faults.seen["result"] == 1
@@ -320,14 +325,7 @@ def test_a_damaged_file_is_no_result(tmp_path, monkeypatch):
     with Bench(tmp_path) as bench:
         run = bench.submit(private_plan())
         bench.cloud.wait_idle()
-
-        def killed(*_):
-            raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Results, "finish", killed)
-            with pytest.raises(KeyboardInterrupt):
-                bench.collect(run)
+        killed_before_it_is_stored(bench, run, monkeypatch)
         (file,) = kept(bench)
         file.write_bytes(file.read_bytes()[:-1] + b"x")
         status = bench.collect(run)

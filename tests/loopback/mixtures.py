@@ -171,7 +171,7 @@ class Outcome:
 
 
 def mixtures(size: int) -> Iterator[tuple[Trouble, ...]]:
-    """Return all sets of so many troubles, the same one twice included."""
+    """Return all sets of `size` troubles, the same one twice included."""
     return itertools.combinations_with_replacement(TROUBLES, size)
 
 
