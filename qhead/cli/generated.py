@@ -14,6 +14,7 @@ import ast
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.util import find_spec
 from inspect import Parameter
 from pathlib import Path
@@ -216,10 +217,7 @@ def read_class(module: str, name: str) -> Iterator[Declared]:
         module: Where it is defined.
         name: The class.
     """
-    spec = find_spec(module)
-    assert spec is not None
-    assert spec.origin is not None
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    tree = _source(module)
     aliases = {
         each.targets[0].id: each.value
         for each in tree.body
@@ -238,6 +236,15 @@ def read_class(module: str, name: str) -> Iterator[Declared]:
             help=_first_sentence(entries.get(option_name, "")),
             if_none=_stand_in(entries.get(option_name, "")),
         )
+
+
+@cache
+def _source(module: str) -> ast.Module:
+    """Return a module's source, parsed; several classes and verbs read the same one."""
+    spec = find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
 
 
 def _declarations(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr, ast.expr]]:

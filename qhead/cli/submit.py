@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qhead.cli.generated import PLAN_OPTIONS
 from qhead.cli.guard import complain, naming_the_run
 from qhead.cli.options import (
     DEVICES,
@@ -109,7 +110,6 @@ def _check_alone(given: list[str]) -> None:
     Raises:
         InputError: There are some.
     """
-    from qhead.cli.generated import PLAN_OPTIONS
     from qhead.errors import InputError
 
     if given:

@@ -121,11 +121,11 @@ class DeviceMethods:
         Raises:
             HardwareError: As `submit` and `Run.collect`. The run stays in the ledger.
         """
-        named = parse_device(target, account)
-        run = self._submit(texts, named, options, budget, recalibrate, blocking=True)
+        named, sentences = parse_device(target, account), Sentences.of(texts)
+        run = self._submit(sentences, named, options, budget, recalibrate, blocking=True)
         if not run.record.local:
             print(f"Run: {run.id}", file=sys.stderr)  # so that it can be found after an interrupt
-        return run.collect(texts=Sentences.of(texts).texts, progress=progress)
+        return run.collect(texts=sentences.texts, progress=progress)
 
     def predict_on_device(
         self,

@@ -68,8 +68,7 @@ class Run(StoredRun):
             DataError: The sentences are others than the run's.
             InputError: The plan carries no read-out, and none is given.
         """
-        self._readout(readout)  # before any network call
-        self._checked(texts)
+        readout, checked = self._readout(readout), self._checked(texts)  # before any network call
         try:
             with run_progress(progress, f"run {self.id}", len(self.plan.jobs)) as report:
                 status = self.update(wait, offline=offline, on_progress=report)
@@ -78,7 +77,7 @@ class Run(StoredRun):
                 "Note: run %s goes on: qhead collect %s, or qhead cancel %s.", *[self.id] * 3
             )
             raise
-        return self._predicted(status, texts, refit, readout)
+        return self._predicted(status, checked, refit, readout)
 
     def predictions(
         self,
@@ -91,22 +90,18 @@ class Run(StoredRun):
 
         The arguments and errors are those of `collect`.
         """
-        return self._predicted(self.status(), texts, refit, readout)
+        readout, checked = self._readout(readout), self._checked(texts)
+        return self._predicted(self.status(), checked, refit, readout)
 
     def _predicted(
         self,
         status: RunStatus,
-        texts: Sequence[str] | None,
+        texts: tuple[str, ...] | None,
         refit: bool,
-        readout: Readout | None,
+        readout: Readout,
     ) -> RowPredictions:
         return predict_rows(
-            self._readout(readout),
-            self.metadata,
-            self.expectations(),
-            status,
-            refit=refit,
-            texts=self._checked(texts),
+            readout, self.metadata, self.expectations(), status, refit=refit, texts=texts
         )
 
     def _readout(self, given: Readout | None) -> Readout:
