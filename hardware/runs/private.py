@@ -1,8 +1,10 @@
 """Results of private jobs. The platform gives each once, so what has come is not let go here.
 
-What was received is written to a file beside the ledger before anything else, and removed once the
-ledger has the result. So a ledger that is locked, a process that is killed or an answer that this
-version cannot read lose nothing: the next collect, of any process, takes up what was kept.
+What was received is written to a file beside the ledger once it is decoded, or as it came where it
+cannot be, and removed once the ledger has the result. So a ledger that is locked, a process that
+ends from then on or an answer that this version cannot read lose nothing: the next collect, of any
+process, takes up what was kept. A process that is killed while it downloads or decodes an answer
+loses it.
 """
 
 from __future__ import annotations
