@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,8 +17,7 @@ from hardware.devices.login import Account
 from hardware.devices.named import is_device
 from hardware.targets import ExecutionTarget
 from qhead import checks
-from qhead.data import MAX_CHARACTERS, LabelledTexts
-from qhead.data.texts import check_text, label_array
+from qhead.data.texts import LabelledTexts, check_sentences, label_array
 from qhead.encoder.cache import EmbeddingCache
 from qhead.encoder.sentence_encoder import Progress, SentenceEncoder
 from qhead.errors import (
@@ -33,6 +30,7 @@ from qhead.errors import (
 from qhead.evaluation import Evaluation, check_labels, evaluate_prediction
 from qhead.heads import HEADS, TorchHead
 from qhead.prediction import Prediction, predict_head
+from qhead.provenance import current_versions, training_record
 from qhead.runs.device_methods import DeviceMethods
 from qhead.runs.metadata import SavedModel
 from qhead.runs.run import RunProgress
@@ -41,11 +39,6 @@ from qhead.saving.folder import read_model, write_model
 from qhead.saving.head import pack, unpack
 from qhead.targets import resolve_target
 from qhead.training import ProgressCallback
-
-_PACKAGES = (
-    "qhead", "numpy", "torch", "qiskit", "qiskit-machine-learning", "qiskit-aer",
-    "sentence-transformers", "scikit-learn",
-)  # fmt: skip
 
 
 class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-ignore]
@@ -113,14 +106,14 @@ class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ig
             TrainingInterrupted: Ctrl-C after at least one epoch. The classifier then holds the
                 best weights so far; catch it, or KeyboardInterrupt, to go on with them.
         """
-        data = LabelledTexts(tuple(_checked(texts)), label_array(labels, "labels"), "texts")
+        data = LabelledTexts(tuple(check_sentences(texts)), label_array(labels, "labels"), "texts")
         data.check_trainable()
         weights = checks.sample_weights(sample_weight, len(data))
         encoder = self.open_encoder(len(data.classes))
         pair = None
         if validation is not None:
             checks.data_set("validation", validation, ("texts", "labels"))
-            sentences = _checked(validation[0])
+            sentences = check_sentences(validation[0])
             truth = label_array(validation[1], "validation labels")
             held_out = LabelledTexts(tuple(sentences), truth, "validation texts")
             held_out.check_labels(data.classes.tolist())
@@ -186,7 +179,9 @@ class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ig
     ) -> None:
         self.encoder_, self.head_ = encoder, head
         self.classes_ = head.classes_
-        self.data_: dict[str, Any] = _told_of(data, getattr(head, "held_back_", None), weight)
+        self.data_: dict[str, Any] = training_record(
+            data, getattr(head, "held_back_", None), weight
+        )
         self.metrics_: dict[str, Any] = {}
         self.versions_ = current_versions()
         self.saved_ = None
@@ -305,7 +300,7 @@ class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ig
     def embed(self, texts: Sequence[str], *, progress: Progress | None = None) -> np.ndarray:
         """Return the embeddings of n sentences, shape (n, d), float32."""
         check_is_fitted(self, "encoder_")
-        return _embed(self.encoder_, _checked(texts), progress)
+        return _embed(self.encoder_, check_sentences(texts), progress)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the model into a new folder, whole or not at all (see `qhead.saving.folder`).
@@ -420,11 +415,6 @@ class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ig
         return resolve_target(target, seed=getattr(self.head_, "seed", 0))
 
 
-def current_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide a result."""
-    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
-
-
 def _weight_options(head: Any, sample_weight: ArrayLike | None) -> dict[str, Any]:
     """Return the keyword arguments by which a classifier of scikit-learn takes weights."""
     if sample_weight is None:
@@ -437,40 +427,6 @@ def _weight_options(head: Any, sample_weight: ArrayLike | None) -> dict[str, Any
         )
     taking = [name for name, step in steps if has_fit_parameter(step, "sample_weight")]
     return {f"{name}__sample_weight" if name else "sample_weight": sample_weight for name in taking}
-
-
-def _told_of(
-    data: LabelledTexts, held_back: np.ndarray | None, sample_weight: ArrayLike | None
-) -> dict[str, Any]:
-    """Return what a model says of the sentences that it was trained on."""
-    used = np.ones(len(data), dtype=bool)
-    number = 0
-    if sample_weight is not None:
-        used &= np.asarray(sample_weight) > 0
-    if held_back is not None:
-        used &= ~held_back
-        number = int(held_back.sum())
-    trained = data if used.all() else data.rows(np.flatnonzero(used))
-    classes, counts = np.unique(trained.labels, return_counts=True)
-    return {
-        "source": data.source,
-        "n": len(trained),
-        "held_back": number,
-        "classes": {str(k): int(n) for k, n in zip(classes, counts, strict=True)},
-        "fingerprint": trained.fingerprint,
-    }
-
-
-def _checked(texts: Sequence[str]) -> list[str]:
-    """Return the sentences as a list; raise `DataError` for one that cannot be used."""
-    if isinstance(texts, str | bytes):
-        raise DataError(f"Expected a list of sentences, got the single one {texts[:40]!r}.")
-    sentences = list(texts)
-    if not sentences:
-        raise DataError("The list of sentences is empty.")
-    for index, text in enumerate(sentences):
-        check_text(text, f"sentence {index + 1}", max_characters=MAX_CHARACTERS)
-    return sentences
 
 
 def _embed(encoder: SentenceEncoder, texts: Sequence[str], progress: Progress | None) -> np.ndarray:

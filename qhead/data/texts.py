@@ -223,6 +223,18 @@ def check_text(text: object, place: str, *, max_characters: int) -> str:
     return text
 
 
+def check_sentences(texts: Sequence[str]) -> list[str]:
+    """Return the sentences as a list; raise `DataError` for one that cannot be used."""
+    if isinstance(texts, str | bytes):
+        raise DataError(f"Expected a list of sentences, got the single one {texts[:40]!r}.")
+    sentences = list(texts)
+    if not sentences:
+        raise DataError("The list of sentences is empty.")
+    for index, text in enumerate(sentences):
+        check_text(text, f"sentence {index + 1}", max_characters=MAX_CHARACTERS)
+    return sentences
+
+
 def normal_form(text: str) -> str:
     """Return a text without its case, white space and forms of characters, for comparison."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from qhead.classifier import TextClassifier, current_versions
+from qhead.classifier import TextClassifier
 from qhead.data import holdout_split, load_texts
 from qhead.encoder.sentence_encoder import SentenceEncoder
 from qhead.evaluation import evaluate_prediction
 from qhead.heads import QuantumHead, TorchHead, num_trainable_parameters
 from qhead.prediction import predict_head
 from qhead.progress import counting_bar, training_bar, waiting
+from qhead.provenance import current_versions
 from qhead.report import figures
 from qhead.report.model_page import (
     circuit_caption,
