@@ -391,6 +391,16 @@ def test_a_new_budget_has_room_for_one_more_session(ledger):
     assert ledger.reopen(run, budget_seconds=24.0) == 0  # a second for its start, 3 s for a job
 
 
+def test_a_new_budget_has_room_for_one_more_session_beside_one_of_unknown_charge(ledger):
+    run = new_run(ledger, jobs=2, budget=60.0)
+    assert ledger.leases.set_batch(run, "session-1", None, 50.0)
+    ledger.charge(send(ledger, run).remote_id, 2.0, "DONE")
+    assert ledger.leases.set_batch(run, None, "session-1")
+    with pytest.raises(BudgetError, match="Session session-1 counts with 50 s until"):
+        ledger.reopen(run, budget_seconds=53.5)
+    assert ledger.reopen(run, budget_seconds=54.0) == 0  # a second for its start, 3 s for a job
+
+
 def test_what_jobs_were_charged_is_known_before_the_charge_of_their_session(ledger):
     run = new_run(ledger, jobs=2, budget=60.0)
     assert ledger.leases.set_batch(run, "session-1", None, 50.0)
