@@ -1,4 +1,4 @@
-"""The README's code runs, its commands exist, its links lead somewhere."""
+"""The code of the README and the pages runs, their commands exist, their links lead somewhere."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from typer.testing import CliRunner
 from qhead.cli.app import app
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
 
 
-def blocks(language: str) -> list[str]:
-    every = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.M | re.S)
+def blocks(language: str, *pages: Path) -> list[str]:
+    text = "\n".join(TEXTS[page] for page in pages or PAGES)
+    every = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.M | re.S)
     return [block for named, block in every if named == language]
 
 
@@ -41,7 +44,7 @@ def test_commands_run_as_printed(tmp_path: Path) -> None:
     """All but those of make, in their order, in one shell and an empty folder."""
     lines = [
         line
-        for block in blocks("")
+        for block in blocks("", README)
         for line in block.splitlines()
         if line.startswith(("qhead ", "echo "))
     ]
@@ -75,15 +78,18 @@ def test_commands_exist(verb: str) -> None:
 
 def test_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for name in re.findall(r"^make (\w+)", README, flags=re.M):
+    for name in re.findall(r"^make (\w+)", TEXTS[README], flags=re.M):
         assert re.search(rf"^{name}:", makefile, flags=re.M), name
 
 
-def test_named_files_exist() -> None:
-    named = set(re.findall(r"\]\((?!http)([^)#]+)\)", README))
-    named |= set(re.findall(r"`((?:qhead|hardware|scripts|tests|docs)/[\w./]+)`", README))
-    named |= set(re.findall(r"python (scripts/\w+\.py)", README))
-    assert named
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_files_exist(page: Path) -> None:
+    links = set(re.findall(r"\]\((?!http)([^)#]+)\)", TEXTS[page]))
+    named = set(re.findall(r"`((?:qhead|hardware|scripts|tests|docs)/[\w./]+)`", TEXTS[page]))
+    named |= set(re.findall(r"python (scripts/\w+\.py)", TEXTS[page]))
+    assert links | named
+    for name in links:
+        assert (page.parent / name).exists(), name
     for name in named:
         assert (ROOT / name).exists(), name
 
