@@ -26,7 +26,7 @@ ROOMS = (
 # The same of the floor below.
 WINGS = (
     "errors", "words", "folders", "importing", "threads", "checks", "circuits", "workload",
-    "devices", "ledger", "planning", "emulation", "runs", "targets",
+    "gradients", "devices", "ledger", "planning", "emulation", "runs", "targets",
 )  # fmt: skip
 
 PUBLIC = {
