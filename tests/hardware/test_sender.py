@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 
 import pytest
 from loopback import EndJob, FaultPlan
-from loopback.bench import QUICK, Bench, plan
+from loopback.bench import QUICK, Bench, plan, sender_of
 
 from hardware.devices.base import RemoteJob
 from hardware.errors import BusyError, UnclearError, VanishedError
-from hardware.planning.pubs import job_request
 from hardware.runs.collection import Collector
-from hardware.runs.policy import Clock
-from hardware.runs.submission import Sender
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
-
-
-@contextmanager
-def sender_of(bench, run, made):
-    sender = Sender(bench.ledger, bench.device, run, partial(job_request, made), QUICK, Clock())
-    yield sender
-    bench.ledger.leases.let_go(sender.claimant, bench.device.leaving)
 
 
 def test_a_round_looks_at_one_pending_job_and_brings_in_nothing(tmp_path):

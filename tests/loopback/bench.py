@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from functools import partial
+
 import numpy as np
 
 from hardware.devices.ibm.client import open_service
 from hardware.devices.ibm.device import PlatformDevice
 from hardware.ledger.ledger import Ledger, Pace
+from hardware.planning.pubs import job_request
 from hardware.runs import runner
-from hardware.runs.policy import Policy
+from hardware.runs.policy import Clock, Policy
+from hardware.runs.submission import Sender
 from loopback.answers import CRN
 from loopback.cloud import Cloud
 from loopback.faults import FaultPlan
@@ -101,3 +106,11 @@ def assert_equal(results, expected):
 def assert_paid_once(bench, jobs=2):
     assert len(bench.cloud.charges()) == jobs
     assert set(bench.cloud.charges().values()) == {1}
+
+
+@contextmanager
+def sender_of(bench, run, made):
+    """Yield what sends the jobs of a run; its leases are given back at the end."""
+    sender = Sender(bench.ledger, bench.device, run, partial(job_request, made), QUICK, Clock())
+    yield sender
+    bench.ledger.leases.let_go(sender.claimant, bench.device.leaving)

@@ -1,0 +1,73 @@
+"""When the loop of collecting goes on, and when it gives up for now."""
+
+from __future__ import annotations
+
+import pytest
+from loopback.bench import QUICK, Bench, plan, sender_of
+
+from hardware.errors import ServiceError
+from hardware.ledger.leases import Claim
+from hardware.runs.collection import Collector
+from hardware.runs.rounds import Rounds
+
+pytestmark = pytest.mark.usefixtures("quick_retries")
+
+
+@pytest.fixture
+def rounds(tmp_path):
+    """The loop of a run with one job under way, that makes trouble, and one to be sent."""
+    with Bench(tmp_path) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan(2))
+        bench.ledger.end(bench.ledger.job(run, 1), "failed", "injected")
+        bench.ledger.reopen(run, budget_seconds=2000.0)
+        assert bench.states(run) == ["submitted", "planned"]
+        with sender_of(bench, run, plan(2)) as sender:
+            collector = Collector(sender)
+            sender.recover = lambda: None
+            collector.look_once = lambda: False
+            collector.adopt_orphans = lambda: None
+            collector.troubled = lambda idx: True
+            yield Rounds(sender, collector, timeout=30.0, on_progress=None)
+        bench.cloud.release()
+
+
+def script(rounds, answers):
+    """Let `send_pending` give some answers, errors included, and return what it has given."""
+    given = []
+
+    def send_pending():
+        given.append(answers[len(given)])
+        if isinstance(given[-1], Exception):
+            raise given[-1]
+        return given[-1]
+
+    rounds._sender.send_pending = send_pending
+    return given
+
+
+def test_a_failing_platform_is_asked_as_often_as_the_policy_says(rounds):
+    given = script(rounds, [ServiceError("down")] * (QUICK.tries + 1))
+    with pytest.raises(ServiceError):
+        rounds.run()
+    assert len(given) == QUICK.tries
+
+
+@pytest.mark.parametrize(
+    "first", [ServiceError("down"), Claim(blocked="the platform is busy", wait_seconds=0.01)]
+)
+def test_trouble_is_waited_with_while_a_job_may_still_be_sent(rounds, first):
+    given = script(rounds, [first, Claim(blocked="no budget")])
+    assert not rounds.run().finished
+    assert len(given) == 2
+
+
+def test_a_run_with_nothing_under_way_waits_for_the_others(rounds):
+    sender = rounds._sender
+    sender.ledger.end(sender.ledger.job(sender.run_id, 0), "failed", "injected")
+    sender.ledger.reopen(sender.run_id, budget_seconds=2000.0)
+    held = Claim(blocked="another run's jobs are pending", others=("another",))
+    given = script(rounds, [held, held, ServiceError("a"), ServiceError("b"), ServiceError("c")])
+    with pytest.raises(ServiceError):
+        rounds.run()
+    assert len(given) == 2 + QUICK.tries
