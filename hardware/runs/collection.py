@@ -258,7 +258,7 @@ class Collector:
         Raises:
             AccountError, ServiceError: The platform cannot be asked.
         """
-        if self._device.local or not self._device.abilities.searchable:
+        if not self._sender.search.possible:
             return 0
         without = ("planned", "unknown", "failed", *(("cancelled",) if cancelled_too else ()))
         found = self._device.find(self._ledger.run(self._run).tag)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from loopback.bench import QUICK, Bench, plan, sender_of
 
@@ -26,10 +28,15 @@ def rounds(tmp_path):
             collector = Collector(sender)
             sender.recover = lambda: None
             collector.look_once = lambda: False
-            collector.adopt_orphans = lambda: None
+            collector.searches = 0
+            collector.adopt_orphans = partial(count_search, collector)
             collector.troubled = lambda idx: True
             yield Rounds(sender, collector, timeout=30.0, on_progress=None)
         bench.cloud.release()
+
+
+def count_search(collector):
+    collector.searches += 1
 
 
 def script(rounds, answers):
@@ -60,6 +67,7 @@ def test_trouble_is_waited_with_while_a_job_may_still_be_sent(rounds, first):
     given = script(rounds, [first, Claim(blocked="no budget")])
     assert not rounds.run().finished
     assert len(given) == 2
+    assert rounds._collector.searches == 1  # once is enough
 
 
 def test_a_run_with_nothing_under_way_waits_for_the_others(rounds):
