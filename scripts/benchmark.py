@@ -34,7 +34,7 @@ from qiskit_machine_learning.gradients import ParamShiftEstimatorGradient
 from qiskit_machine_learning.neural_networks import EstimatorQNN
 
 from qhead.circuits import ansatz, data_parameters, weight_parameters
-from qhead.simulator import AdjointEstimatorGradient, ExactEstimator, Simulator
+from qhead.simulator import AdjointEstimatorGradient, ExactEstimator, ExactEstimatorQNN, Simulator
 
 BATCH = 16
 REUPLOADS = 2
@@ -82,7 +82,7 @@ def stock(work: QuantumCircuit, weights: np.ndarray, inputs: np.ndarray) -> Call
 def _connector(
     work: QuantumCircuit, weights: np.ndarray, estimator: Any, gradient: Any
 ) -> TorchConnector:
-    network = EstimatorQNN(
+    network = (ExactEstimatorQNN if isinstance(estimator, ExactEstimator) else EstimatorQNN)(
         circuit=work,
         estimator=estimator,
         observables=[SparsePauliOp.from_sparse_list([("Z", [0], 1.0)], work.num_qubits)],

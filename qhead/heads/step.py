@@ -19,6 +19,7 @@ from qhead.simulator import (
     AdjointEstimatorGradient,
     AdjointSamplerGradient,
     ExactEstimator,
+    ExactEstimatorQNN,
     ExactSampler,
     Simulator,
 )
@@ -83,7 +84,7 @@ def quantum_step(
     network: EstimatorQNN | SamplerQNN
     if readout == "expectations":
         estimator = ExactEstimator(simulator)
-        network = EstimatorQNN(
+        network = ExactEstimatorQNN(
             circuit=circuit,
             estimator=estimator,
             observables=list(observables),

@@ -10,6 +10,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2, DataBin, PrimitiveResult, PubResult
 from qiskit.primitives.containers import EstimatorPubLike
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives.containers.observables_array import ObservablesArray, ObservablesArrayLike
 from qiskit.quantum_info.operators.base_operator import BaseOperator
 from qiskit_machine_learning.gradients import BaseEstimatorGradient, EstimatorGradientResult
 
@@ -52,7 +53,7 @@ class ExactEstimator(BaseEstimatorV2):
         terms: list[Terms] = []
         spans = []
         for pub in pubs:
-            own = [dict(term) for term in pub.observables.ravel().tolist()]
+            own = terms_of(pub.observables)
             spans.append(slice(len(terms), len(terms) + len(own)))
             terms.extend(own)
         table = self.simulator.expectations(circuit, terms, values)  # (B, all observables)
@@ -74,7 +75,7 @@ class AdjointEstimatorGradient(BaseEstimatorGradient):
 
     def __init__(self, estimator: ExactEstimator) -> None:
         super().__init__(estimator)
-        self._simulator = estimator.simulator
+        self.simulator = estimator.simulator
 
     def run(
         self,
@@ -130,12 +131,17 @@ class AdjointEstimatorGradient(BaseEstimatorGradient):
         """Return a gradient (len(places[m]), P) for each observable m."""
         first = values[places[0]]
         if all(np.array_equal(values[rows], first) for rows in places[1:]):
-            table = self._simulator.expectation_gradients(circuit, terms, first)
+            table = self.simulator.expectation_gradients(circuit, terms, first)
             return [table[:, m] for m in range(len(terms))]
         return [
-            self._simulator.expectation_gradients(circuit, [term], values[rows])[:, 0]
+            self.simulator.expectation_gradients(circuit, [term], values[rows])[:, 0]
             for term, rows in zip(terms, places, strict=True)
         ]
+
+
+def terms_of(observables: ObservablesArrayLike) -> list[Terms]:
+    """Return the terms of observables as a pub holds them, one mapping an observable."""
+    return [dict(term) for term in ObservablesArray.coerce(observables).ravel().tolist()]
 
 
 def same_objects(items: Sequence[Any]) -> list[list[int]]:

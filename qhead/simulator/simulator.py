@@ -21,7 +21,7 @@ _REMEMBERED_BYTES = 256 << 20
 
 
 @dataclass(eq=False)
-class _Compiled:
+class Compiled:
     """A circuit as it was when it was compiled, and what was compiled of it."""
 
     snapshot: QuantumCircuit
@@ -54,7 +54,7 @@ class Simulator:
 
     def __init__(self, dtype: type[np.floating] = np.float64) -> None:
         self.dtype = dtype
-        self._compiled: OrderedDict[int, _Compiled] = OrderedDict()
+        self._compiled: OrderedDict[int, Compiled] = OrderedDict()
         self._last: tuple[Program, np.ndarray, engine.Tape] | None = None
         self._lock = threading.Lock()
 
@@ -66,12 +66,12 @@ class Simulator:
         self.__init__(state["dtype"])  # type: ignore[misc]
 
     def expectations(
-        self, circuit: QuantumCircuit, observables: Sequence[Terms], values: np.ndarray
+        self, circuit: QuantumCircuit | Compiled, observables: Sequence[Terms], values: np.ndarray
     ) -> np.ndarray:
         """Return expectation values (B, M).
 
         Args:
-            circuit: Unitary circuit with P free parameters.
+            circuit: Unitary circuit with P free parameters, or what `compiled` returned for it.
             observables: M observables, each a mapping from label to coefficient.
             values: (B, P), radians, in the order of ``circuit.parameters``.
         """
@@ -87,7 +87,7 @@ class Simulator:
         return total
 
     def expectation_gradients(
-        self, circuit: QuantumCircuit, observables: Sequence[Terms], values: np.ndarray
+        self, circuit: QuantumCircuit | Compiled, observables: Sequence[Terms], values: np.ndarray
     ) -> np.ndarray:
         """Return derivatives (B, M, P) of what `expectations` returns."""
         compiled = self._of(circuit)
@@ -138,17 +138,24 @@ class Simulator:
         self._last = (program, values.copy(), tape)
         return tape
 
-    def _of(self, circuit: QuantumCircuit) -> _Compiled:
-        """Return what was compiled of a circuit; an edited circuit counts as another one."""
+    def compiled(self, circuit: QuantumCircuit) -> Compiled:
+        """Return what is compiled of a circuit; an edited circuit counts as another one.
+
+        Comparing a circuit with its snapshot takes longer than simulating a small one: who knows
+        that a circuit does not change calls this once.
+        """
         with self._lock:
             known = self._compiled.get(id(circuit))
             if known is None or not same_circuit(known.snapshot, circuit):
-                known = _Compiled(circuit.copy())
+                known = Compiled(circuit.copy())
                 self._compiled[id(circuit)] = known
             self._compiled.move_to_end(id(circuit))
             while len(self._compiled) > _REMEMBERED_CIRCUITS:
                 self._compiled.popitem(last=False)
             return known
+
+    def _of(self, circuit: QuantumCircuit | Compiled) -> Compiled:
+        return circuit if isinstance(circuit, Compiled) else self.compiled(circuit)
 
 
 def measured_in_z(qubits: Sequence[int]) -> Setting:

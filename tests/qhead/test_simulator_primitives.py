@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -26,6 +28,7 @@ from qhead.simulator import (
     AdjointEstimatorGradient,
     AdjointSamplerGradient,
     ExactEstimator,
+    ExactEstimatorQNN,
     ExactSampler,
     ExactTarget,
     ProbabilityArray,
@@ -307,3 +310,73 @@ def test_gradient_of_mixed_circuits_and_observables_keeps_the_order() -> None:
     for row in range(4):
         alone = gradient.run([circuits[row]], [chosen[row]], [VALUES[row]]).result().gradients[0]
         np.testing.assert_allclose(result[row], alone, atol=1e-12)
+
+
+def networks(
+    observables: list[SparsePauliOp], **options: bool
+) -> tuple[ExactEstimatorQNN, EstimatorQNN]:
+    """The short way and the stock one, of the same circuit and with simulators of their own."""
+    circuit = reuploading_circuit(3, 0, 2, 2)
+    made = []
+    for kind in (ExactEstimatorQNN, EstimatorQNN):
+        estimator = ExactEstimator()
+        made.append(
+            kind(
+                circuit=circuit,
+                estimator=estimator,
+                observables=observables,
+                input_params=data_parameters(circuit),
+                weight_params=weight_parameters(circuit),
+                gradient=AdjointEstimatorGradient(estimator),
+                **options,
+            )
+        )
+    return tuple(made)
+
+
+@pytest.mark.parametrize("input_gradients", [True, False])
+@pytest.mark.parametrize("shape", [(9, 3), (2, 4, 3), (1, 3), (3,)])
+def test_the_short_way_gives_the_stock_networks_numbers_to_the_last_bit(
+    shape: tuple[int, ...], input_gradients: bool
+) -> None:
+    observables = [
+        SparsePauliOp("IIZ"),
+        SparsePauliOp(["ZZI", "XXI", "III", "IYI", "ZZI"], [0.3, -1.1, 0.7, 0.2, 0.4]),
+        SparsePauliOp(["XIZ", "IIZ"], [0.0, 0.5]),
+    ]
+    short, stock = networks(observables, input_gradients=input_gradients)
+    rng = np.random.default_rng(3)
+    inputs, weights = rng.normal(size=shape), rng.normal(size=stock.num_weights)
+    for _ in range(2):  # what is prepared once serves again
+        np.testing.assert_array_equal(
+            short.forward(inputs, weights), stock.forward(inputs, weights), strict=True
+        )
+        for one, two in zip(
+            short.backward(inputs, weights), stock.backward(inputs, weights), strict=True
+        ):
+            assert (one is None) == (two is None)
+            if one is not None:
+                np.testing.assert_array_equal(one, two, strict=True)
+        weights = weights + 0.1
+
+
+def test_another_estimator_is_asked_and_copies_compute_alike() -> None:
+    short, _ = networks([SparsePauliOp("IIZ")], input_gradients=True)
+    rng = np.random.default_rng(4)
+    inputs, weights = rng.normal(size=(2, 3)), rng.normal(size=short.num_weights)
+    values, gradients = short.forward(inputs, weights), short.backward(inputs, weights)
+    other = copy.deepcopy(short)
+    assert "_ready" not in vars(other)
+    np.testing.assert_array_equal(other.forward(inputs, weights), values)
+    other.estimator = Refusing()
+    with pytest.raises(RuntimeError, match="asked"):
+        other.forward(inputs, weights)
+    short.gradient = ParamShiftEstimatorGradient(StatevectorEstimator())
+    for one, two in zip(short.backward(inputs, weights), gradients, strict=True):
+        assert not np.array_equal(one, two)
+        np.testing.assert_allclose(one, two, atol=1e-12)
+
+
+class Refusing(ExactEstimator):
+    def run(self, pubs: object, *, precision: float | None = None) -> object:
+        raise RuntimeError("asked")
