@@ -10,20 +10,22 @@ from loopback.bench import QUICK, Bench, plan, sender_of
 from hardware.errors import ServiceError
 from hardware.ledger.leases import Claim
 from hardware.runs.collection import Collector
+from hardware.runs.policy import Clock
 from hardware.runs.rounds import Rounds
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 
 
-@pytest.fixture
-def rounds(tmp_path):
-    """The loop of a run with one job under way, that makes trouble, and one to be sent."""
+@pytest.fixture(params=["one to be sent"])
+def rounds(tmp_path, request):
+    """The loop of a run with one job under way, that makes trouble, and one more or none."""
     with Bench(tmp_path) as bench:
         bench.cloud.hold()
         run = bench.submit(plan(2))
         bench.ledger.end(bench.ledger.job(run, 1), "failed", "injected")
-        bench.ledger.reopen(run, budget_seconds=2000.0)
-        assert bench.states(run) == ["submitted", "planned"]
+        if request.param == "one to be sent":
+            bench.ledger.reopen(run, budget_seconds=2000.0)
+            assert bench.states(run) == ["submitted", "planned"]
         with sender_of(bench, run, plan(2)) as sender:
             collector = Collector(sender)
             sender.recover = lambda: None
@@ -79,3 +81,23 @@ def test_a_run_with_nothing_under_way_waits_for_the_others(rounds):
     with pytest.raises(ServiceError):
         rounds.run()
     assert len(given) == 2 + QUICK.tries
+
+
+@pytest.mark.parametrize("rounds", ["none to be sent"], indirect=True)
+def test_trouble_with_all_that_is_left_ends_the_rounds(rounds):
+    given = script(rounds, [Claim(), ServiceError("asked again")])
+    assert not rounds.run().finished
+    assert len(given) == 1
+
+
+def test_looks_become_rarer_until_one_brings_something(rounds):
+    progress, naps = [False, False, True, False, False], []
+    rounds._collector.troubled = lambda idx: False
+    rounds._sender.clock = Clock(sleep=naps.append, monotonic=lambda: 10.0 * len(naps))
+    rounds._until = 40.0
+    script(rounds, [Claim(blocked="full")] * 5)
+    rounds._collector.look_once = lambda: progress[len(naps)]
+    rounds.run()
+    shortest, longest = QUICK.poll
+    assert naps == pytest.approx([1.5 * shortest, 2.25 * shortest, shortest, 1.5 * shortest])
+    assert 2.25 * shortest < longest

@@ -251,3 +251,74 @@ def test_a_second_job_that_is_done_counts_for_one_that_is_not(tmp_path, own, cou
         assert names[bench.ledger.job(run, 0).remote_id] == counts
         assert asked == cancelled
         bench.cloud.release()
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "DONE", "ERROR", "CANCELLED"])
+def test_a_listed_job_counts_for_one_that_the_platform_does_not_know(tmp_path, status):
+    with Bench(tmp_path) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan(1))
+        (job,) = bench.ledger.jobs(run)
+        bench.ledger.mark_verified(job)
+        other = RemoteJob("other", (job.tag,), "2026-01-01", status)
+
+        def look(job_id):
+            if job_id != "other":
+                raise VanishedError("gone")
+            return other
+
+        bench.device.job_status = look
+        bench.device.find = lambda tag: [other]
+        bench.device.pending = lambda tag: set()
+        with sender_of(bench, run, plan(1)) as sender:
+            collector = Collector(sender)
+            assert not collector.look_once()
+        useful = status in ("RUNNING", "DONE")
+        assert (bench.ledger.job(run, 0).remote_id == "other") == useful
+        assert ("does not know job" in collector.problems.get(0, "")) == (not useful)
+        assert bench.ledger.remote_states(run)["other"] == status  # its charge counts either way
+        bench.cloud.release()
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+@pytest.mark.parametrize("status", ["RUNNING", "DONE", "UNKNOWN"])
+def test_a_lost_job_that_is_seen_again_is_withdrawn_only_from_a_cancelled_run(
+    tmp_path, cancelled, status
+):
+    with Bench(tmp_path) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan(1))
+        (job,) = bench.ledger.jobs(run)
+        bench.ledger.end(job, "unknown", "injected")
+        if cancelled:
+            bench.ledger.cancel(run)
+        bench.device.job_status = lambda job_id: RemoteJob(job_id, (), "", status)
+        with sender_of(bench, run, plan(1)) as sender:
+            withdrawn = []
+            sender.withdraw = withdrawn.append
+            Collector(sender).reconsider()
+        assert len(withdrawn) == (cancelled and status == "RUNNING")
+        assert (bench.ledger.job(run, 0).state == "submitted") == (status != "UNKNOWN")
+        bench.cloud.release()
+
+
+def test_a_device_that_cannot_be_searched_has_no_stray_jobs(tmp_path):
+    with Bench(tmp_path) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan(1))
+        bench.device.abilities = replace(bench.device.abilities, searchable=False)
+        with sender_of(bench, run, plan(1)) as sender:
+            assert Collector(sender).adopt_orphans() == 0
+        bench.cloud.release()
+
+
+def test_a_listed_job_with_none_of_a_runs_tags_is_left_alone(tmp_path):
+    with Bench(tmp_path) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan(1))
+        of_run = bench.ledger.run(run).tag
+        bench.device.find = lambda tag: [RemoteJob("foreign", (of_run, "x"), "", "RUNNING")]
+        with sender_of(bench, run, plan(1)) as sender:
+            assert Collector(sender).adopt_orphans() == 0
+        assert "foreign" not in bench.ledger.remote_states(run)
+        bench.cloud.release()
