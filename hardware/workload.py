@@ -14,6 +14,7 @@ import numpy as np
 from qiskit.circuit import Barrier, Gate, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
+from hardware.circuits.adaptive import Decisions
 from hardware.circuits.hashing import array_bytes, circuit_bytes, digest, observable_bytes
 from hardware.errors import InvalidWorkloadError
 
@@ -152,8 +153,9 @@ class Expectations:
             which holds near the ends of the range too (`hardware.circuits.intervals`); zero where
             exact, NaN where no interval is known that holds, e.g. of an exponential extrapolation.
         target: Specification of the target that made them, e.g. ``"shots:1024"``.
-        shots: Shots per parameter set, None where exact.
+        shots: Shots per parameter set, None where exact; with adaptive shots at most.
         notes: Sentences on what acted and what the emulation leaves out.
+        decisions: Which labels adaptive shots decided; None without them.
     """
 
     values: np.ndarray  # (N, M)
@@ -161,6 +163,7 @@ class Expectations:
     target: str
     shots: int | None = None
     notes: tuple[str, ...] = ()
+    decisions: Decisions | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.values.shape != self.std_errors.shape:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import ndtr, stdtrit
 
 #: Two-sided 95 % of a normal distribution.
 Z_95 = 1.959963984540054
@@ -34,7 +34,7 @@ def known(numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def std_error_of_mean(
-    mean: Numbers, variance: Numbers, num: int, low: Numbers, high: Numbers
+    mean: Numbers, variance: Numbers, num: int, low: Numbers, high: Numbers, *, z: float = Z_95
 ) -> NDArray[np.float64]:
     """Return the standard error of a mean of outcomes within [low, high].
 
@@ -44,22 +44,23 @@ def std_error_of_mean(
         num: Number of outcomes.
         low: Smallest value that an outcome can have.
         high: Largest one.
+        z: Half the width of the interval over the error; of another level than 95 % another one.
     """
-    added = Z_95**2 / 2  # at either end
+    added = z**2 / 2  # at either end
     total = num + 2 * added
     shifted = (num * mean + added * (low + high)) / total
     spread = num * (variance + (mean - shifted) ** 2)
     spread = spread + added * ((low - shifted) ** 2 + (high - shifted) ** 2)
-    half = Z_95 * np.sqrt(spread) / total + np.abs(shifted - mean) + (high - low) / (2 * num)
-    return np.asarray(half / Z_95)
+    half = z * np.sqrt(spread) / total + np.abs(shifted - mean) + (high - low) / (2 * num)
+    return np.asarray(half / z)
 
 
-def std_error_of_share(share: Numbers, num: int) -> NDArray[np.float64]:
+def std_error_of_share(share: Numbers, num: int, *, z: float = Z_95) -> NDArray[np.float64]:
     """Return the standard error of a probability that was measured as a share of `num` trials."""
-    return std_error_of_mean(share, share * (1 - share), num, 0.0, 1.0)
+    return std_error_of_mean(share, share * (1 - share), num, 0.0, 1.0, z=z)
 
 
-def std_error_of_groups(means: NDArray[np.float64]) -> NDArray[np.float64]:
+def std_error_of_groups(means: NDArray[np.float64], *, z: float = Z_95) -> NDArray[np.float64]:
     """Return the standard error of the mean of R groups' means, shape (..., R); zero for R = 1.
 
     Outcomes of one randomization share its error, so that their mean scatters by more than shots
@@ -71,7 +72,7 @@ def std_error_of_groups(means: NDArray[np.float64]) -> NDArray[np.float64]:
     if num < 2:
         return np.zeros(means.shape[:-1])
     spread = means.std(axis=-1, ddof=1)
-    return np.asarray(spread / np.sqrt(num) * _factor_of_groups(num))
+    return np.asarray(spread / np.sqrt(num) * _factor_of_groups(num, z))
 
 
 def std_error_of_estimate(
@@ -84,6 +85,7 @@ def std_error_of_estimate(
     readout_mitigated: bool = False,
     noise_factors: tuple[float, ...] = (),
     degree: int = 1,
+    z: float = Z_95,
 ) -> NDArray[np.float64]:
     """Return the standard error of expectation values that a platform's estimator gave.
 
@@ -110,6 +112,7 @@ def std_error_of_estimate(
         readout_mitigated: Whether values were divided by a measured read-out.
         noise_factors: Factors of zero-noise extrapolation, F or none; with them R must be 1.
         degree: Degree of the extrapolating polynomial.
+        z: As for `std_error_of_mean`.
 
     Raises:
         ValueError: There are noise factors and several randomizations.
@@ -124,7 +127,7 @@ def std_error_of_estimate(
         gain = float(np.linalg.norm(extrapolation_weights(noise_factors, degree)))
     stated = np.where(known(reported), reported, 0.0) * np.sqrt(num_terms)
     if randomizations > 1:
-        stated = stated * _factor_of_groups(randomizations)
+        stated = stated * _factor_of_groups(randomizations, z)
         stated = stated * np.sqrt(randomizations / (randomizations - 1))
     variance = num * (stated / gain) ** 2
     share = np.minimum(np.abs(value) / largest, 1.0)
@@ -132,7 +135,7 @@ def std_error_of_estimate(
         variance = np.maximum(variance, largest**2)
     elif num_terms == 1:
         variance = np.maximum(variance, largest**2 * (1 - share**2))
-    error = gain * std_error_of_mean(share * largest, variance, num, -largest, largest)
+    error = gain * std_error_of_mean(share * largest, variance, num, -largest, largest, z=z)
     error = np.maximum(error, stated)
     return error * _readout_factor(value, coefficients) if readout_mitigated else error
 
@@ -177,9 +180,9 @@ def _readout_factor(
     return np.asarray(np.sqrt(1 + share**2))
 
 
-def _factor_of_groups(num: int) -> float:
+def _factor_of_groups(num: int, z: float) -> float:
     """Return how much wider the interval of `num` groups' mean is than the normal one."""
-    return float(stdtrit(num - 1, 0.975) + 1 / np.sqrt(num)) / Z_95
+    return float(stdtrit(num - 1, ndtr(z)) + 1 / np.sqrt(num)) / z
 
 
 def extrapolation_weights(factors: tuple[float, ...], degree: int) -> NDArray[np.float64]:
@@ -201,6 +204,7 @@ def std_error_of_randomized(
     coefficients: NDArray[np.float64],
     *,
     gamma: float = 1.0,
+    z: float = Z_95,
 ) -> NDArray[np.float64]:
     """Return the standard error of values of which each random circuit gives one outcome.
 
@@ -218,6 +222,7 @@ def std_error_of_randomized(
         coefficients: The T coefficients of the observable's terms, shape (T,). Terms share their
             circuits: a sum of T may have √T times the error that adds them in quadrature.
         gamma: Sampling overhead of PEC, its square root: outcomes count γ times.
+        z: As for `std_error_of_mean`.
     """
     largest, num_terms = gamma * float(np.abs(coefficients).sum()), len(coefficients)
     if not num_terms:
@@ -227,5 +232,7 @@ def std_error_of_randomized(
     stated = np.where(known(reported), reported, largest / np.sqrt(randomizations * num_terms))
     stated = stated * np.sqrt(num_terms * randomizations / (randomizations - 1))
     inside = np.clip(value, -largest, largest)
-    error = std_error_of_mean(inside, randomizations * stated**2, randomizations, -largest, largest)
-    return np.maximum(error, stated * _factor_of_groups(randomizations))
+    error = std_error_of_mean(
+        inside, randomizations * stated**2, randomizations, -largest, largest, z=z
+    )
+    return np.maximum(error, stated * _factor_of_groups(randomizations, z))

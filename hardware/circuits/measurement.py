@@ -7,13 +7,13 @@ setting: a basis change on each qubit, then counts. Diagonal observables all sha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
-from hardware.circuits.intervals import std_error_of_groups, std_error_of_mean
+from hardware.circuits.intervals import Z_95, std_error_of_groups, std_error_of_mean
 from hardware.circuits.readout import ReadoutFlips
 
 #: Working memory of the estimates of one part of the rows, bytes; a single row may take more.
@@ -130,7 +130,12 @@ class Setting:
         return rotated
 
     def estimate(
-        self, counts: Counts, flips: ReadoutFlips | None = None, randomizations: int = 1
+        self,
+        counts: Counts,
+        flips: ReadoutFlips | None = None,
+        randomizations: int = 1,
+        *,
+        z: float = Z_95,
     ) -> Estimate:
         """Return the terms' weighted sums with their errors.
 
@@ -141,6 +146,7 @@ class Setting:
                 those of one parameter set one after the other.
             flips: Read-out errors to invert.
             randomizations: R, random circuits that the shots are divided among.
+            z: Level of the errors, see `hardware.circuits.intervals.std_error_of_mean`.
         """
         terms = self._term_values(counts.outcome, flips)  # (K, T)
         shot_values = terms @ self.coefficients  # (K, M)
@@ -151,9 +157,9 @@ class Setting:
         within = _row_means(counts, deviations**2).reshape(groups.shape).mean(axis=1)
         low, high = self._extremes(flips)
         error = std_error_of_mean(
-            values, within + groups.var(axis=1), counts.shots * randomizations, low, high
+            values, within + groups.var(axis=1), counts.shots * randomizations, low, high, z=z
         )
-        error = np.maximum(error, std_error_of_groups(groups.transpose(0, 2, 1)))
+        error = np.maximum(error, std_error_of_groups(groups.transpose(0, 2, 1), z=z))
         calibration = np.zeros_like(values)
         if flips is not None and flips.up_errors is not None and flips.down_errors is not None:
             bits = flips.corrected(counts.outcome)
@@ -233,6 +239,21 @@ class Measurement:
         settings = tuple(_setting("".join(basis), members, terms) for basis, members in groups)
         return cls(settings, constants)
 
+    def combined(self, weights: np.ndarray, offsets: np.ndarray) -> Measurement:
+        """Return the measurement of P sums of these observables, in the same settings.
+
+        Errors of a sum then know how its observables are correlated within a shot.
+
+        Args:
+            weights: Weight of each observable in each sum, shape (P, M).
+            offsets: Constant part of each sum, shape (P,).
+        """
+        settings = tuple(
+            replace(setting, coefficients=setting.coefficients @ weights.T)
+            for setting in self.settings
+        )
+        return Measurement(settings, weights @ self.constants + offsets)
+
     def chunks(self, num_rows: int, shots: int, shot_bytes: int = 0) -> Iterator[slice]:
         """Yield the rows in parts whose estimates take `CHUNK_BYTES`, or one row that takes more.
 
@@ -258,6 +279,8 @@ class Measurement:
         num_rows: int,
         flips: Sequence[ReadoutFlips | None] | None = None,
         randomizations: int = 1,
+        *,
+        z: float = Z_95,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return values and standard errors, each (N, M), from the counts of every setting.
 
@@ -266,12 +289,13 @@ class Measurement:
             num_rows: N.
             flips: Read-out errors to invert, of each setting.
             randomizations: R, random circuits that the shots are divided among.
+            z: Level of the errors; see `Setting.estimate`.
         """
         values = np.tile(self.constants, (num_rows, 1))
         squares, calibration = np.zeros_like(values), np.zeros_like(values)
         read = flips if flips is not None else [None] * len(self.settings)
         for setting, counted, own in zip(self.settings, counts, read, strict=True):
-            found = setting.estimate(counted, own, randomizations)
+            found = setting.estimate(counted, own, randomizations, z=z)
             values += found.values
             # Settings are measured in separate shots, but may share one read-out calibration.
             squares += found.squares

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hardware.circuits.intervals import std_error_of_groups, std_error_of_share
+from hardware.circuits.intervals import Z_95, std_error_of_groups, std_error_of_share
 from hardware.errors import EmulationError, InvalidInputError
 
 
@@ -37,7 +37,13 @@ class ReadoutFlips:
 
     @classmethod
     def measured(
-        cls, zeros: np.ndarray, ones: np.ndarray, num_bits: int, randomizations: int = 1
+        cls,
+        zeros: np.ndarray,
+        ones: np.ndarray,
+        num_bits: int,
+        randomizations: int = 1,
+        *,
+        z: float = Z_95,
     ) -> ReadoutFlips:
         """Estimate the flips from outcomes (shots,) of all-0 and all-1 preparations.
 
@@ -46,13 +52,14 @@ class ReadoutFlips:
             ones: Outcomes of the all-1 preparation.
             num_bits: Number of measured bits.
             randomizations: Random circuits that the shots are divided among, one after the other.
+            z: Level of the errors, see `hardware.circuits.intervals.std_error_of_mean`.
 
         Raises:
             EmulationError: A bit reads the same whatever was prepared.
         """
         bits = np.arange(num_bits)
-        up, up_errors = _shares((zeros >> bits[:, np.newaxis]) & 1, randomizations)
-        down, down_errors = _shares(1 - ((ones >> bits[:, np.newaxis]) & 1), randomizations)
+        up, up_errors = _shares((zeros >> bits[:, np.newaxis]) & 1, randomizations, z)
+        down, down_errors = _shares(1 - ((ones >> bits[:, np.newaxis]) & 1), randomizations, z)
         if (up + down >= 0.9).any():
             worst = int(np.argmax(up + down))
             raise EmulationError(
@@ -74,13 +81,13 @@ class ReadoutFlips:
         return (signs - (self.down - self.up)) / (1.0 - self.up - self.down)
 
 
-def _shares(ones: np.ndarray, randomizations: int) -> tuple[np.ndarray, np.ndarray]:
+def _shares(ones: np.ndarray, randomizations: int, z: float) -> tuple[np.ndarray, np.ndarray]:
     """Return share of ones and its standard error, each (bits,), of readings (bits, shots)."""
     share = ones.mean(axis=1)
-    error = std_error_of_share(share, ones.shape[1])
+    error = std_error_of_share(share, ones.shape[1], z=z)
     if randomizations > 1 and ones.shape[1] % randomizations == 0:
         groups = ones.reshape(len(ones), randomizations, -1).mean(axis=2)
-        error = np.maximum(error, std_error_of_groups(groups))
+        error = np.maximum(error, std_error_of_groups(groups, z=z))
     return share, error
 
 

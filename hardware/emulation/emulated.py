@@ -10,10 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 
 from hardware.checks import check_shots
+from hardware.circuits.adaptive import AdaptiveShots, Decisions, LinearRule, Pool
 from hardware.circuits.measurement import Measurement, Setting
 from hardware.emulation.noise import NoiseReport
 from hardware.emulation.primitives import EmulatedEstimator, EmulatedSampler
@@ -89,6 +91,50 @@ class EmulatedTarget(ABC):
         engine = SettingsEngine(prepared, workload.parameters, measurement, self.method)
         values, errors = engine.estimate(workload.values, self.shots, ShotStreams.of(self.seed))
         return Expectations(values, errors, self.spec, self.shots, engine.notes())
+
+    def run_adaptive(
+        self, workload: Workload, rule: LinearRule, adaptive: AdaptiveShots | None = None
+    ) -> Expectations:
+        """Run the rows of a workload in rounds, each only those whose label is undecided.
+
+        Args:
+            workload: N rows.
+            rule: Which label the values of a row stand for.
+            adaptive: The rounds; this target's shots are the most that a row may take.
+
+        Returns:
+            The rows, with `Expectations.decisions`.
+
+        Raises:
+            InvalidInputError: The rounds do not add up to the shots, or the rule is for another
+                number of observables.
+            NoiseNotAppliedError, EmulationError: As `run`.
+        """
+        adaptive = adaptive or AdaptiveShots()
+        rounds = adaptive.rounds_of(self.shots)
+        rule.check_width(workload.num_observables)
+        measurement = Measurement.of(workload.observables)
+        of_leads = measurement.combined(*rule.leads())
+        prepared = self.prepare_settings(workload.circuit, measurement.settings)
+        engine = SettingsEngine(prepared, workload.parameters, measurement, self.method)
+        pool, leads = (
+            Pool(workload.num_samples, len(each.constants)) for each in (measurement, of_leads)
+        )
+        z, streams = adaptive.z(len(rounds), rule.num_classes), ShotStreams.of(self.seed)
+        rows = np.arange(workload.num_samples)
+        found = Decisions.of(rule, leads, adaptive, rounds)
+        for number, shots in enumerate(rounds):
+            own = streams.child(number)
+            for part, counts in engine.counts(workload.values[rows], shots, own):
+                size = part.stop - part.start
+                pool.add(rows[part], *measurement.combine(counts, size), shots)
+                leads.add(rows[part], *of_leads.combine(counts, size, z=z), shots)
+            found = Decisions.of(rule, leads, adaptive, rounds)
+            rows = np.flatnonzero(~found.decided)
+            if not rows.size:
+                break
+        notes = (*engine.notes(), *found.notes())
+        return Expectations(*pool.result(), self.spec, self.shots, notes, found)
 
     def noise_report(self, workload: Workload) -> NoiseReport | None:
         """Return what the noise touches in a workload's circuit; None for a noiseless target.

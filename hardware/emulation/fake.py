@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 
+from hardware.circuits.adaptive import AdaptiveShots, LinearRule
 from hardware.devices.backends import fake_backend, fake_name, fractional_fake
 from hardware.devices.base import JobRequest
 from hardware.devices.local import LocalDevice, run_locally
@@ -17,6 +19,7 @@ from hardware.planning.options import PlanOptions
 from hardware.planning.plan import JobPlan
 from hardware.planning.planner import plan
 from hardware.planning.pubs import job_request, unpack
+from hardware.planning.rounds import next_round
 from hardware.workload import Expectations, Workload
 
 
@@ -85,22 +88,32 @@ class FakeTarget:
         options = self.options
         return CalibratedTarget(self.backend, shots=options.shots, seed=options.seed)
 
-    def plan(self, workload: Workload) -> JobPlan:
-        """Return the plan of a workload on this device."""
+    def plan(self, workload: Workload, rule: LinearRule | None = None) -> JobPlan:
+        """Return the plan of a workload on this device; adaptive shots need a rule for labels."""
         backend = fake_backend(self.backend)
         if self.options.fractional_gates:
             backend = fractional_fake(backend)
-        return plan(workload, backend, self.options, target=self.spec)
+        return plan(workload, backend, self.options, target=self.spec, rule=rule)
 
-    def run(self, workload: Workload) -> Expectations:
-        """Plan a workload, run its jobs and unpack their results."""
-        made = self.plan(workload)
+    def run_adaptive(
+        self, workload: Workload, rule: LinearRule, adaptive: AdaptiveShots | None = None
+    ) -> Expectations:
+        """Run the rows in rounds, as `EmulatedTarget.run_adaptive`."""
+        chosen = adaptive or self.options.adaptive or AdaptiveShots()
+        options = replace(self.options, adaptive=chosen)
+        return replace(self, options=options).run(workload, rule)
+
+    def run(self, workload: Workload, rule: LinearRule | None = None) -> Expectations:
+        """Plan a workload, run its jobs, all rounds of them, and unpack their results."""
+        made = self.plan(workload, rule)
         made.options.mitigation.check_learned()
         device = local_device(self.backend)
-        results = {
-            idx: device.fetch(f"local:{idx}", job_request(made, idx))
-            for idx in range(len(made.jobs))
-        }
+        results: dict[int, dict[str, np.ndarray]] = {}
+        while len(results) < len(made.jobs):
+            for idx in range(len(results), len(made.jobs)):
+                results[idx] = device.fetch(f"local:{idx}", job_request(made, idx))
+            if made.rounds:
+                made = next_round(made, results) or made
         found = unpack(made, results)
         qubits = sorted({qubit for tile in made.tiles for qubit in tile.final_layout if qubit >= 0})
         confusions = readout_confusions(fake_backend(self.backend), qubits)

@@ -233,13 +233,22 @@ class SettingsEngine:
         """Return values and standard errors, each (N, M), of parameter values (N, P), radians."""
         shape = (len(values), len(self.measurement.constants))
         means, errors = np.empty(shape), np.empty(shape)
-        for rows in self.measurement.chunks(len(values), shots):
-            counts = [
-                sampler.sample(values[rows], shots, streams.child(index), rows.start)
-                for index, sampler in enumerate(self.samplers)
-            ]
+        for rows, counts in self.counts(values, shots, streams):
             means[rows], errors[rows] = self.measurement.combine(counts, rows.stop - rows.start)
         return means, errors
+
+    def counts(
+        self, values: np.ndarray, shots: int, streams: ShotStreams
+    ) -> Iterator[tuple[slice, list[Counts]]]:
+        """Yield rows of parameter values (N, P), radians, with their counts in each setting."""
+        for rows in self.measurement.chunks(len(values), shots):
+            yield (
+                rows,
+                [
+                    sampler.sample(values[rows], shots, streams.child(index), rows.start)
+                    for index, sampler in enumerate(self.samplers)
+                ],
+            )
 
     def notes(self) -> tuple[str, ...]:
         """Return sentences on what acted and what is left out."""

@@ -157,8 +157,21 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_by_run ON sessions (run_id);
 """
 
+#: Rounds of adaptive shots: each makes a run's plan longer. `later_seconds` is what the rounds that
+#: are still to be decided on may take, NULL where there are none.
+_V4 = """
+ALTER TABLE runs ADD COLUMN later_seconds REAL;
+CREATE TABLE rounds (
+    run_id TEXT NOT NULL REFERENCES runs (id),
+    number INTEGER NOT NULL,
+    plan_hash TEXT NOT NULL REFERENCES plans (hash),
+    decided_at TEXT NOT NULL,
+    PRIMARY KEY (run_id, number)
+) STRICT;
+"""
+
 #: Statements that lead from each schema version to the next; the first makes an empty file one.
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3)
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4)
 SCHEMA_VERSION = len(MIGRATIONS)
 
 #: What SQLite and its module say of a file that was changed by others.

@@ -224,8 +224,8 @@ class Leases:
             )
         if sessions or run.never_charged:
             return seconds  # a larger share means nothing there
-        left = run.budget_seconds - used
-        return max(seconds, seconds * left / spent.to_come) if spent.to_come else seconds
+        left, to_come = run.budget_seconds - used, spent.to_come + (run.later_seconds or 0.0)
+        return max(seconds, seconds * left / to_come) if to_come else seconds
 
     def charge_ratio(self, device: str) -> ChargeRatio | None:
         """Return what a device charged for its finished jobs, by estimate; None: not known."""

@@ -296,7 +296,8 @@ class Ledger(Store):
                     (run_id, job.idx),
                 )
                 self._new_tag(db, run_id, job.idx, job.attempt + 1)
-            if run.state in ("failed", "cancelled") and again:
+            between = cancelled_too and run.later_seconds is not None  # rounds, without a job left
+            if run.state in ("failed", "cancelled") and (again or between):
                 self.move_run(db, run_id, "submitted")
             if budget_seconds is not None or not self.jobs(run_id, "submitting", "submitted"):
                 self._check_budget(db, run_id, budget_seconds is not None)
@@ -354,6 +355,8 @@ class Ledger(Store):
             states = {job.state for job in self.jobs(run_id)}
             run = run_record(db.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone())
             if run.state == "submitted" and not states & {"planned", "submitting", "submitted"}:
+                if states == {"done"} and run.awaits_round:
+                    return run.state
                 final: RunState = "done"
                 if states & {"failed", "unknown"}:
                     final = "failed"

@@ -61,6 +61,12 @@ class RunRecord:
     created_at: str
     updated_at: str
     instance: str | None  # SHA-256 of the account's instance; None: local, or an older ledger
+    later_seconds: float | None = None  # at most, of rounds still to be decided on; None: no more
+
+    @property
+    def awaits_round(self) -> bool:
+        """Whether another round of adaptive shots may follow once all jobs are done."""
+        return self.later_seconds is not None and self.state in ("planned", "submitted")
 
     @property
     def never_charged(self) -> bool:

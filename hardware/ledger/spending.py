@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Sequence
 
 from hardware.errors import BudgetError
-from hardware.ledger.budget import overrun, session_seconds
+from hardware.ledger.budget import SLACK, overrun, session_seconds
 from hardware.ledger.records import RunRecord, SessionRecord, Spending
 
 
@@ -109,6 +110,31 @@ def check_next_session(db: sqlite3.Connection, run: RunRecord, estimates: Sequen
         session_seconds(run.budget_seconds - spent.charged - spent.in_flight, estimates)
     except BudgetError as error:
         raise BudgetError(f"{error}{told_later(sessions)}", options=error.options) from error
+
+
+def check_round(db: sqlite3.Connection, run: RunRecord, number: int, seconds: float) -> None:
+    """Refuse a round of adaptive shots that the budget does not cover as a whole.
+
+    Args:
+        number: The round, counted from 0.
+        seconds: Its estimated QPU seconds.
+
+    Raises:
+        BudgetError: The budget does not cover it.
+    """
+    if run.budget_seconds is None:
+        return
+    spent = spending(db, run.id)
+    needed = spent.charged + spent.in_flight + seconds - covered_overruns(db, run.id)
+    if needed > run.budget_seconds + SLACK:
+        raise BudgetError(
+            f"Round {number + 1} of run {run.id} was not sent: it needs about {seconds:.1f} s, and "
+            f"of the budget of {run.budget_seconds:g} s, {spent.charged:g} s are charged and "
+            f"{spent.in_flight:g} s not known yet. All rows have the labels of the rounds before; "
+            f"resume the run with a budget of {math.ceil(needed)} s to go on with those that are "
+            "undecided.",
+            options=["budget"],
+        )
 
 
 def covered_overruns(db: sqlite3.Connection, run_id: str) -> float:

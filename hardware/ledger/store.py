@@ -37,7 +37,7 @@ from hardware.ledger.records import (
     job_record,
     run_record,
 )
-from hardware.ledger.spending import may_have_run, session_records, spending
+from hardware.ledger.spending import check_round, may_have_run, session_records, spending
 from hardware.words import scrub
 
 _PACKAGES = ("qiskit", "qiskit-aer", "qiskit-ibm-runtime", "numpy", "qhead")
@@ -106,6 +106,7 @@ class Store:
         budget_seconds: float | None,
         calibration: Mapping[str, object] | None = None,
         instance: str | None = None,
+        later_seconds: float | None = None,
     ) -> RunRecord:
         """Write a run, its plan, its jobs and their tags, all ``planned``, and return it.
 
@@ -119,19 +120,17 @@ class Store:
             budget_seconds: QPU seconds that the run may use; None where nothing is charged.
             calibration: Snapshot of the device's calibration, JSON-able.
             instance: Which account and instance the device belongs to, see `Device.instance`.
+            later_seconds: QPU seconds, at most, of rounds whose jobs follow from results; None
+                where there are none.
         """
         at = iso(self.now())
         run_id = f"{at[:10].replace('-', '')}-{secrets.token_hex(4)}"
         tag = f"qhead-{run_id}"
-        checksum = database.digest(plan_body)
         with self.writing() as db:
+            self._store_plan(db, plan_hash, plan_body)
             db.execute(
-                "INSERT INTO plans VALUES (?, ?, ?, ?) ON CONFLICT (hash) DO UPDATE "
-                "SET body = excluded.body, checksum = excluded.checksum",
-                (plan_hash, plan_body, checksum, at),
-            )
-            db.execute(
-                "INSERT INTO runs VALUES (?, 'planned', ?, ?, ?, ?, ?, NULL, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO runs "
+                "VALUES (?, 'planned', ?, ?, ?, ?, ?, NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     run_id,
                     plan_hash,
@@ -146,17 +145,85 @@ class Store:
                     at,
                     at,
                     instance,
+                    later_seconds,
                 ),
             )
-            for idx, seconds in enumerate(job_seconds):
-                db.execute(
-                    "INSERT INTO jobs (run_id, idx, state, estimate_seconds, updated_at) "
-                    "VALUES (?, ?, 'planned', ?, ?)",
-                    (run_id, idx, float(seconds), at),
-                )
-                self._new_tag(db, run_id, idx, 1)
+            self._add_jobs(db, run_id, 0, job_seconds)
             self.note(db, run_id, None, f"planned with {len(job_seconds)} jobs")
         return self.run(run_id)
+
+    def _store_plan(self, db: sqlite3.Connection, plan_hash: str, plan_body: bytes) -> None:
+        db.execute(
+            "INSERT INTO plans VALUES (?, ?, ?, ?) ON CONFLICT (hash) DO UPDATE "
+            "SET body = excluded.body, checksum = excluded.checksum",
+            (plan_hash, plan_body, database.digest(plan_body), iso(self.now())),
+        )
+
+    def _add_jobs(
+        self, db: sqlite3.Connection, run_id: str, first: int, job_seconds: Sequence[float]
+    ) -> None:
+        """Write jobs and their tags, all ``planned``, from the index `first` on."""
+        for idx, seconds in enumerate(job_seconds, start=first):
+            db.execute(
+                "INSERT INTO jobs (run_id, idx, state, estimate_seconds, updated_at) "
+                "VALUES (?, ?, 'planned', ?, ?)",
+                (run_id, idx, float(seconds), iso(self.now())),
+            )
+            self._new_tag(db, run_id, idx, 1)
+
+    def add_round(
+        self,
+        run_id: str,
+        *,
+        plan_hash: str,
+        plan_body: bytes,
+        job_seconds: Sequence[float],
+        later_seconds: float | None,
+    ) -> bool:
+        """Write a run's longer plan with the jobs and tags of its next round; all or nothing.
+
+        Args:
+            run_id: The run.
+            plan_hash: Content hash of the longer plan.
+            plan_body: The longer plan, serialised.
+            job_seconds: Estimated QPU seconds of all of its jobs, those of earlier rounds first.
+            later_seconds: As for `create_run`.
+
+        Returns:
+            False if the run is no longer open or another process has added this round.
+
+        Raises:
+            BudgetError: What the budget leaves does not cover the round. Nothing was written.
+        """
+        with self.writing() as db:
+            first = len(self.jobs(run_id))
+            if not self.run(run_id).awaits_round or first >= len(job_seconds):
+                return False
+            number = 1 + self.num_rounds(run_id)
+            new = job_seconds[first:]
+            check_round(db, self.run(run_id), number, float(sum(new)))
+            self._store_plan(db, plan_hash, plan_body)
+            db.execute(
+                "INSERT INTO rounds VALUES (?, ?, ?, ?)",
+                (run_id, number, plan_hash, iso(self.now())),
+            )
+            db.execute(
+                "UPDATE runs SET later_seconds = ?, estimate_seconds = ? WHERE id = ?",
+                (later_seconds, float(sum(job_seconds)), run_id),
+            )
+            self._add_jobs(db, run_id, first, new)
+            self.note(db, run_id, None, f"round {number + 1} planned with {len(new)} jobs")
+        return True
+
+    def end_rounds(self, run_id: str) -> None:
+        """Note that no further round follows."""
+        with self.writing() as db:
+            db.execute("UPDATE runs SET later_seconds = NULL WHERE id = ?", (run_id,))
+            self.note(db, run_id, None, "no further round")
+
+    def num_rounds(self, run_id: str) -> int:
+        """Return how many rounds were added to a run after its first."""
+        return int(self.rows("SELECT count(*) FROM rounds WHERE run_id = ?", run_id)[0][0])
 
     def _new_tag(self, db: sqlite3.Connection, run_id: str, idx: int, attempt: int) -> None:
         tag = f"qhead-{run_id}-{idx}-{attempt}"
@@ -187,13 +254,16 @@ class Store:
         return [run_record(row) for row in rows]
 
     def plan_body(self, run_id: str) -> bytes:
-        """Return a run's plan as it was stored.
+        """Return a run's plan as it was stored, with all rounds so far.
 
         Raises:
             LedgerError: It has changed since.
         """
         row = self.rows(
-            "SELECT p.* FROM plans p JOIN runs r ON r.plan_hash = p.hash WHERE r.id = ?", run_id
+            "SELECT p.* FROM plans p JOIN runs r ON p.hash = coalesce((SELECT o.plan_hash "
+            "FROM rounds o WHERE o.run_id = r.id ORDER BY o.number DESC LIMIT 1), r.plan_hash) "
+            "WHERE r.id = ?",
+            run_id,
         )[0]
         if database.digest(row["body"]) != row["checksum"]:
             raise LedgerError(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from hardware.checks import check_shots, is_number, is_whole
+from hardware.circuits.adaptive import AdaptiveShots
 from hardware.errors import PlanError
 from hardware.planning.mitigation import Mitigation
 
@@ -20,7 +21,7 @@ _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:/=+@-]*")
 OUR_TAGS = "qhead-"
 #: Options that came after the first plans: left out where they have their default, so that equal
 #: plans keep their keys.
-_LATER = ("mode", "max_time", "private", "tags", "fractional_gates")
+_LATER = ("mode", "max_time", "private", "tags", "fractional_gates", "adaptive")
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class PlanOptions:
     """How a workload is spread over a device.
 
     Args:
-        shots: Shots per row and measurement setting.
+        shots: Shots per row and measurement setting; with `adaptive` at most.
         tiles: Disjoint regions that each run another row; None takes as many as save time and are
             good enough, and one with PEC, whose overhead is the product of that of all tiles.
         buffer: Keep one idle qubit between tiles.
@@ -127,6 +128,8 @@ class PlanOptions:
             An RZZ in the circuit is then one two-qubit gate in place of two. Angles that the
             device does not take are folded into its range by the client's own rule, row by row.
             Twirled gates, zero-noise extrapolation and error cancellation do not work with them.
+        adaptive: Spend the shots in rounds, and go on only with rows whose label is undecided; the
+            plan then needs a rule for labels. None: all shots at once.
     """
 
     shots: int = 4096
@@ -146,6 +149,7 @@ class PlanOptions:
     private: bool = False
     tags: tuple[str, ...] = ()
     fractional_gates: bool = False
+    adaptive: AdaptiveShots | None = None
 
     def __post_init__(self) -> None:
         check_shots(self.shots, error=PlanError)
@@ -199,10 +203,45 @@ class PlanOptions:
                 options=("fractional_gates",),
             )
         check_tags(self.tags)
+        if self.adaptive is not None:
+            self._check_adaptive(self.adaptive)
+
+    def _check_adaptive(self, adaptive: AdaptiveShots) -> None:
+        """Refuse what does not go with rounds."""
+        if not isinstance(adaptive, AdaptiveShots):
+            raise PlanError(f"Expected adaptive as AdaptiveShots, got {adaptive!r}.")
+        if self.fractional_gates or self.mitigation.samples_noise:
+            raise PlanError(
+                "Adaptive shots do not work with fractional gates, whose angles are folded for the "
+                "rows of one tile, nor with PEC and PEA, whose errors follow from random circuits "
+                "and not from shots.",
+                options=("adaptive",),
+            )
+        if self.mode == "session":
+            raise PlanError(
+                "A session is charged while rounds are decided on: use mode batch or job with "
+                "adaptive shots.",
+                options=("adaptive", "mode"),
+            )
+        adaptive.rounds_of(self.shots)
+
+    @property
+    def rounds(self) -> tuple[int, ...]:
+        """Shots of each round; all of them in one without `adaptive`."""
+        return (self.shots,) if self.adaptive is None else self.adaptive.rounds_of(self.shots)
+
+    def of_round(self, number: int) -> PlanOptions:
+        """Return the options of one round, counted from 0, by itself."""
+        if self.adaptive is None:
+            return self
+        return replace(self, shots=self.rounds[number], adaptive=None)
 
     @classmethod
     def of(cls, **fields: Any) -> PlanOptions:
-        """Return options from the fields of this class, `Mitigation` and `JobLimits` together.
+        """Return options from fields of this class, its parts and `AdaptiveShots` together.
+
+        `adaptive` may be True, and is so where `rounds` or `error_rate` are given. Rounds also say
+        the shots, where these are not given.
 
         Raises:
             PlanError: A value cannot be used.
@@ -212,6 +251,15 @@ class PlanOptions:
         for name, kind in (("mitigation", Mitigation), ("limits", JobLimits)):
             own = {key: fields.pop(key) for key in [*fields] if key in kind.__annotations__}
             parts[name] = kind(**own)
+        own = {key: fields.pop(key) for key in [*fields] if key in AdaptiveShots.__annotations__}
+        if fields.get("adaptive", bool(own)) is True:
+            fields["adaptive"] = AdaptiveShots(**own)
+            if rounds := own.get("rounds"):
+                fields.setdefault("shots", sum(rounds))
+        elif own:
+            raise PlanError("rounds and error_rate need adaptive shots.", options=[*own])
+        elif fields.get("adaptive") is False:
+            del fields["adaptive"]
         return cls(**parts, **fields)
 
     def canonical_json(self) -> str:
@@ -232,6 +280,8 @@ class PlanOptions:
         """Return the options that `canonical_json` wrote."""
         data: dict[str, Any] = json.loads(text)
         data["tags"] = tuple(data.get("tags", ()))
+        if data.get("adaptive") is not None:
+            data["adaptive"] = AdaptiveShots(**data["adaptive"])
         return cls(
             mitigation=Mitigation.from_dict(data.pop("mitigation")),
             limits=JobLimits(**data.pop("limits")),

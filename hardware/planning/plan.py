@@ -1,17 +1,19 @@
 """A plan: which rows run on which tiles of a chip, in which PUBs and jobs. Data, nothing else.
 
 `hardware.planning.planner.plan` makes one, `hardware.runs.runner` submits it and
-`hardware.planning.pubs.unpack` turns the results back into rows. A tile k of a PUB has parameters
-named ``t{k}/NAME`` and measures into a classical register ``t{k}``. Columns of the workload that
-are the same in all rows (the trained weights, in inference) are bound in the circuit and not sent
-again with every set.
+`hardware.planning.pubs.unpack` turns the results back into rows. With adaptive shots it holds the
+jobs of the first round, and `hardware.planning.rounds` makes it longer by a round at a time.
+
+A tile k of a PUB has parameters named ``t{k}/NAME`` and measures into a classical register
+``t{k}``. Columns of the workload that are the same in all rows (the trained weights, in inference)
+are bound in the circuit and not sent again with every set.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +21,7 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
 from hardware.checks import is_number
+from hardware.circuits.adaptive import LinearRule
 from hardware.planning.cost import CostEstimate
 from hardware.planning.mitigation import ReadoutKind
 from hardware.planning.options import PlanOptions
@@ -103,6 +106,7 @@ class PlannedJob:
         payload_bytes: Estimated size of circuits and values.
         qpu_seconds: Estimated time on the device.
         items: Items of the client's program: the PUBs, with those that mitigation adds.
+        round: Round of adaptive shots, counted from 0.
     """
 
     pubs: tuple[PlannedPub, ...]
@@ -110,6 +114,24 @@ class PlannedJob:
     payload_bytes: int
     qpu_seconds: float
     items: int
+    round: int = 0
+
+
+@dataclass(frozen=True)
+class PlannedRound:
+    """What a round of adaptive shots may cost.
+
+    Args:
+        shots: Shots of each of its rows and settings.
+        most: Its cost if no row is decided before.
+        rows: Rows that are expected to be undecided before it; None where nothing is known.
+        seconds: QPU seconds for these.
+    """
+
+    shots: int
+    most: CostEstimate
+    rows: float | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +157,8 @@ class JobPlan:
         about: What the caller wants to find again with the plan, JSON-able; part of its key.
         sampling_overhead: How many times the randomizations PEC runs, γ² for noise that it cancels
             whole; an upper bound where the noise is not learned yet; 1 without PEC.
+        rule: Which label the values of a row stand for, with adaptive shots.
+        rounds: The rounds of adaptive shots; empty without.
         key: Content hash as hexadecimal text, equal for equal plans only; empty until
             `hardware.planning.plan_file.finished` gives it.
     """
@@ -156,6 +180,8 @@ class JobPlan:
     sampling_overhead: float = 1.0
     key: str = ""
     num_remarks: int = 0
+    rule: LinearRule | None = None
+    rounds: tuple[PlannedRound, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.target}: {self.cost}"
@@ -181,18 +207,61 @@ class JobPlan:
         return tuple(job.qpu_seconds for job in self.jobs)
 
     @property
+    def num_rounds(self) -> int:
+        """Rounds whose jobs are planned."""
+        return 1 + max(job.round for job in self.jobs)
+
+    @property
+    def to_come(self) -> tuple[PlannedRound, ...]:
+        """Rounds of adaptive shots whose rows are not known yet."""
+        return self.rounds[self.num_rounds :]
+
+    @property
+    def most_to_come(self) -> float | None:
+        """QPU seconds that the rounds to come may take, at most; None where none is to come."""
+        return sum(each.most.qpu_seconds for each in self.to_come) if self.to_come else None
+
+    @property
+    def expected_seconds(self) -> float | None:
+        """QPU seconds that are expected with adaptive shots; None where not known."""
+        later = [each.seconds for each in self.to_come]
+        known = [seconds for seconds in later if seconds is not None]
+        if not self.rounds or len(known) < len(later):
+            return None
+        return float(sum(self.job_seconds)) + sum(known)
+
+    @property
+    def z(self) -> float:
+        """Standard errors by which a lead is decided; with a rule only."""
+        adaptive = self.options.adaptive
+        assert adaptive is not None
+        assert self.rule is not None
+        return adaptive.z(len(self.rounds), self.rule.num_classes)
+
+    def of_job(self, idx: int) -> JobPlan:
+        """Return the plan as the round of a job sees it: with that round's shots."""
+        return self.of_round(self.jobs[idx].round)
+
+    def of_round(self, number: int) -> JobPlan:
+        """Return the plan with the shots of one round, counted from 0."""
+        return replace(self, options=self.options.of_round(number)) if self.rounds else self
+
+    @property
     def cost(self) -> CostEstimate:
-        """What the plan costs before anything is sent."""
+        """What the plan costs before anything is sent; with adaptive shots at most."""
         mitigation = self.options.mitigation
+        most = [each.most for each in self.to_come]
         return CostEstimate(
             tiles=len(self.tiles),
-            jobs=len(self.jobs),
-            pubs=sum(len(job.pubs) for job in self.jobs),
-            items=sum(job.items for job in self.jobs),
-            executions=sum(job.executions for job in self.jobs),
-            payload_bytes=sum(job.payload_bytes for job in self.jobs),
-            qpu_seconds=float(sum(self.job_seconds)),
-            upper_bound=mitigation.pec_mitigation and mitigation.lacks_layer_noise,
+            jobs=len(self.jobs) + sum(each.jobs for each in most),
+            pubs=sum(len(job.pubs) for job in self.jobs) + sum(each.pubs for each in most),
+            items=sum(job.items for job in self.jobs) + sum(each.items for each in most),
+            executions=sum(job.executions for job in self.jobs)
+            + sum(each.executions for each in most),
+            payload_bytes=sum(job.payload_bytes for job in self.jobs)
+            + sum(each.payload_bytes for each in most),
+            qpu_seconds=float(sum(self.job_seconds)) + (self.most_to_come or 0.0),
+            upper_bound=bool(most) or (mitigation.pec_mitigation and mitigation.lacks_layer_noise),
         )
 
     def summary(self) -> dict[str, Any]:
@@ -210,4 +279,14 @@ class JobPlan:
                 for tile in self.tiles
             ],
             "key": self.key,
+            **self._rounds_summary(),
+        }
+
+    def _rounds_summary(self) -> dict[str, Any]:
+        if self.options.adaptive is None:
+            return {}
+        return {
+            "rounds": [dataclasses.asdict(each) for each in self.rounds],
+            "error_rate": self.options.adaptive.error_rate,
+            "expected_seconds": self.expected_seconds,
         }

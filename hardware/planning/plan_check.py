@@ -43,6 +43,7 @@ def check_plan(plan: JobPlan) -> None:
     _expect(good, "a sampling overhead above zero", plan.sampling_overhead)
     for job in plan.jobs:
         _check_job(plan, job, len(settings))
+    _check_rounds(plan)
     _check_rows(plan)
     _check_timing(plan.timing)
 
@@ -131,15 +132,42 @@ def _check_pub(plan: JobPlan, pub: PlannedPub) -> None:
     _expect(bool(np.isfinite(pub.values).all()), "finite values", "others")
 
 
+def _check_rounds(plan: JobPlan) -> None:
+    """Check that rounds and rule are those that the options ask for, and that rounds follow."""
+    shots = plan.options.rounds if plan.options.adaptive is not None else ()
+    found = tuple(each.shots for each in plan.rounds)
+    _expect(found == shots, f"rounds of {shots} shots", found)
+    _expect((plan.rule is None) == (not shots), "a rule with adaptive shots only", plan.rule)
+    if plan.rule is not None:
+        width = plan.rule.weight.shape[1]
+        good = width == len(plan.observables)
+        _expect(good, f"a rule for {len(plan.observables)} observables", width)
+    numbers = [job.round for job in plan.jobs]
+    good = all(_whole(number) for number in numbers) and numbers == sorted(numbers)
+    good = good and set(numbers) == set(range(min(len(shots), max(numbers) + 1) or 1))
+    _expect(good, "jobs in the order of their rounds", numbers)
+    for each in plan.rounds:
+        good = _number(each.most.qpu_seconds) and each.most.qpu_seconds >= 0
+        _expect(good, "a finite cost of every round", each.most.qpu_seconds)
+
+
 def _check_rows(plan: JobPlan) -> None:
-    """Check that every row runs once, and that padding repeats rows that there are."""
-    first = [job.pubs[0] for job in plan.jobs]
-    every = np.concatenate([pub.rows.ravel() for pub in first])
-    good = bool((every >= 0).all() and (every < plan.num_rows).all())
-    _expect(good, f"rows from 0 to {plan.num_rows - 1}", f"{every.min()} to {every.max()}")
-    kept = np.sort(np.concatenate([pub.rows[~pub.padded] for pub in first]))
-    good = len(kept) == plan.num_rows and np.array_equal(kept, np.arange(plan.num_rows))
-    _expect(good, f"each of {plan.num_rows} rows once", f"{len(kept)} rows")
+    """Check that every row runs once, that later rounds run some of them, and what padding repeats.
+
+    Padding repeats rows that there are.
+    """
+    before = np.arange(plan.num_rows)
+    for number in range(plan.num_rounds):
+        first = [job.pubs[0] for job in plan.jobs if job.round == number]
+        every = np.concatenate([pub.rows.ravel() for pub in first])
+        good = bool((every >= 0).all() and (every < plan.num_rows).all())
+        _expect(good, f"rows from 0 to {plan.num_rows - 1}", f"{every.min()} to {every.max()}")
+        kept = np.sort(np.concatenate([pub.rows[~pub.padded] for pub in first]))
+        if number == 0:
+            _expect(np.array_equal(kept, before), f"each of {plan.num_rows} rows once", len(kept))
+        good = bool(np.isin(kept, before).all()) and len(set(kept.tolist())) == len(kept)
+        _expect(good, "rows of the round before, each once", len(kept))
+        before = kept
 
 
 def _check_timing(timing: Timing) -> None:
@@ -159,9 +187,9 @@ def check_cost(plan: JobPlan) -> None:
     """
     programs: dict[tuple[int, ...], Program] = {}
     for number, job in enumerate(plan.jobs):
-        circuits = tuple(pub.circuit for pub in job.pubs)
+        circuits = (job.round, *(pub.circuit for pub in job.pubs))
         if circuits not in programs:
-            programs[circuits] = program_of(plan, job)
+            programs[circuits] = program_of(plan.of_job(number), job)
         overhead = programs[circuits].sampling_overhead
         good = math.isclose(plan.sampling_overhead, overhead, rel_tol=1e-9)
         _expect(good, f"a sampling overhead of {overhead:g}", plan.sampling_overhead)

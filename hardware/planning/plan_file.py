@@ -8,7 +8,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -17,15 +17,25 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.exceptions import QiskitError
 from qiskit.quantum_info import SparsePauliOp
 
+from hardware.circuits.adaptive import LinearRule
 from hardware.circuits.definitions import storable
 from hardware.circuits.hashing import QPY_VERSION, digest, without_random_names
 from hardware.errors import InvalidInputError, PlanError
+from hardware.planning.cost import CostEstimate
 from hardware.planning.fractional import check_angles
 from hardware.planning.options import PlanOptions
-from hardware.planning.plan import JobPlan, PlannedJob, PlannedPub, Tile, Timing
+from hardware.planning.plan import (
+    JobPlan,
+    PlannedJob,
+    PlannedPub,
+    PlannedRound,
+    Tile,
+    Timing,
+)
 from hardware.planning.plan_check import check_cost, check_plan
 
-FORMAT = 2
+#: Plans of adaptive shots have a format of their own, which older versions refuse.
+FORMAT, ADAPTIVE_FORMAT = 2, 3
 _DOCUMENT, _KEY, _REMARKS = "plan.json", "key", "remarks.json"
 #: A fixed date: the archive's bytes follow from its content.
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -100,7 +110,7 @@ def load_submitted(data: bytes) -> JobPlan:
         version = document["format"]
     except _UNREADABLE as error:
         raise PlanError(f"The file is not a plan ({error}).") from error
-    if version != FORMAT:
+    if version not in (FORMAT, ADAPTIVE_FORMAT):
         raise PlanError(
             f"Expected a plan of format {FORMAT}, got {version}: it was made by another version; "
             "plan again."
@@ -131,9 +141,10 @@ def _entries(plan: JobPlan) -> dict[str, bytes]:
             pubs.append({"kind": pub.kind, "setting": pub.setting, "circuit": pub.circuit,
                          "parameters": list(pub.parameters)})  # fmt: skip
         jobs.append({"executions": job.executions, "payload_bytes": job.payload_bytes,
-                     "qpu_seconds": job.qpu_seconds, "items": job.items, "pubs": pubs})  # fmt: skip
+                     "qpu_seconds": job.qpu_seconds, "items": job.items, "pubs": pubs}
+                    | ({"round": job.round} if plan.rounds else {}))  # fmt: skip
     document = {
-        "format": FORMAT,
+        "format": ADAPTIVE_FORMAT if plan.rounds else FORMAT,
         "workload_hash": plan.workload_hash,
         "target": plan.target,
         "backend": plan.backend,
@@ -168,6 +179,9 @@ def _entries(plan: JobPlan) -> dict[str, bytes]:
     }
     if plan.options.mitigation.pec_mitigation:
         document["sampling_overhead"] = plan.sampling_overhead
+    if plan.rule is not None:
+        document["rule"] = plan.rule.as_dict()
+        document["rounds"] = [asdict(each) for each in plan.rounds]
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     circuits = {
         f"circuits/{i}.qpy": _circuit_bytes(circuit) for i, circuit in enumerate(plan.circuits)
@@ -203,7 +217,7 @@ def _plan(document: dict[str, Any], entries: Mapping[str, bytes]) -> JobPlan:
             for p, pub in enumerate(job["pubs"])
         )
         sizes = (job["executions"], job["payload_bytes"], job["qpu_seconds"], job["items"])
-        jobs.append(PlannedJob(pubs, *sizes))
+        jobs.append(PlannedJob(pubs, *sizes, job.get("round", 0)))
     circuits: list[QuantumCircuit] = []
     while (name := f"circuits/{len(circuits)}.qpy") in entries:
         circuits.append(qpy.load(io.BytesIO(entries[name]))[0])
@@ -228,6 +242,11 @@ def _plan(document: dict[str, Any], entries: Mapping[str, bytes]) -> JobPlan:
         notes=tuple(document["notes"]),
         about=document["about"],
         sampling_overhead=document.get("sampling_overhead", 1.0),  # since PEC
+        rule=LinearRule.of(document["rule"]) if "rule" in document else None,
+        rounds=tuple(
+            PlannedRound(**each | {"most": CostEstimate(**each["most"])})
+            for each in document.get("rounds", ())
+        ),
     )
 
 

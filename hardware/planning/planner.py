@@ -11,6 +11,7 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 
+from hardware.circuits.adaptive import LinearRule
 from hardware.circuits.measurement import Measurement, Setting
 from hardware.devices.backends import (
     ExecutionLimits,
@@ -27,6 +28,7 @@ from hardware.planning.options import PlanOptions
 from hardware.planning.plan import JobPlan, PlannedJob, PlannedPub, PubKind, Timing
 from hardware.planning.plan_file import finished
 from hardware.planning.program import program_of
+from hardware.planning.rounds import with_rounds
 from hardware.planning.tiled_circuit import compose, readout_circuit, tile_parameter
 from hardware.planning.tiling import Tiling, place
 from hardware.words import counted
@@ -49,6 +51,8 @@ def plan(
     *,
     target: str | None = None,
     about: Mapping[str, Any] | None = None,
+    rule: LinearRule | None = None,
+    likely: np.ndarray | None = None,
 ) -> JobPlan:
     """Spread a workload over a device.
 
@@ -58,6 +62,9 @@ def plan(
         options: Shots, tiles, mitigation, limits.
         target: Target specification to note in the plan; ``backend:NAME`` by default.
         about: What the caller wants to find again with the plan, JSON-able.
+        rule: Which label the values of a row stand for; needed with adaptive shots.
+        likely: Values (N, M) without noise, from which a plan of adaptive shots says how many rows
+            it expects in each round; None: it does not say.
 
     Returns:
         The plan, the same for the same arguments (unless the packing was stopped by its time
@@ -109,10 +116,19 @@ def plan(
             *(() if tiling.device.unstated else (LEFT_OUT,)),
         ),
         about=about or {},
+        rule=rule if options.adaptive is not None else None,
     )
-    program = program_of(empty, builder.smallest_job())
-    limits.check_shots(program.shots)
+    smallest = builder.smallest_job()
+    programs = [
+        program_of(replace(empty, options=options.of_round(number)), smallest)
+        for number in range(len(options.rounds))
+    ]
+    program = programs[0]
+    for each in programs:
+        limits.check_shots(each.shots)
     made = replace(empty, jobs=tuple(builder.jobs(program)))
+    if options.adaptive is not None:
+        made = with_rounds(made, programs, likely)
     check_angles(made)
     overhead = program.sampling_overhead
     notes = (*empty.notes, *_noise_notes(options, overhead))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from qiskit.quantum_info import SparsePauliOp
 
+from hardware.circuits.adaptive import Decisions, Pool
 from hardware.circuits.intervals import (
+    Z_95,
     known,
     std_error_of_estimate,
     std_error_of_extrapolated,
@@ -39,6 +42,7 @@ def job_request(plan: JobPlan, idx: int) -> JobRequest:
     """
     if not 0 <= idx < len(plan.jobs):
         raise PlanError(f"Expected a job from 0 to {len(plan.jobs) - 1}, got {idx}.")
+    plan = plan.of_job(idx)
     job, options = plan.jobs[idx], plan.options
     estimator = options.mitigation.estimator
     pubs = tuple(
@@ -121,37 +125,73 @@ def unpack(plan: JobPlan, results: Mapping[int, Arrays]) -> Expectations:
     Raises:
         PlanError: There are results of jobs that the plan does not have.
     """
-    shape = (plan.num_rows, len(plan.observables))
-    values, squares = np.full(shape, np.nan), np.full(shape, np.nan)
-    shots = plan.shots
-    arrived = np.zeros(plan.num_rows, dtype=bool)
-    unfit: list[str] = []
+    if unknown := [idx for idx in sorted(results) if not 0 <= idx < len(plan.jobs)]:
+        raise PlanError(f"Expected results of {len(plan.jobs)} jobs, got one of job {unknown[0]}.")
+    pool = Pool(plan.num_rows, len(plan.observables))
+    sums = plan.rule.leads() if plan.rule is not None else None
+    leads = Pool(plan.num_rows, 0 if sums is None else len(sums[1]))
+    shots, unfit = plan.shots, []
     for idx, arrays in sorted(results.items()):
-        if not 0 <= idx < len(plan.jobs):
-            raise PlanError(f"Expected results of {len(plan.jobs)} jobs, got one of job {idx}.")
-        job = plan.jobs[idx]
+        view, job = plan.of_job(idx), plan.jobs[idx]
         try:
             check_arrays(arrays, job_request(plan, idx))
         except BadResultError as error:
             unfit.append(f"The result of job {idx} cannot be used: {error}")
             continue
-        if plan.options.mitigation.estimator:
-            parts = _estimated(plan, job, arrays)
+        counted = not plan.options.mitigation.estimator
+        ran = _shots_of(job, arrays) if counted else view.shots
+        shots = max(shots, ran)
+        for rows, mean, errors in _parts(view, job, arrays):
+            pool.add(rows, mean, errors, ran)
+        if sums is not None:
+            for rows, mean, errors in _parts(view, job, arrays, sums, plan.z):
+                leads.add(rows, mean, errors, ran)
+    values, errors = pool.result()
+    decisions = _decisions(plan, leads)
+    notes = (*_notes(plan, values, errors, pool.shots > 0, decisions), *unfit)
+    return Expectations(values, errors, plan.target, shots, notes, decisions)
+
+
+def _decisions(plan: JobPlan, leads: Pool) -> Decisions | None:
+    """Return the decisions of adaptive shots; rows that wait for a round's result have none."""
+    if plan.rule is None or plan.options.adaptive is None:
+        return None
+    found = Decisions.of(plan.rule, leads, plan.options.adaptive, plan.options.rounds)
+    planned = np.zeros(plan.num_rows, dtype=np.int64)
+    for idx, job in enumerate(plan.jobs):
+        first = job.pubs[0]
+        planned[first.rows[~first.padded]] += plan.of_job(idx).shots
+    return replace(found, decided=found.decided & (leads.shots >= planned))
+
+
+Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows (R,), values (R, M), errors (R, M)
+Sums = tuple[np.ndarray, np.ndarray]  # weights (P, M), offsets (P,)
+
+
+def _parts(
+    plan: JobPlan, job: PlannedJob, arrays: Arrays, sums: Sums | None = None, z: float = Z_95
+) -> Iterator[Part]:
+    """Yield the values of each tile's rows and their errors; with `sums` those of P sums of them.
+
+    The client's estimator gives observables one by one: errors of their sums bound any correlation.
+    """
+    if not plan.options.mitigation.estimator:
+        measurement = Measurement.of(plan.observables)
+        of_sums = measurement if sums is None else measurement.combined(*sums)
+        yield from _counted(plan, job, arrays, of_sums, z)
+        return
+    for rows, mean, errors in _estimated(plan, job, arrays, z):
+        if sums is None:
+            yield rows, mean, errors
         else:
-            parts = _counted(plan, job, arrays)
-            shots = _shots_of(job, arrays)
-        for rows, mean, square in parts:
-            values[rows], squares[rows], arrived[rows] = mean, square, True
-    notes = (*_notes(plan, values, squares, arrived), *unfit)
-    return Expectations(values, np.sqrt(squares), plan.target, shots, notes)
+            weights, offsets = sums
+            yield rows, mean @ weights.T + offsets, errors @ np.abs(weights).T
 
 
-Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows (R,), values (R, M), variances (R, M)
-
-
-def _counted(plan: JobPlan, job: PlannedJob, arrays: Arrays) -> Iterator[Part]:
+def _counted(
+    plan: JobPlan, job: PlannedJob, arrays: Arrays, measurement: Measurement, z: float
+) -> Iterator[Part]:
     """Yield the rows of each tile, all settings added up."""
-    measurement = Measurement.of(plan.observables)
     num_circuits = plan.options.mitigation.randomizations(plan.shots)
     samples = [(i, pub) for i, pub in enumerate(job.pubs) if pub.kind == "samples"]
     for tile in range(len(plan.tiles)):
@@ -159,7 +199,7 @@ def _counted(plan: JobPlan, job: PlannedJob, arrays: Arrays) -> Iterator[Part]:
         kept = np.flatnonzero(~first.padded[:, tile])
         if not kept.size:
             continue
-        read = _flips(plan, job, arrays, tile, len(measurement.qubits))
+        read = _flips(plan, job, arrays, tile, len(measurement.qubits), z)
         flips = [read and read.of(_places(measurement, pub.setting)) for _, pub in samples]
         for part in measurement.chunks(len(kept), plan.shots, _SHOT_BYTES):
             sets, counts = kept[part], []
@@ -168,11 +208,11 @@ def _counted(plan: JobPlan, job: PlannedJob, arrays: Arrays) -> Iterator[Part]:
                 # Randomizations come one after the other; a fake runs all shots on one circuit.
                 circuits = num_circuits if outcomes.shape[1] % num_circuits == 0 else 1
                 counts.append(Counts.from_outcomes(outcomes.reshape(len(sets) * circuits, -1)))
-            values, errors = measurement.combine(counts, len(sets), flips, circuits)
-            yield first.rows[sets, tile], values, errors**2
+            values, errors = measurement.combine(counts, len(sets), flips, circuits, z=z)
+            yield first.rows[sets, tile], values, errors
 
 
-def _estimated(plan: JobPlan, job: PlannedJob, arrays: Arrays) -> Iterator[Part]:
+def _estimated(plan: JobPlan, job: PlannedJob, arrays: Arrays, z: float) -> Iterator[Part]:
     """Yield the rows of each tile from evs and stds of shape (T·M, S)."""
     num_observables = len(plan.observables)
     for index, pub in enumerate(job.pubs):
@@ -188,8 +228,8 @@ def _estimated(plan: JobPlan, job: PlannedJob, arrays: Arrays) -> Iterator[Part]
                     None if each is None else each.reshape(*shape, -1)[tile, m, kept]
                     for each in factors
                 )
-                std[:, m] = _std_errors(plan, observable, mean[:, m], std[:, m], amplified)
-            yield pub.rows[kept, tile], mean, std**2
+                std[:, m] = _std_errors(plan, observable, mean[:, m], std[:, m], amplified, z)
+            yield pub.rows[kept, tile], mean, std
 
 
 def _std_errors(
@@ -198,6 +238,7 @@ def _std_errors(
     values: np.ndarray,
     reported: np.ndarray,
     amplified: tuple[np.ndarray | None, ...],
+    z: float,
 ) -> np.ndarray:
     """Return the standard errors of an observable's values in S sets, shape (S,), NaN if unknown.
 
@@ -207,6 +248,7 @@ def _std_errors(
         values: Values, shape (S,).
         reported: The client's errors of them, shape (S,).
         amplified: Values at F noise factors and the client's errors of them, each (S, F), or None.
+        z: Level of the errors, see `hardware.circuits.intervals.std_error_of_mean`.
     """
     mitigation = plan.options.mitigation
     constant, coefficients = _split_constant(observable)
@@ -218,7 +260,7 @@ def _std_errors(
         num_circuits = round(num_circuits * plan.sampling_overhead)
         gamma = math.sqrt(max(1.0, plan.sampling_overhead))
         errors = std_error_of_randomized(
-            values - constant, reported, num_circuits, coefficients, gamma=gamma
+            values - constant, reported, num_circuits, coefficients, gamma=gamma, z=z
         )
         # The measured read-out's relative error is at most that of the value.
         return errors * np.sqrt(2.0) if mitigation.measure_mitigation else errors
@@ -232,13 +274,14 @@ def _std_errors(
             readout_mitigated=mitigation.measure_mitigation,
             noise_factors=mitigation.zne_factors,
             degree=degree,
+            z=z,
         )
     means, spreads = amplified
     if means is None or spreads is None or means.shape[-1] != len(mitigation.zne_factors):
         return np.full_like(values, np.nan)
     return std_error_of_extrapolated(
         values - constant,
-        _errors_at_factors(plan, means - constant, spreads, coefficients),
+        _errors_at_factors(plan, means - constant, spreads, coefficients, z),
         mitigation.zne_factors,
         degree,
         coefficients,
@@ -247,7 +290,7 @@ def _std_errors(
 
 
 def _errors_at_factors(
-    plan: JobPlan, means: np.ndarray, spreads: np.ndarray, coefficients: np.ndarray
+    plan: JobPlan, means: np.ndarray, spreads: np.ndarray, coefficients: np.ndarray, z: float
 ) -> np.ndarray:
     """Return the standard errors at F noise factors, shape (S, F), NaN where unknown.
 
@@ -258,14 +301,15 @@ def _errors_at_factors(
         means: Values without the observable's constant part, shape (S, F).
         spreads: The client's errors of them, the scatter of the random circuits, shape (S, F).
         coefficients: The T coefficients of the observable's terms, shape (T,).
+        z: As for `_std_errors`.
     """
     num_circuits = plan.options.mitigation.randomizations(plan.shots)
     if plan.options.mitigation.amplifies_learned_noise:
-        return std_error_of_randomized(means, spreads, num_circuits, coefficients)
+        return std_error_of_randomized(means, spreads, num_circuits, coefficients, z=z)
     if num_circuits < 2:
         return np.full_like(means, np.nan)
     each = std_error_of_estimate(
-        means, spreads, plan.shots, coefficients, randomizations=num_circuits
+        means, spreads, plan.shots, coefficients, randomizations=num_circuits, z=z
     )
     return np.where(known(spreads), each, np.nan)
 
@@ -288,7 +332,7 @@ def _outcomes(arrays: Arrays, pub: int, tile: int, sets: np.ndarray) -> np.ndarr
 
 
 def _flips(
-    plan: JobPlan, job: PlannedJob, arrays: Arrays, tile: int, num_bits: int
+    plan: JobPlan, job: PlannedJob, arrays: Arrays, tile: int, num_bits: int, z: float
 ) -> ReadoutFlips | None:
     """Return the read-out of a tile's measured qubits by this job, None where it did not ask."""
     if not plan.options.mitigation.readout_inversion:
@@ -299,7 +343,7 @@ def _flips(
             prepared[pub.kind] = _outcomes(arrays, index, tile, np.array([0]))[0]
     zeros, ones = prepared["readout 0"], prepared["readout 1"]
     circuits = plan.options.mitigation.randomizations(plan.shots)
-    return ReadoutFlips.measured(zeros, ones, num_bits, circuits)
+    return ReadoutFlips.measured(zeros, ones, num_bits, circuits, z=z)
 
 
 def _places(measurement: Measurement, setting: int) -> list[int]:
@@ -314,7 +358,11 @@ def _shots_of(job: PlannedJob, arrays: Arrays) -> int:
 
 
 def _notes(
-    plan: JobPlan, values: np.ndarray, squares: np.ndarray, arrived: np.ndarray
+    plan: JobPlan,
+    values: np.ndarray,
+    errors: np.ndarray,
+    arrived: np.ndarray,
+    decisions: Decisions | None,
 ) -> tuple[str, ...]:
     notes = [f"Run on {counted(len(plan.tiles), 'tile')} of {plan.backend} at the same time."]
     if plan.padding:
@@ -322,7 +370,7 @@ def _notes(
     mitigation = plan.options.mitigation
     if mitigation.readout_inversion:
         notes.append("Read-out errors inverted qubit by qubit, as measured in each job.")
-    circuits = mitigation.randomizations(plan.shots)
+    circuits = mitigation.randomizations(plan.options.rounds[0])
     if mitigation.twirls and circuits < ENOUGH_RANDOMIZATIONS:
         notes.append(
             f"The shots are divided among {counted(circuits, 'randomization')}, too few to show "
@@ -337,13 +385,14 @@ def _notes(
             f"expectation values, in {int(unknown.any(axis=1).sum())} rows: they are unknown."
         )
     if mitigation.zne_factors and mitigation.twirls and mitigation.extrapolation_degree is not None:
-        lacking = np.isnan(squares) & ~np.isnan(values)
+        lacking = np.isnan(errors) & ~np.isnan(values)
         if lacking.any():
             notes.append(
                 f"{int(lacking.sum())} of {unknown.size} standard errors are unknown: the results "
                 "do not hold how random circuits scatter at each noise factor. Older versions did "
                 "not store it, and a single random circuit shows none."
             )
+    notes += decisions.notes() if decisions is not None else ()
     if missing := int((~arrived).sum()):
         notes.append(f"{missing} of {plan.num_rows} rows have no result yet.")
     return (*notes, *plan.notes)

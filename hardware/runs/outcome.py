@@ -40,8 +40,10 @@ def finished_run(plan: JobPlan, *, ledger: Ledger) -> str | None:
     only where circuits, values, observables, options, device and calibration are.
     """
     for run in ledger.runs():
-        done = run.plan_hash == plan.key and run.state == "done"
-        if done and not unusable(run.id, partial(job_request, plan), ledger=ledger):
+        if run.plan_hash != plan.key or run.state != "done":
+            continue
+        whole = load_submitted(ledger.plan_body(run.id)) if plan.rounds else plan
+        if not unusable(run.id, partial(job_request, whole), ledger=ledger):
             return run.id
     return None
 

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from qiskit.providers import BackendV2
 
 from hardware.checks import check_shots
+from hardware.circuits.adaptive import LinearRule
 from hardware.devices.backends import ExecutionLimits, calibration_id, working_target
 from hardware.devices.base import Device
 from hardware.devices.cached import CachedDevice
@@ -45,6 +47,8 @@ def plan(
     *,
     account: Account | None = None,
     offline: bool = False,
+    rule: LinearRule | None = None,
+    likely: np.ndarray | None = None,
 ) -> JobPlan:
     """Spread a workload over a device; nothing is sent and nothing is spent.
 
@@ -59,6 +63,8 @@ def plan(
         options: Shots, tiles, mitigation, limits; shots may stand in the target instead.
         account: Which account and instance of the platform; None: the client's default.
         offline: Make no network call, and plan by the calibration that was kept.
+        rule: Which label the values of a row stand for; needed with adaptive shots.
+        likely: Values (N, M) without noise, by which adaptive shots expect their rounds.
 
     Returns:
         The plan, with its cost as `JobPlan.cost`. `print` shows it in one line.
@@ -71,9 +77,11 @@ def plan(
     """
     if not isinstance(target, str):
         check_options(options or PlanOptions(), target)
-        return _remarked(planner.plan(workload, _backend(target, options), options), target)
+        made = planner.plan(workload, _backend(target, options), options, rule=rule, likely=likely)
+        return _remarked(made, target)
     named = parse_device(target, account, offline=offline)
-    return plan_on(planning_device(named, workload), named, workload, options)
+    device = planning_device(named, workload)
+    return plan_on(device, named, workload, options, rule=rule, likely=likely)
 
 
 def planning_device(named: NamedDevice, workload: Workload | None = None) -> Device:
@@ -105,11 +113,14 @@ def plan_on(
     workload: Workload,
     options: PlanOptions | None = None,
     about: Mapping[str, Any] | None = None,
+    rule: LinearRule | None = None,
+    likely: np.ndarray | None = None,
 ) -> JobPlan:
     """Plan for a device that has been opened under a name.
 
     Args:
         about: What the caller wants to find again with the plan, JSON-able.
+        rule, likely: As for `plan`.
 
     Raises:
         PlanError: The workload does not fit on the device, or it does not take the options.
@@ -118,7 +129,10 @@ def plan_on(
     options = with_shots(options, named)
     check_options(options, device)
     spec = named.spec(device.name, options.shots)
-    made = planner.plan(workload, _backend(device, options), options, target=spec, about=about)
+    backend = _backend(device, options)
+    made = planner.plan(
+        workload, backend, options, target=spec, about=about, rule=rule, likely=likely
+    )
     return _remarked(made, device)
 
 

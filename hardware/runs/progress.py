@@ -42,8 +42,9 @@ class RunStatus:
 
     @property
     def finished(self) -> bool:
-        """Whether no job is left to send or to wait for."""
-        return not any(self.jobs.get(s) for s in ("planned", "submitting", "submitted"))
+        """Whether no job is left to send or to wait for, and no round to decide on."""
+        under_way = any(self.jobs.get(s) for s in ("planned", "submitting", "submitted"))
+        return not under_way and not self.run.awaits_round
 
     @property
     def charge_known(self) -> bool:
@@ -76,6 +77,7 @@ class RunStatus:
             **self.charge_record(),
             "in_flight_seconds": spent.in_flight,
             "to_come_seconds": spent.to_come,
+            "later_rounds_seconds": run.later_seconds,
             "budget_seconds": run.budget_seconds,
             "problems": {str(idx): text for idx, text in sorted(self.problems.items())},
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from hardware.errors import BudgetError, ServiceError
+from hardware.runs.adaptive import advance
 from hardware.runs.collection import Collector
 from hardware.runs.progress import OnProgress, RunStatus, run_status
 from hardware.runs.sessions import learn_charges
@@ -45,7 +46,7 @@ class Rounds:
             if status.finished or sender.clock.monotonic() >= self._until:
                 return status
             if self._hopeless(status):
-                if self._budget is not None:
+                if self._budget is not None and not self._has_labels(status):
                     raise self._budget
                 return status
             pause = shortest if progressed else min(pause * 1.5, longest)
@@ -54,6 +55,10 @@ class Rounds:
                 # Nothing may be sent before that; what is under way is looked at meanwhile.
                 nap = min(pause, wait) if status.jobs.get("submitted") else wait
             sender.clock.sleep(max(0.0, min(nap, self._until - sender.clock.monotonic())))
+
+    def _has_labels(self, status: RunStatus) -> bool:
+        """Whether all rows have results, and rounds of adaptive shots are all that is left."""
+        return status.run.awaits_round or self._sender.ledger.num_rounds(status.run.id) > 0
 
     def _hopeless(self, status: RunStatus) -> bool:
         """Whether waiting longer brings nothing: what is under way makes trouble, or none is."""
@@ -103,6 +108,9 @@ class Rounds:
                 # What has ended may have used less than its share of the budget.
                 self._budget = None
                 self.problems.pop(-1, None)
+                if advance(self._sender.ledger, self._sender.run_id):
+                    self._searched, progressed = False, True
+                    self._search()
                 claim = self._sender.send_pending()
                 wait = claim.wait_seconds
                 self._blocked = claim.blocked is not None and wait is None

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -79,6 +79,7 @@ class StoredRun:
                 "yet. Runs begin with qhead submit; QHEAD_LEDGER names another ledger."
             )
         self._device, self._policy, self._account = device, policy, account
+        self._plan: tuple[int, JobPlan] | None = None  # and how many rounds were added to it
         with self._ledger() as opened:
             run = opened.run(run_id)
         self.id = run.id
@@ -169,11 +170,14 @@ class StoredRun:
         with self._ledger() as ledger:
             return ledger.run(self.id)
 
-    @cached_property
+    @property
     def plan(self) -> JobPlan:
-        """The plan that was submitted."""
+        """The plan that was submitted, with the rounds of adaptive shots that were added since."""
         with self._ledger() as ledger:
-            return load_submitted(ledger.plan_body(self.id))
+            rounds = ledger.num_rounds(self.id)
+            if self._plan is None or self._plan[0] != rounds:
+                self._plan = rounds, load_submitted(ledger.plan_body(self.id))
+        return self._plan[1]
 
     @property
     def device(self) -> Device:
@@ -255,7 +259,7 @@ class StoredRun:
             if offline or (status.finished and not damaged and charged and not lost):
                 return status
             try:
-                return runner.collect(
+                found = runner.collect(
                     self.id,
                     ledger=ledger,
                     device=self.device,
@@ -269,6 +273,9 @@ class StoredRun:
                 missing = " The stored results that cannot be used stay missing." if damaged else ""
                 _logger.warning("The platform could not be asked.%s %s", missing, error)
                 return status
+        if found.run.awaits_round and -1 in found.problems:
+            _logger.warning("%s", found.problems[-1])
+        return found
 
     def resume(
         self,

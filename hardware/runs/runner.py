@@ -19,6 +19,7 @@ from hardware.errors import (
     BudgetError,
     HardwareError,
     InvalidInputError,
+    PlanError,
     RunStateError,
     ServiceError,
 )
@@ -27,6 +28,7 @@ from hardware.ledger.records import JobRecord, RunRecord
 from hardware.planning.plan import JobPlan
 from hardware.planning.plan_file import dump_plan, load_submitted
 from hardware.planning.pubs import job_request
+from hardware.runs.adaptive import advance
 from hardware.runs.collection import Collector
 from hardware.runs.outcome import expectations, finished_run, results, status, unusable
 from hardware.runs.permission import (
@@ -83,7 +85,7 @@ def submit(
 
     Raises:
         InvalidInputError: The plan is for another device.
-        PlanError: It has options that the device does not take.
+        PlanError: It has options that the device does not take, or more than the first round.
         BudgetError: No budget, a negative one, or one below the plan's estimate; or the account has
             less time left than that. Nothing was written.
         AccountError, ServiceError: The platform failed. If the error has a `run_id`, the run is in
@@ -94,6 +96,8 @@ def submit(
         raise InvalidInputError(
             f"Expected the plan's device, {plan.backend}, got {device.name}: plan for that one."
         )
+    if plan.num_rounds > 1:
+        raise PlanError("The plan holds rounds of a run that was sent: plan again to run it anew.")
     budget = checked_budget(plan, budget_seconds, local=device.local)
     check_abilities(plan, device)
     if not device.local:
@@ -110,6 +114,7 @@ def submit(
         budget_seconds=budget,
         calibration=plan.calibration,
         instance=device.instance,
+        later_seconds=plan.most_to_come,
     )
     with _sender(
         ledger, device, run.id, partial(job_request, plan), policy, clock, on_progress
@@ -158,9 +163,9 @@ def _open(
     plans: list[JobPlan] = []
 
     def request(idx: int) -> JobRequest:
-        if not plans:
+        if not plans or idx >= len(plans[-1].jobs):  # another round was added
             plans.append(load_submitted(ledger.plan_body(run.id)))
-        return job_request(plans[0], idx)
+        return job_request(plans[-1], idx)
 
     return run, request
 
@@ -193,7 +198,8 @@ def collect(
         UnknownRunError, RunStateError: There is no such run, or it ran elsewhere or through another
             account.
         AccountError, ServiceError: The platform failed; what came is stored, collect again later.
-        BudgetError: The budget does not cover what is left to send; what was sent is stored.
+        BudgetError: The budget does not cover what is left to send; what was sent is stored. Not
+            where a round of adaptive shots is left: all rows have results, and the problems say so.
     """
     run, request = _open(run_id, ledger, device)
     with _sender(ledger, device, run.id, request, policy, clock, on_progress) as sender:
@@ -201,6 +207,8 @@ def collect(
         collector.take_kept()
         with suppress(ServiceError):  # the rounds meet the same trouble
             collector.reconsider()
+        if run.awaits_round:
+            collector.refetch_damaged()  # the next round follows from them
         rounds = Rounds(sender, collector, timeout, on_progress)
         status = rounds.run()
         if collector.reconcile() and status.finished:
@@ -268,6 +276,7 @@ def resume(
             raise _with_reserved(error, ledger, run) from error
         problems = {}
         try:
+            advance(ledger, run.id)
             claim = sender.send_pending(sender.policy.patience)
             if claim.blocked is not None and claim.others:
                 problems[-1] = claim.blocked
