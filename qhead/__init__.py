@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from qhead.data import LabelledTexts, few_shot_split, holdout_split, load_splits, load_texts
     from qhead.encoder.sentence_encoder import SentenceEncoder
     from qhead.evaluation import Evaluation
+    from qhead.finetuning.finetuning import Finetuning
+    from qhead.finetuning.options import FinetuningOptions
     from qhead.heads import InspiredHead, MLPHead, QuantumHead, ReducedMLPHead, make_head
     from qhead.prediction import Prediction
     from qhead.runs.run import Run
@@ -22,6 +24,8 @@ __version__ = "0.1.0"
 # Name → module. Nothing is imported before it is used: torch and Qiskit take seconds.
 _EXPORTS = {
     "Evaluation": "qhead.evaluation",
+    "Finetuning": "qhead.finetuning.finetuning",
+    "FinetuningOptions": "qhead.finetuning.options",
     "InspiredHead": "qhead.heads",
     "LabelledTexts": "qhead.data",
     "MLPHead": "qhead.heads",
@@ -42,6 +46,8 @@ _EXPORTS = {
 
 __all__ = [
     "Evaluation",
+    "Finetuning",
+    "FinetuningOptions",
     "InspiredHead",
     "LabelledTexts",
     "MLPHead",

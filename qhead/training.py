@@ -81,9 +81,9 @@ def train(
     Returns:
         The course of the training. A loss or weight that is not finite ends it (``stopped`` is
         ``"diverged"``), and so does Ctrl-C after the first epoch (``"interrupted"``); the module
-        then holds the best weights before. Before the first epoch is complete there is nothing to
-        keep, and KeyboardInterrupt itself passes on. Best weights that are worth no more than equal
-        probabilities are logged as a warning.
+        then holds the best weights before, also where another error passes on. Before the first
+        epoch is complete KeyboardInterrupt itself passes on. Best weights that are worth no more
+        than equal probabilities are logged as a warning.
 
     Raises:
         HeadError: Shapes or types do not fit together.
@@ -115,14 +115,14 @@ def train(
                     write_checkpoint(checkpoint, run.tensors(), run.record(begun))
                 if progress is not None:
                     progress(run.history[-1], run.num_epochs)
-    except KeyboardInterrupt:
-        run.restore_best()
-        if not run.history:
-            raise
-        return run.result("interrupted")
     except _DivergedError:
         run.restore_best()
         return run.result("diverged")
+    except BaseException as error:
+        run.restore_best()
+        if isinstance(error, KeyboardInterrupt) and run.history:
+            return run.result("interrupted")
+        raise
     run.restore_best()
     run.warn_of_guesses(num_classes)
     return run.result(run.finished() or "completed")

@@ -20,7 +20,7 @@ ROOMS = (
     "demo", "hub", "data", "encoder",
     "circuits", "simulator", "targets", "heads", "prediction",
     "evaluation", "saving", "runs", "classifier",
-    "training_run", "report", "studies", "cli", "__main__",
+    "finetuning", "training_run", "report", "studies", "cli", "__main__",
 )  # fmt: skip
 
 # The same of the floor below.
@@ -30,9 +30,10 @@ WINGS = (
 )  # fmt: skip
 
 PUBLIC = {
-    "Evaluation", "InspiredHead", "LabelledTexts", "MLPHead", "Prediction", "QuantumHead",
-    "ReducedMLPHead", "Run", "SentenceEncoder", "TextClassifier", "TrainingOptions", "__version__",
-    "few_shot_split", "holdout_split", "load_splits", "load_texts", "make_head", "resolve_target",
+    "Evaluation", "Finetuning", "FinetuningOptions", "InspiredHead", "LabelledTexts", "MLPHead",
+    "Prediction", "QuantumHead", "ReducedMLPHead", "Run", "SentenceEncoder", "TextClassifier",
+    "TrainingOptions", "__version__", "few_shot_split", "holdout_split", "load_splits",
+    "load_texts", "make_head", "resolve_target",
 }  # fmt: skip
 
 
