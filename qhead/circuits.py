@@ -1,4 +1,4 @@
-"""Encodings and ansätze as plain Qiskit circuits with named parameters.
+"""Encodings and ansätze as plain Qiskit circuits with named parameters, and what is read out.
 
 The paper's ansatz (arXiv 2504.08732, Figs. 2 and 3). A *block* of connectivity C is, for c = 1 … C
 and i = 0 … Q-1, CX from qubit i to qubit (i + c) mod Q and RY(θ) on the latter: Q C parameters.
@@ -13,16 +13,19 @@ it without routing; ``full``, CX from every qubit to every later one before the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
-from itertools import combinations
+from itertools import combinations, product
 
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
+from qiskit.quantum_info import SparsePauliOp
 
 from qhead import checks
 from qhead.errors import HeadError
 
 TOPOLOGIES = ("ring", "chain", "full")
 READINGS = ("A", "B")
+READOUTS = ("expectations", "probabilities")
 
 
 def num_ansatz_parameters(
@@ -169,6 +172,32 @@ def reuploading_circuit(
         circuit.compose(first if shared else pqc(f"u{n}"), inplace=True)
     circuit.compose(pqc("v"), inplace=True)
     return circuit
+
+
+def readout_observables(
+    readout: str, num_measured: int, num_qubits: int
+) -> tuple[SparsePauliOp, ...]:
+    """Return the observables whose expectation values a read-out takes."""
+    if readout == "expectations":
+        return tuple(
+            SparsePauliOp.from_sparse_list([("Z", [q], 1.0)], num_qubits)
+            for q in range(num_measured)
+        )
+    return tuple(_projector(value, num_measured, num_qubits) for value in range(2**num_measured))
+
+
+def _projector(value: int, num_measured: int, num_qubits: int) -> SparsePauliOp:
+    """Return the projector on one joint value of qubits 0 … num_measured - 1.
+
+    A product of (1 ± Z)/2: over all subsets of the qubits, Z's on the subset with the product of
+    the signs, divided by 2^num_measured.
+    """
+    terms = []
+    for subset in product((False, True), repeat=num_measured):
+        places = [q for q, chosen in enumerate(subset) if chosen]
+        sign = math.prod(-1 if (value >> q) & 1 else 1 for q in places)
+        terms.append(("Z" * len(places), places, sign / 2**num_measured))
+    return SparsePauliOp.from_sparse_list(terms, num_qubits)
 
 
 def gate_list(circuit: QuantumCircuit) -> list[tuple[str, list[int], list[str]]]:

@@ -22,7 +22,6 @@ from qhead.encoder.cache import EmbeddingCache
 from qhead.encoder.sentence_encoder import Progress, SentenceEncoder
 from qhead.errors import (
     DataError,
-    EncoderError,
     HeadError,
     InputError,
     TrainingInterrupted,
@@ -30,6 +29,7 @@ from qhead.errors import (
 from qhead.evaluation import Evaluation, check_labels, evaluate_prediction
 from qhead.heads import HEADS, TorchHead
 from qhead.prediction import Prediction, predict_head
+from qhead.predictor import finite_embeddings
 from qhead.provenance import current_versions, training_record
 from qhead.runs.device_methods import DeviceMethods
 from qhead.runs.metadata import SavedModel
@@ -117,11 +117,11 @@ class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ig
             truth = label_array(validation[1], "validation labels")
             held_out = LabelledTexts(tuple(sentences), truth, "validation texts")
             held_out.check_labels(data.classes.tolist())
-            pair = (_embed(encoder, sentences, embedding_progress), held_out.labels)
+            pair = (finite_embeddings(encoder, sentences, embedding_progress), held_out.labels)
         return self.fit_embedded(
             encoder,
             data,
-            _embed(encoder, data.texts, embedding_progress),
+            finite_embeddings(encoder, data.texts, embedding_progress),
             sample_weight=weights,
             validation=pair,
             progress=progress,
@@ -300,7 +300,7 @@ class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ig
     def embed(self, texts: Sequence[str], *, progress: Progress | None = None) -> np.ndarray:
         """Return the embeddings of n sentences, shape (n, d), float32."""
         check_is_fitted(self, "encoder_")
-        return _embed(self.encoder_, check_sentences(texts), progress)
+        return finite_embeddings(self.encoder_, check_sentences(texts), progress)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the model into a new folder, whole or not at all (see `qhead.saving.folder`).
@@ -427,14 +427,3 @@ def _weight_options(head: Any, sample_weight: ArrayLike | None) -> dict[str, Any
         )
     taking = [name for name, step in steps if has_fit_parameter(step, "sample_weight")]
     return {f"{name}__sample_weight" if name else "sample_weight": sample_weight for name in taking}
-
-
-def _embed(encoder: SentenceEncoder, texts: Sequence[str], progress: Progress | None) -> np.ndarray:
-    embeddings = np.asarray(encoder.encode(texts, progress=progress))  # (n, d)
-    bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
-    if bad.size:
-        raise EncoderError(
-            f"Expected finite embeddings, got NaN or infinity for {bad.size} of {len(texts)} "
-            f"sentences, first for {texts[bad[0]][:40]!r}. Check the encoder's weights."
-        )
-    return embeddings

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from pydantic import NonNegativeInt
-from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
 from hardware.circuits.intervals import Z_95
 from hardware.words import counted
@@ -90,6 +89,9 @@ def evaluate_prediction(
     Raises:
         DataError: No labels, another number of them, or a label that the classifier never saw.
     """
+    # A second; the records of scores, which every model carries, do without.
+    from sklearn.metrics import confusion_matrix, f1_score
+
     n = len(labels)
     if n == 0 or n != len(prediction):
         raise DataError(f"Expected one label for each of {len(prediction)} sentences, got {n}.")
@@ -126,6 +128,8 @@ def class_scores(
         predicted: Predicted labels, shape (n,).
         classes: The K classes.
     """
+    from sklearn.metrics import precision_recall_fscore_support
+
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, predicted, labels=classes, zero_division=np.nan
     )  # (K,) each

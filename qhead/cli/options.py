@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hardware.devices.login import Account
     from qhead.classifier import TextClassifier
     from qhead.encoder.sentence_encoder import SentenceEncoder
+    from qhead.predictor import Predictor
 
 DEVICE, _ENCODER = "Device", "Encoder"  # panels of the help
 FORMATS = ("csv", "jsonl")
@@ -152,6 +153,14 @@ class SavedEncoder:
         from qhead.classifier import TextClassifier
 
         return TextClassifier.load(
+            folder, encoder=self.encoder, revision=self.revision, cache=not self.no_cache
+        )
+
+    def predictor(self, folder: Path) -> Predictor:
+        """Load the model of a folder with this encoder, for prediction alone."""
+        from qhead.predictor import Predictor
+
+        return Predictor.load(
             folder, encoder=self.encoder, revision=self.revision, cache=not self.no_cache
         )
 

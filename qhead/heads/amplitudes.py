@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from qhead.circuits import ansatz, num_ansatz_parameters
 from qhead.errors import HeadError
+from qhead.heads.inference import check_norms
 from qhead.heads.layers import principal_axes
 from qhead.simulator import engine
+from qhead.simulator.observables import z_signs
 from qhead.simulator.program import Program, compile_circuit
-
-REDUCTIONS = (None, "pca", "random")
 
 
 class AmplitudeMap(nn.Module):
@@ -103,12 +103,7 @@ class AmplitudeMap(nn.Module):
         if self.bias_amplitude:
             amplitudes[:, size] = self.bias_amplitude
         norms = amplitudes.norm(dim=1, keepdim=True)
-        if bool((norms == 0).any()):
-            raise HeadError(
-                "Expected embeddings that are not zero, got a zero one, which has no direction to "
-                "load: use a bias_amplitude above 0.",
-                options=["bias_amplitude"],
-            )
+        check_norms(norms.detach().numpy())
         return amplitudes / norms
 
 
@@ -160,14 +155,12 @@ class QuantumEncoder(nn.Module):
         size = num_ansatz_parameters(num_qubits, num_layers, connectivity, reading)
         self.weight = nn.Parameter(torch.randn(size, generator=generator) * initial_spread)
         # Circuit parameters are sorted by name and then index, as one vector's are.
-        self._program = compile_circuit(circuit, range(num_measured), keep_qubits=True)
-        values = np.arange(2**num_measured)
-        signs = [1.0 - 2.0 * ((values >> qubit) & 1) for qubit in range(num_measured)]
-        self._signs = np.array(signs, np.float32)  # (m, 2^m)
+        self.program = compile_circuit(circuit, range(num_measured), keep_qubits=True)
+        self._signs = z_signs(num_measured).astype(np.float32)  # (m, 2^m)
 
     def forward(self, amplitudes: Tensor) -> Tensor:
         """Return expectation values (n, m) of amplitudes (n, 2^Q)."""
-        result: Tensor = _Encode.apply(amplitudes, self.weight, self._program, self._signs)
+        result: Tensor = _Encode.apply(amplitudes, self.weight, self.program, self._signs)
         return result
 
 

@@ -19,6 +19,7 @@ from qhead import checks
 from qhead.data.splits import allocate
 from qhead.errors import HeadError, TrainingError, TrainingInterrupted
 from qhead.heads.module_head import BATCHES, SPLIT, ModuleHead
+from qhead.heads.softmax import probabilities_of
 from qhead.targets import resolve_target
 from qhead.training import compute_logits, train
 from qhead.training_options import ProgressCallback, TrainingOptions, TrainingResult
@@ -240,9 +241,7 @@ class TorchHead(ClassifierMixin, ModuleHead):  # type: ignore[misc, unused-ignor
         self, X: ArrayLike, *, target: ExecutionTarget | str | None = None
     ) -> NDArray[np.float64]:
         """Return probabilities (n, K), in the order of `classes_`; rows sum to one."""
-        logits = self.logits(X, target=target)
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return powers / powers.sum(axis=1, keepdims=True)
+        return probabilities_of(self.logits(X, target=target))
 
     def predict(self, X: ArrayLike, *, target: ExecutionTarget | str | None = None) -> NDArray[Any]:
         """Return labels (n,)."""

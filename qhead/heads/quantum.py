@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
@@ -17,25 +16,21 @@ from torch import nn
 
 from hardware.circuits.transforms import light_cone
 from hardware.workload import Expectations, Workload
-from qhead.circuits import (
-    data_parameters,
-    reuploading_circuit,
-    weight_parameters,
-)
+from qhead.circuits import weight_parameters
 from qhead.heads.amplitudes import AmplitudeMap, QuantumEncoder
+from qhead.heads.base import TorchHead
+from qhead.heads.inference import LANES, QuantumInference
 from qhead.heads.layers import linear
 from qhead.heads.module_head import HeadSummary
-from qhead.heads.quantum_module import LANES, QuantumModule
-from qhead.heads.quantum_sizes import SizedQuantumHead
-from qhead.heads.step import initial_weights, quantum_step, readout_observables
+from qhead.heads.quantum_module import QuantumModule
+from qhead.heads.quantum_options import QuantumOptions
+from qhead.heads.step import initial_weights, quantum_step
 from qhead.targets import resolve_target
 from qhead.training_options import TrainingOptions
 
 if TYPE_CHECKING:
     from hardware.targets import ExecutionTarget
 
-#: Embeddings whose encoders are simulated at once, to bound memory.
-_CHUNK = 4096
 # Learning rate and spread of a circuit that starts as the identity, in units of the encoders'.
 _IDENTITY_RATE = 0.1
 
@@ -46,7 +41,7 @@ class ReadoutWarning(UserWarning):
     options = ("num_measured",)  # that the message names
 
 
-class QuantumHead(SizedQuantumHead):
+class QuantumHead(QuantumOptions, TorchHead):
     """Encoders → angles → N × [angle encoding → PQC1] → PQC2 → read-out → linear layer.
 
     Each of the E encoders loads the embedding into the amplitudes of a register of its own, runs a
@@ -158,6 +153,15 @@ class QuantumHead(SizedQuantumHead):
         self.training = training
         self.seed = seed
 
+    def validate_options(self) -> None:
+        """Check all options.
+
+        Raises:
+            HeadError: One is out of its range.
+        """
+        super().validate_options()
+        self.check_options()
+
     def build_module(
         self,
         num_features: int,
@@ -167,7 +171,7 @@ class QuantumHead(SizedQuantumHead):
     ) -> QuantumModule:
         """Return the module for embeddings of `num_features` numbers and `num_classes` classes."""
         self.check_size(num_features, num_classes)
-        num_qubits, num_measured = self._num_qubits(num_classes), self._num_measured(num_classes)
+        num_qubits, num_measured = self.qubits_for(num_classes), self.measured_for(num_classes)
         if features is not None and 2**num_measured < num_classes:
             warning = ReadoutWarning(
                 f"{num_measured} measured qubit(s) have {2**num_measured} joint values, and there "
@@ -176,7 +180,7 @@ class QuantumHead(SizedQuantumHead):
             )
             warnings.warn(warning, stacklevel=4)
         generator = self.initialisation_generator()
-        loaded, register, layers, connectivity = self._encoder_size(
+        loaded, register, layers, connectivity = self.encoder_size(
             num_features, num_qubits // self.num_encoders
         )
         if features is not None:
@@ -205,10 +209,10 @@ class QuantumHead(SizedQuantumHead):
             )
             for _ in range(self.num_encoders)
         ]
-        circuit, observables = self._circuit(num_qubits), self._observables(num_classes)
+        circuit, observables = self.build_circuit(num_qubits), self.build_observables(num_classes)
         identity = self.start != "random" and self._can_start_as_identity()
         initial = initial_weights(
-            self._num_weights(num_qubits),
+            self.num_weights(num_qubits),
             num_qubits,
             identity=identity,
             spread=self.initial_spread * (_IDENTITY_RATE if identity else 1.0),
@@ -248,12 +252,12 @@ class QuantumHead(SizedQuantumHead):
     @property
     def num_qubits_(self) -> int:
         """Q of the fitted head; of a head for two classes before."""
-        return self._num_qubits(self._num_classes())
+        return self.qubits_for(self._num_classes())
 
     @property
     def num_measured_(self) -> int:
         """Q_m of the fitted head; of a head for two classes before."""
-        return self._num_measured(self._num_classes())
+        return self.measured_for(self._num_classes())
 
     def _num_classes(self) -> int:
         return len(self.classes_) if hasattr(self, "classes_") else 2
@@ -261,27 +265,12 @@ class QuantumHead(SizedQuantumHead):
     @property
     def circuit(self) -> QuantumCircuit:
         """The circuit that a device runs, with named parameters and without measurements."""
-        return self._circuit(self.num_qubits_)
-
-    def _circuit(self, num_qubits: int) -> QuantumCircuit:
-        return reuploading_circuit(
-            num_qubits,
-            self.num_layers,
-            self.connectivity,
-            self.num_reuploads,
-            topology=self.topology,
-            reading=self.reading,
-            shared=self.shared,
-        )
+        return self.build_circuit(self.num_qubits_)
 
     @property
     def observables(self) -> tuple[SparsePauliOp, ...]:
         """The M observables whose expectation values the read-out takes."""
-        return self._observables(self._num_classes())
-
-    def _observables(self, num_classes: int) -> tuple[SparsePauliOp, ...]:
-        size = self._num_measured(num_classes), self._num_qubits(num_classes)
-        return readout_observables(self.readout, *size)
+        return self.build_observables(self._num_classes())
 
     def workload(self, X: ArrayLike) -> Workload:
         """Return the circuit runs that embeddings (n, d) ask for, in their order.
@@ -289,18 +278,8 @@ class QuantumHead(SizedQuantumHead):
         Raises:
             HeadError: Embeddings that cannot be used.
         """
-        module = self._quantum_module()
         # In double precision, a row's angles do not depend on the rows beside it.
-        features = torch.tensor(self._validated(X, reset=False), dtype=torch.float64)
-        with torch.no_grad():
-            rows_at_once = max(LANES, module.max_rows // 2)  # twice the bytes of float32
-            parts = features.split(min(_CHUNK, rows_at_once))
-            angles = torch.cat([module.angles(rows) for rows in parts]).numpy()
-        weights = module.step.weight.detach().numpy()
-        values = np.concatenate([angles, np.tile(weights, (len(angles), 1))], axis=1)
-        circuit = module.circuit
-        names = [p.name for p in (*data_parameters(circuit), *weight_parameters(circuit))]
-        return Workload(circuit, tuple(names), values, self.observables)
+        return self._inference().workload(self._validated(X, reset=False))
 
     def logits(
         self, X: ArrayLike, *, target: ExecutionTarget | str | None = None
@@ -329,14 +308,27 @@ class QuantumHead(SizedQuantumHead):
 
     def logits_from(self, values: ArrayLike) -> NDArray[np.float64]:
         """Return logits (n, K) of expectation values (n, M)."""
-        weight, bias = self.readout_weights()
-        return np.asarray(values, np.float64) @ weight.T + bias
+        return self._inference().logits_from(values)
 
     def readout_weights(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the read-out's weight (K, M) and bias (K,)."""
-        readout = self._quantum_module().readout
-        weight, bias = readout.weight.detach().numpy(), readout.bias.detach().numpy()
-        return weight.astype(np.float64), bias.astype(np.float64)
+        return self._inference().readout_weights()
+
+    def _inference(self) -> QuantumInference:
+        """Return what the fitted head computes, of its module's weights as they are now."""
+        module = self._quantum_module()
+        encoder: Any = module.encoders[0]
+        return QuantumInference(
+            {name: tensor.numpy() for name, tensor in module.state_dict().items()},
+            self.classes_,
+            module.amplitudes.bias_amplitude,
+            module.angle_scale,
+            encoder.program,
+            module.circuit,
+            self.observables,
+            module.exact,
+            max_rows=max(LANES, module.max_rows // 2),  # twice the bytes of float32
+        )
 
     @property
     def num_effective_parameters(self) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,15 +10,9 @@ from qiskit.circuit import QuantumCircuit
 from qiskit_machine_learning.connectors import TorchConnector
 from torch import Tensor, nn
 
-from qhead.circuits import gate_list
 from qhead.heads.amplitudes import AmplitudeMap, QuantumEncoder
-from qhead.heads.quantum_sizes import STATES
+from qhead.heads.inference import circuits_sha256, rows_at_once
 from qhead.simulator import ExactTarget
-
-#: Rows that the simulator runs side by side.
-LANES = 8
-#: Bytes of the states that are evaluated at once, without gradient.
-_CHUNK_BYTES = 2**29
 
 
 class QuantumModule(nn.Module):
@@ -43,9 +35,7 @@ class QuantumModule(nn.Module):
         # Kept, for it remembers what it compiled of the circuit.
         self.exact = ExactTarget()
         self.amplitudes = amplitudes
-        # Rows evaluated at once, so that their states take no more than `_CHUNK_BYTES`.
-        row = 4 * 2**amplitudes.num_qubits * (STATES + len(encoders))
-        self.max_rows = max(LANES, _CHUNK_BYTES // row)
+        self.max_rows = rows_at_once(amplitudes.num_qubits, len(encoders))
         self.encoders = nn.ModuleList(encoders)
         self.step = step
         self.readout = readout
@@ -64,5 +54,4 @@ class QuantumModule(nn.Module):
     def circuits_sha256(self) -> str:
         """Return a hash over the gates of all circuits, in order."""
         encoders: list[Any] = [encoder.circuit for encoder in self.encoders]
-        gates = [gate_list(circuit) for circuit in (self.circuit, *encoders)]
-        return hashlib.sha256(json.dumps(gates).encode()).hexdigest()
+        return circuits_sha256([self.circuit, *encoders])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import product
 
 import numpy as np
 import torch
@@ -23,16 +22,6 @@ from qhead.simulator import (
     ExactSampler,
     Simulator,
 )
-
-READOUTS = ("expectations", "probabilities")
-STARTS = (None, "identity", "random")
-
-
-def starts_as_identity(
-    num_layers: int, connectivity: int, num_reuploads: int, topology: str, reading: str
-) -> bool:
-    """Return whether `initial_weights` can make a circuit of this form hand on its angles."""
-    return (num_layers, connectivity, num_reuploads, topology, reading) == (0, 1, 1, "ring", "A")
 
 
 def initial_weights(
@@ -57,18 +46,6 @@ def initial_weights(
     drawn = torch.randn(num_weights, generator=generator, device=generator.device)
     weights: NDArray[np.float32] = centre + (spread * drawn).numpy()
     return weights
-
-
-def readout_observables(
-    readout: str, num_measured: int, num_qubits: int
-) -> tuple[SparsePauliOp, ...]:
-    """Return the observables whose expectation values a read-out takes."""
-    if readout == "expectations":
-        return tuple(
-            SparsePauliOp.from_sparse_list([("Z", [q], 1.0)], num_qubits)
-            for q in range(num_measured)
-        )
-    return tuple(_projector(value, num_measured, num_qubits) for value in range(2**num_measured))
 
 
 def quantum_step(
@@ -122,17 +99,3 @@ def quantum_step(
 def _alias_weights(connector: TorchConnector, _: object = None) -> None:
     """Let the connector's second name mean its one parameter."""
     object.__setattr__(connector, "_weights", connector._parameters["weight"])
-
-
-def _projector(value: int, num_measured: int, num_qubits: int) -> SparsePauliOp:
-    """Return the projector on one joint value of qubits 0 … num_measured - 1.
-
-    A product of (1 ± Z)/2: over all subsets of the qubits, Z's on the subset with the product of
-    the signs, divided by 2^num_measured.
-    """
-    terms = []
-    for subset in product((False, True), repeat=num_measured):
-        places = [q for q, chosen in enumerate(subset) if chosen]
-        sign = math.prod(-1 if (value >> q) & 1 else 1 for q in places)
-        terms.append(("Z" * len(places), places, sign / 2**num_measured))
-    return SparsePauliOp.from_sparse_list(terms, num_qubits)

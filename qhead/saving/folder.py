@@ -30,8 +30,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-import torch
+import numpy as np
+import safetensors.numpy
 from safetensors import SafetensorError
 
 from qhead.errors import ModelError
@@ -60,7 +60,7 @@ class StoredModel:
     """What a model folder holds, checked for form; the classifier checks the sense."""
 
     config: dict[str, Any]
-    tensors: dict[str, torch.Tensor]
+    tensors: dict[str, np.ndarray]
     circuit: str | None = None  # OpenQASM 3
     history: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -166,7 +166,7 @@ def read_model(folder: Path) -> StoredModel:
             f"got {version!r}. The files are not of one model: train and save again."
         )
     try:
-        tensors = safetensors.torch.load(content[_TENSORS])
+        tensors = safetensors.numpy.load(content[_TENSORS])
         circuit = content[_CIRCUIT].decode("utf-8") if _CIRCUIT in content else None
     except (SafetensorError, UnicodeDecodeError, ValueError, KeyError) as error:
         raise ModelError(f"{folder}: a file does not hold what its name says: {error}.") from error
@@ -177,8 +177,7 @@ def _serialise(model: StoredModel) -> dict[str, bytes]:
     """Return the content of every file but the manifest, by name."""
     config = {"format_version": FORMAT_VERSION, **model.config}
     files = {"config.json": _json_bytes(config)}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.tensors.items()}
-    files[_TENSORS] = safetensors.torch.save(tensors)
+    files[_TENSORS] = safetensors.numpy.save(model.tensors)
     if model.circuit is not None:
         files[_CIRCUIT] = model.circuit.encode("utf-8")
     for name in _JSON_FILES[1:]:

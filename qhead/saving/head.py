@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from qiskit import qasm3
 
 from qhead.errors import InputError, ModelError
 from qhead.heads import HEADS, TorchHead
 from qhead.saving.folder import StoredModel
-from qhead.saving.records import check_data, check_versions, read_history, read_metrics
+from qhead.saving.records import check_circuits, check_records, read_labels, read_metrics
 
 
 def pack(
@@ -63,7 +64,7 @@ def pack(
     circuit = getattr(head, "circuit", None)
     return StoredModel(
         config=config,
-        tensors=head.state(),
+        tensors={name: tensor.cpu().numpy() for name, tensor in head.state().items()},
         circuit=None if circuit is None else qasm3.dumps(circuit),
         history=history,
         metrics=metrics,
@@ -82,18 +83,13 @@ def unpack(stored: StoredModel, folder: Path) -> TorchHead:
     Raises:
         ModelError: It is damaged, foreign, or its parts contradict each other.
     """
-    try:
-        history = read_history(stored.history)
-        read_metrics(stored.metrics)
-        check_data(stored.data)
-        check_versions(stored.versions)
-    except ModelError as error:
-        raise ModelError(f"{folder}/{error}") from error
+    history = check_records(stored, folder)
     where = f"{folder}/config.json"
     try:
         head = TorchHead.from_config(stored.config["head"])
-        labels = _labels(stored.config["labels"])
-        head.restore(stored.tensors, labels, stored.config["num_features"])
+        labels = read_labels(stored.config["labels"])
+        state = {name: torch.tensor(array) for name, array in stored.tensors.items()}
+        head.restore(state, labels, stored.config["num_features"])
         head.history_, head.best_epoch_ = history.epochs, history.best_epoch
         head.stopped_, head.training_seconds_ = history.stopped, history.seconds
     except (InputError, KeyError, TypeError, ValueError, OverflowError) as error:
@@ -101,18 +97,5 @@ def unpack(stored: StoredModel, folder: Path) -> TorchHead:
         raise ModelError(
             f"{where}: expected a model of this version of qhead, got: {reason}"
         ) from error
-    if stored.config.get("circuits_sha256") not in (None, head.circuits_sha256()):
-        raise ModelError(
-            f"{where}: this version of qhead builds other circuits from these options than the one "
-            "that trained the model. Load it with that version (versions.json), or train again."
-        )
+    check_circuits(stored, head.circuits_sha256(), folder)
     return head
-
-
-def _labels(labels: Any) -> np.ndarray:
-    """Return the labels (K,) of a configuration with the type they had."""
-    kinds: dict[str, tuple[type, type]] = {"integer": (int, np.int64), "string": (str, np.str_)}
-    python_type, dtype = kinds[labels["type"]]
-    if not all(type(value) is python_type for value in labels["values"]):
-        raise ValueError(f"labels that are not all of type {labels['type']}")
-    return np.array(labels["values"], dtype=dtype)

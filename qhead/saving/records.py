@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import numpy as np
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -22,6 +24,7 @@ from pydantic import (
 
 from qhead.errors import ModelError
 from qhead.evaluation import Evaluation
+from qhead.saving.folder import StoredModel
 from qhead.training_options import EpochRecord, Stop
 
 _T = TypeVar("_T")
@@ -73,6 +76,37 @@ def _fits(scores: Evaluation) -> Evaluation:
 
 
 _Scores = dict[str, Annotated[Evaluation, AfterValidator(_fits)]]
+
+
+def check_records(stored: StoredModel, folder: Path) -> History:
+    """Check all that a model in `folder` says of its training, and return the course of it."""
+    try:
+        history = read_history(stored.history)
+        read_metrics(stored.metrics)
+        check_data(stored.data)
+        check_versions(stored.versions)
+    except ModelError as error:
+        raise ModelError(f"{folder}/{error}") from error
+    return history
+
+
+def check_circuits(stored: StoredModel, circuits_sha256: str | None, folder: Path) -> None:
+    """Refuse a model of other circuits than those that were built; old ones had no hash."""
+    if stored.config.get("circuits_sha256") not in (None, circuits_sha256):
+        raise ModelError(
+            f"{folder}/config.json: this version of qhead builds other circuits from these options "
+            "than the one that trained the model. Load it with that version (versions.json), or "
+            "train again."
+        )
+
+
+def read_labels(labels: Any) -> np.ndarray:
+    """Return the labels (K,) of a configuration with the type they had."""
+    kinds: dict[str, tuple[type, type]] = {"integer": (int, np.int64), "string": (str, np.str_)}
+    python_type, dtype = kinds[labels["type"]]
+    if not all(type(value) is python_type for value in labels["values"]):
+        raise ValueError(f"labels that are not all of type {labels['type']}")
+    return np.array(labels["values"], dtype=dtype)
 
 
 def read_history(record: Mapping[str, Any]) -> History:

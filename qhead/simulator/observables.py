@@ -51,6 +51,12 @@ class Setting:
         return circuit
 
 
+def z_signs(num_measured: int) -> np.ndarray:
+    """Return each Z's value at each measured value, (m, 2^m): 1 where its bit is 0, else -1."""
+    values = np.arange(2**num_measured)
+    return np.array([1.0 - 2.0 * ((values >> qubit) & 1) for qubit in range(num_measured)])
+
+
 def as_terms(observable: SparsePauliOp) -> dict[str, float]:
     """Return an operator's labels and real coefficients."""
     terms: dict[str, float] = {}

@@ -8,9 +8,7 @@ import numpy as np
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 
 from hardware.workload import Expectations, Workload
-from qhead.simulator.estimator import ExactEstimator
 from qhead.simulator.observables import as_terms
-from qhead.simulator.sampler import ExactSampler
 from qhead.simulator.simulator import Simulator
 
 
@@ -31,10 +29,14 @@ class ExactTarget:
 
     def estimator(self) -> BaseEstimatorV2:
         """Return an `ExactEstimator`."""
+        from qhead.simulator.estimator import ExactEstimator
+
         return ExactEstimator(self.simulator)
 
     def sampler(self) -> BaseSamplerV2:
         """Return an `ExactSampler` that gives probabilities."""
+        from qhead.simulator.sampler import ExactSampler
+
         return ExactSampler(self.simulator, default_shots=None)
 
     def run(self, workload: Workload) -> Expectations:

@@ -19,7 +19,7 @@ ROOMS = (
     "errors", "checks", "files", "checkpoints", "training_options", "training", "progress",
     "demo", "hub", "data", "encoder",
     "circuits", "simulator", "targets", "heads", "prediction",
-    "evaluation", "saving", "runs", "provenance", "classifier",
+    "evaluation", "saving", "predictor", "follow", "runs", "provenance", "classifier",
     "finetuning", "training_run", "report", "studies", "cli", "__main__",
 )  # fmt: skip
 

@@ -333,7 +333,8 @@ def test_configurations_that_do_not_fit(saved, change):
 
 
 @pytest.mark.parametrize(
-    "part", ["qhead.heads.quantum.reuploading_circuit", "qhead.heads.amplitudes.ansatz"]
+    "part",
+    ["qhead.heads.quantum_options.reuploading_circuit", "qhead.heads.amplitudes.ansatz"],
 )
 def test_a_model_of_other_circuits_is_refused(saved, monkeypatch, part):
     assert TextClassifier.load(saved)

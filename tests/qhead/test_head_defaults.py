@@ -10,11 +10,16 @@ from qiskit.quantum_info import Statevector
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from qhead.circuits import data_parameters, reuploading_circuit, weight_parameters
+from qhead.circuits import (
+    data_parameters,
+    readout_observables,
+    reuploading_circuit,
+    weight_parameters,
+)
 from qhead.errors import HeadError
 from qhead.heads import QuantumHead, TorchHead
 from qhead.heads.quantum import ReadoutWarning
-from qhead.heads.step import initial_weights, readout_observables
+from qhead.heads.step import initial_weights
 from qhead.training import TrainingOptions, train
 
 QUICK = TrainingOptions(max_epochs=1, batch_size=16)

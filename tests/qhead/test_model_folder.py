@@ -4,8 +4,8 @@ import os
 import resource
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
-import torch
 
 from qhead.errors import InputError, ModelError
 from qhead.files import atomic_file
@@ -22,7 +22,7 @@ from qhead.saving.folder import (
 def model(value: float = 1.0) -> StoredModel:
     return StoredModel(
         config={"head": {"kind": "mlp"}, "note": "größer"},
-        tensors={"weight": torch.full((3, 2), value), "bias": torch.arange(3.0)},
+        tensors={"weight": np.full((3, 2), value), "bias": np.arange(3.0)},
         circuit="OPENQASM 3.0;\n",
         history={"epochs": [{"epoch": 1, "validation_loss": None}], "best_epoch": 1},
         metrics={"accuracy": 0.75},
@@ -63,7 +63,7 @@ def test_round_trip(folder):
     read, wrote = read_model(folder), model()
     assert read.config == wrote.config
     assert set(read.tensors) == {"weight", "bias"}
-    assert torch.equal(read.tensors["weight"], wrote.tensors["weight"])
+    assert np.array_equal(read.tensors["weight"], wrote.tensors["weight"])
     assert (read.circuit, read.history, read.metrics) == (
         wrote.circuit,
         wrote.history,
@@ -74,7 +74,7 @@ def test_round_trip(folder):
 
 
 def test_a_model_without_circuit(tmp_path):
-    write_model(tmp_path / "m", StoredModel(config={}, tensors={"w": torch.ones(1)}))
+    write_model(tmp_path / "m", StoredModel(config={}, tensors={"w": np.ones(1)}))
     assert read_model(tmp_path / "m").circuit is None
     assert not (tmp_path / "m" / "circuit.qasm").exists()
 

@@ -11,6 +11,7 @@ from qhead.data import LabelledTexts, few_shot_split, holdout_split
 from qhead.errors import DataError, HeadError
 from qhead.heads import MLPHead, QuantumHead, make_head
 from qhead.heads.base import held_out
+from qhead.heads.inference import QuantumInference
 from qhead.training import TrainingOptions
 
 MIXED = ([1, "x"], ["x", 1], [1, True], np.array([1, "x"], dtype=object), (2, "2", 2))
@@ -109,17 +110,17 @@ def test_rows_are_evaluated_in_parts_that_fit(monkeypatch):
     before = head.logits(X)
     sizes = []
     module = head.module_
-    angles = type(module).angles
+    for owner in (type(module), QuantumInference):  # of training, and of everything after it
 
-    def spy(self, rows):
-        sizes.append(len(rows))
-        return angles(self, rows)
+        def spy(self, rows, angles=owner.angles):
+            sizes.append(len(rows))
+            return angles(self, rows)
 
-    monkeypatch.setattr(type(module), "angles", spy)
+        monkeypatch.setattr(owner, "angles", spy)
     module.max_rows = 16
     np.testing.assert_allclose(head.logits(X), before, atol=1e-12)
     assert sizes == [8] * 5
-    monkeypatch.setattr("qhead.heads.quantum_module._CHUNK_BYTES", 4 * 2**6 * 6 * 10)
+    monkeypatch.setattr("qhead.heads.inference._CHUNK_BYTES", 4 * 2**6 * 6 * 10)
     sizes.clear()
     validation = QuantumHead(encoder_qubits=6, encoder_layers=0, training=options)
     validation.fit(X[:8], y[:8], validation=(X, y))

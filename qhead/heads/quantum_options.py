@@ -1,16 +1,28 @@
-"""What the options of a quantum head come to: qubits, weights, memory; and what is refused."""
+"""What the options of a quantum head come to: circuits, qubits, memory; and what is refused."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from inspect import get_annotations
 from typing import Any, Literal
 
+from qiskit.circuit import QuantumCircuit
+from qiskit.quantum_info import SparsePauliOp
+
 from qhead import checks
-from qhead.circuits import READINGS, check_ansatz, num_ansatz_parameters
+from qhead.circuits import (
+    READINGS,
+    READOUTS,
+    check_ansatz,
+    num_ansatz_parameters,
+    readout_observables,
+    reuploading_circuit,
+)
 from qhead.errors import HeadError
-from qhead.heads.amplitudes import REDUCTIONS
-from qhead.heads.base import TorchHead
-from qhead.heads.step import READOUTS, STARTS, starts_as_identity
 from qhead.training_options import TrainingOptions
+
+REDUCTIONS = (None, "pca", "random")
+STARTS = (None, "identity", "random")
 
 # Bounds of what can be built in seconds and simulated at all, so that a mistaken (or malicious)
 # configuration is refused and does not take all memory.
@@ -27,8 +39,11 @@ _FEWEST_QUBITS, _MOST_MEASURED, _ENCODER_QUBITS, _ENCODER_CONNECTIVITY = 4, 10, 
 _MAX_GATES, _MAX_WEIGHTS, _MAX_ENCODER_WEIGHTS = 100_000, 10_000, 100_000
 
 
-class SizedQuantumHead(TorchHead):
-    """The options of a `qhead.heads.quantum.QuantumHead`, checked, and the sizes that they give."""
+class QuantumOptions:
+    """The options of a `qhead.heads.quantum.QuantumHead`, which documents them.
+
+    Needs neither torch nor scikit-learn: a saved head predicts without them.
+    """
 
     num_qubits: int | None
     num_layers: int
@@ -50,16 +65,30 @@ class SizedQuantumHead(TorchHead):
     encoder_spread: float | None
     start: Literal["identity", "random"] | None
     initial_spread: float
+    training: TrainingOptions | None
+    seed: int
 
-    def validate_options(self) -> None:
-        """Check all options.
+    @classmethod
+    def recorded(cls, options: Mapping[str, Any]) -> QuantumOptions:
+        """Return the options that a saved head has recorded, unchecked.
+
+        Raises:
+            HeadError: One is missing, as in a head of an earlier edition, or unknown.
+        """
+        if set(options) != set(get_annotations(cls)):
+            raise HeadError("Expected all options of a quantum head and no other.")
+        made = cls()
+        vars(made).update(options)
+        return made
+
+    def check_options(self) -> None:
+        """Check the options of encoders, circuit and read-out.
 
         Raises:
             HeadError: One is out of its range.
         """
-        super().validate_options()
         self._check_ranges()
-        num_qubits = self._num_qubits(2)
+        num_qubits = self.qubits_for(2)
         checks.choice("reading", self.reading, READINGS)
         if self.reading == "B":
             for name in ("num_layers", "encoder_layers"):
@@ -76,7 +105,7 @@ class SizedQuantumHead(TorchHead):
                 f"as many qubits, got {num_qubits} and {self.num_encoders}.",
                 options=("num_qubits", "num_encoders"),
             )
-        num_measured = self._num_measured(2)
+        num_measured = self.measured_for(2)
         checks.at_most("num_measured", num_measured, num_qubits, "num_qubits")
         if self.readout == "probabilities":
             what = "for a probability of each of their joint values"
@@ -142,7 +171,7 @@ class SizedQuantumHead(TorchHead):
         rotations = num_ansatz_parameters(*size, self.reading)
         bonds = (num_qubits - 1) / 2 if self.topology == "full" else 1.0  # CX a rotation
         gates = int(rotations * (1 + bonds)) * (self.num_reuploads + 1)
-        weights = self._num_weights(num_qubits)
+        weights = self.num_weights(num_qubits)
         if gates > _MAX_GATES or weights > _MAX_WEIGHTS:
             raise HeadError(
                 f"Expected a circuit of at most {_MAX_GATES:,} gates and {_MAX_WEIGHTS:,} weights, "
@@ -167,8 +196,8 @@ class SizedQuantumHead(TorchHead):
 
     def check_size(self, num_features: int, num_classes: int) -> None:
         """Refuse encoders that would be too large to build."""
-        fed = self._num_qubits(num_classes) // self.num_encoders
-        _, register, layers, connectivity = self._encoder_size(num_features, fed)
+        fed = self.qubits_for(num_classes) // self.num_encoders
+        _, register, layers, connectivity = self.encoder_size(num_features, fed)
         checks.at_most("the register of an encoder", register, _MAX_ENCODER_QUBITS, "qubits")
         weights = num_ansatz_parameters(register, layers, connectivity, self.reading)
         if weights * self.num_encoders > _MAX_ENCODER_WEIGHTS:
@@ -178,7 +207,7 @@ class SizedQuantumHead(TorchHead):
                 options=["encoder_layers"],
             )
 
-    def _encoder_size(self, num_features: int, fed: int) -> tuple[int, int, int, int]:
+    def encoder_size(self, num_features: int, fed: int) -> tuple[int, int, int, int]:
         """Return an encoder's qubits that are loaded, its qubits, L and C; `fed` are read."""
         extra = 1 if self.bias_amplitude else 0
         smallest = max(1, (num_features + extra - 1).bit_length())
@@ -209,7 +238,7 @@ class SizedQuantumHead(TorchHead):
             )
         return loaded, register, layers, connectivity
 
-    def _num_measured(self, num_classes: int) -> int:
+    def measured_for(self, num_classes: int) -> int:
         """Return Q_m for K classes."""
         if self.num_measured is not None:
             return self.num_measured
@@ -218,19 +247,37 @@ class SizedQuantumHead(TorchHead):
         wanted = (num_classes - 1).bit_length() if joint else num_classes - 1
         return min(wanted, most, self.num_qubits or most)
 
-    def _num_qubits(self, num_classes: int) -> int:
+    def qubits_for(self, num_classes: int) -> int:
         """Return Q for K classes."""
         if self.num_qubits is not None:
             return self.num_qubits
-        least = max(_FEWEST_QUBITS, self._num_measured(num_classes))
+        least = max(_FEWEST_QUBITS, self.measured_for(num_classes))
         return -(-least // self.num_encoders) * self.num_encoders
 
-    def _num_weights(self, num_qubits: int) -> int:
+    def num_weights(self, num_qubits: int) -> int:
         """Return the number of weights of PQC1 and PQC2."""
         size = (num_qubits, self.num_layers, self.connectivity)
         copies = 1 if self.shared else self.num_reuploads
         return num_ansatz_parameters(*size, self.reading) * (copies + 1)
 
     def _can_start_as_identity(self) -> bool:
+        """Return whether `initial_weights` can make the circuit hand on its angles."""
         form = (self.num_layers, self.connectivity, self.num_reuploads)
-        return starts_as_identity(*form, self.topology, self.reading)
+        return (*form, self.topology, self.reading) == (0, 1, 1, "ring", "A")
+
+    def build_circuit(self, num_qubits: int) -> QuantumCircuit:
+        """Return the circuit that a device runs, on Q qubits."""
+        return reuploading_circuit(
+            num_qubits,
+            self.num_layers,
+            self.connectivity,
+            self.num_reuploads,
+            topology=self.topology,
+            reading=self.reading,
+            shared=self.shared,
+        )
+
+    def build_observables(self, num_classes: int) -> tuple[SparsePauliOp, ...]:
+        """Return the observables whose expectation values the read-out of K classes takes."""
+        size = self.measured_for(num_classes), self.qubits_for(num_classes)
+        return readout_observables(self.readout, *size)
