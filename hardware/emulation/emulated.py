@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 from qiskit.circuit import QuantumCircuit
@@ -34,11 +35,13 @@ class EmulatedTarget(ABC):
         shots: Shots of every parameter set and measurement setting.
         seed: Seed of the shots. The same seed gives the same `run`; None a fresh one every time.
         method: How noise is simulated.
+        first_row: Number of a workload's first row among all rows that share the seed.
     """
 
     shots: int = field(default=DEFAULT_SHOTS, kw_only=True)
     seed: int | None = field(default=None, kw_only=True)
     method: Method = field(default=Method.AUTO, kw_only=True)
+    first_row: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
         check_shots(self.shots)
@@ -49,6 +52,10 @@ class EmulatedTarget(ABC):
     @abstractmethod
     def spec(self) -> str:
         """The canonical specification; `parse_target` turns it back into this target."""
+
+    def from_row(self, first_row: int) -> Self:
+        """Return this target for rows that follow others: they get the shots of later rows."""
+        return replace(self, first_row=first_row)
 
     @abstractmethod
     def prepare(self, circuit: QuantumCircuit, measured: Sequence[int]) -> PreparedCircuit:
@@ -89,7 +96,8 @@ class EmulatedTarget(ABC):
         measurement = Measurement.of(workload.observables)
         prepared = self.prepare_settings(workload.circuit, measurement.settings)
         engine = SettingsEngine(prepared, workload.parameters, measurement, self.method)
-        values, errors = engine.estimate(workload.values, self.shots, ShotStreams.of(self.seed))
+        streams = ShotStreams.of(self.seed, self.first_row)
+        values, errors = engine.estimate(workload.values, self.shots, streams)
         return Expectations(values, errors, self.spec, self.shots, engine.notes())
 
     def run_adaptive(
@@ -120,7 +128,10 @@ class EmulatedTarget(ABC):
         pool, leads = (
             Pool(workload.num_samples, len(each.constants)) for each in (measurement, of_leads)
         )
-        z, streams = adaptive.z(len(rounds), rule.num_classes), ShotStreams.of(self.seed)
+        z, streams = (
+            adaptive.z(len(rounds), rule.num_classes),
+            ShotStreams.of(self.seed, self.first_row),
+        )
         rows = np.arange(workload.num_samples)
         found = Decisions.of(rule, leads, adaptive, rounds)
         for number, shots in enumerate(rounds):

@@ -73,30 +73,35 @@ class PreparedCircuit:
 
 
 class ShotStreams:
-    """Independent random streams by setting and row, from one seed."""
+    """Independent random streams by setting and row, from one seed.
 
-    def __init__(self, sequence: np.random.SeedSequence) -> None:
-        self._sequence = sequence
+    Args:
+        sequence: The seed.
+        first_row: Number of row 0 among all rows that share the seed.
+    """
+
+    def __init__(self, sequence: np.random.SeedSequence, first_row: int = 0) -> None:
+        self._sequence, self._first_row = sequence, first_row
 
     @classmethod
-    def of(cls, seed: int | None) -> ShotStreams:
+    def of(cls, seed: int | None, first_row: int = 0) -> ShotStreams:
         """Return the streams of a seed; fresh ones from the operating system for None."""
-        return cls(np.random.SeedSequence(seed))
+        return cls(np.random.SeedSequence(seed), first_row)
 
     def child(self, *key: int) -> ShotStreams:
         """Return the streams of a part of the work."""
         sequence = self._sequence
         spawned = np.random.SeedSequence(sequence.entropy, spawn_key=(*sequence.spawn_key, *key))
-        return ShotStreams(spawned)
+        return ShotStreams(spawned, self._first_row)
 
     def rng(self, row: int) -> np.random.Generator:
         """Return the generator of one row."""
-        return np.random.default_rng(self.child(row)._sequence)
+        return np.random.default_rng(self.child(self._first_row + row)._sequence)
 
     def aer_seed(self, first_row: int) -> int:
         """Return the seed of an Aer call that starts at a row."""
         base = int(self._sequence.generate_state(1, np.uint32)[0]) >> 1
-        return base + _AER_SEED_STRIDE * first_row
+        return base + _AER_SEED_STRIDE * (self._first_row + first_row)
 
 
 class Sampler:

@@ -26,6 +26,7 @@ def write_rows(
     fields: Sequence[str],
     notes: Sequence[str],
     json: bool,
+    live: bool = False,
 ) -> None:
     """Write rows, whole or not at all, and say what must be known about them.
 
@@ -36,6 +37,7 @@ def write_rows(
         fields: Columns, in order.
         notes: On the rows; complete when the last row is.
         json: Write one JSON object in place of the format.
+        live: Hand on every row at once.
     """
     with output(place.out) as file:
         if json:
@@ -46,18 +48,27 @@ def write_rows(
             plain = not is_unicode(file)
             for row in rows:
                 file.write(json_text.dumps(row, ensure_ascii=plain, allow_nan=False) + "\n")
+                if live:
+                    file.flush()
         else:
-            _write_csv(file, rows, fields, raw=place.raw)
+            _write_csv(file, rows, fields, raw=place.raw, live=live)
     for note in notes:
         complain("Note", note)
 
 
 def _write_csv(
-    file: IO[str], rows: Iterable[Mapping[str, Any]], fields: Sequence[str], *, raw: bool
+    file: IO[str],
+    rows: Iterable[Mapping[str, Any]],
+    fields: Sequence[str],
+    *,
+    raw: bool,
+    live: bool,
 ) -> None:
     plain = not is_unicode(file)
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(fields)
+    if live:
+        file.flush()
     escaped = spelled = 0
     for row in rows:
         cells = [row[field] for field in fields]
@@ -67,6 +78,8 @@ def _write_csv(
             escaped += sum(_is_formula(cell) for cell in cells)
             cells = ["'" + cell if _is_formula(cell) else cell for cell in cells]
         writer.writerow(list(_spelled(fields, cells)))
+        if live:
+            file.flush()
     if escaped:
         complain(
             "Note",

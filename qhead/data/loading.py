@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -187,7 +187,11 @@ def load_unlabelled(
 
 
 def _standard_input() -> bytes:
-    """Return all of standard input; on a terminal, say that it is waited for.
+    return standard_input().read()
+
+
+def standard_input() -> BinaryIO:
+    """Return the standard input; on a terminal, say that it is waited for.
 
     Raises:
         DataError: It is closed.
@@ -198,7 +202,7 @@ def _standard_input() -> bytes:
         _log.info(
             "Reading sentences from the terminal, one per line; end with Ctrl-D on a new line."
         )
-    return sys.stdin.buffer.read()
+    return sys.stdin.buffer
 
 
 def _load_files(
