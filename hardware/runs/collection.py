@@ -55,11 +55,11 @@ class Collector:
         under_way = self._ledger.jobs(self._run, "submitted")
         if not under_way:
             return False
-        ended = 0
+        ended = False
         for job in self._worth_a_look(under_way):
             try:
                 if self._look(job):
-                    ended += 1
+                    ended = True
                     self._tell()
             except _NotKnownError as error:
                 self.problems[job.idx] = str(error)  # time will tell
@@ -68,7 +68,7 @@ class Collector:
                 self.problems[job.idx] = str(error)
             else:
                 self.problems.pop(job.idx, None)
-        return bool(ended)
+        return ended
 
     def _tell(self) -> None:
         """Report a job that has ended: a local one is executed when it is looked at."""

@@ -41,6 +41,10 @@ def count_search(collector):
     collector.searches += 1
 
 
+def fail():
+    raise ServiceError("down")
+
+
 def script(rounds, answers):
     """Let `send_pending` give some answers, errors included, and return what it has given."""
     given = []
@@ -60,6 +64,14 @@ def test_a_failing_platform_is_asked_as_often_as_the_policy_says(rounds):
     with pytest.raises(ServiceError):
         rounds.run()
     assert len(given) == QUICK.tries
+
+
+def test_failures_are_counted_from_the_last_good_round_on(rounds):
+    down, full = ServiceError("down"), Claim(blocked="full", wait_seconds=0.01)
+    given = script(rounds, [down, down, full, *[down] * (QUICK.tries + 1)])
+    with pytest.raises(ServiceError):
+        rounds.run()
+    assert len(given) == 3 + QUICK.tries
 
 
 @pytest.mark.parametrize(
@@ -101,3 +113,14 @@ def test_looks_become_rarer_until_one_brings_something(rounds):
     shortest, longest = QUICK.poll
     assert naps == pytest.approx([1.5 * shortest, 2.25 * shortest, shortest, 1.5 * shortest])
     assert 2.25 * shortest < longest
+
+
+def test_a_failing_platform_is_asked_ever_more_rarely(rounds):
+    naps = []
+    rounds._sender.clock = Clock(sleep=naps.append, monotonic=lambda: 0.0)
+    script(rounds, [])
+    rounds._sender.recover = fail
+    with pytest.raises(ServiceError):
+        rounds.run()
+    shortest, _ = QUICK.poll
+    assert naps == pytest.approx([1.5 * shortest, 2.25 * shortest])

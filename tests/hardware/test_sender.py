@@ -131,6 +131,7 @@ def test_a_job_is_given_up_for_now_after_as_many_tries_as_the_policy_says(tmp_pa
             collector = Collector(sender)
             for number in range(QUICK.tries):
                 assert not collector.troubled(0), number
+                assert collector._is_last_try(0) == (number == QUICK.tries - 1)
                 collector.look_once()
             assert collector.troubled(0)
             assert collector.problems == {0: "lost"}
@@ -321,4 +322,36 @@ def test_a_listed_job_with_none_of_a_runs_tags_is_left_alone(tmp_path):
         with sender_of(bench, run, plan(1)) as sender:
             assert Collector(sender).adopt_orphans() == 0
         assert "foreign" not in bench.ledger.remote_states(run)
+        bench.cloud.release()
+
+
+@pytest.mark.parametrize("state", ["unknown", "cancelled"])
+def test_jobs_that_are_found_are_counted(tmp_path, state):
+    with Bench(tmp_path) as bench:
+        run = bench.submit(plan(3))
+        bench.cloud.wait_idle()
+        for job in bench.ledger.jobs(run):
+            bench.ledger.end(job, state, "injected")
+        if state == "cancelled":
+            bench.ledger.cancel(run)
+        with sender_of(bench, run, plan(3)) as sender:
+            assert Collector(sender).reconcile() == 3
+            assert Collector(sender).reconcile() == 0
+        assert bench.states(run) == ["submitted"] * 3
+
+
+@pytest.mark.parametrize(("listed", "late"), [(True, False), (False, True), (False, False)])
+def test_a_job_is_verified_by_a_list_or_by_time(tmp_path, listed, late):
+    with Bench(tmp_path) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan(1))
+        (job,) = bench.ledger.jobs(run)
+        bench.ledger.mark_verified(job, False)
+        bench.ledger.end(job, "failed", "injected")
+        found = [RemoteJob(job.remote_id, (job.tag,), "", "QUEUED")] if listed else []
+        bench.device.find = lambda tag: found
+        with sender_of(bench, run, plan(1)) as sender:
+            sender.waits.unverified = lambda job: 0.0 if late else 1.0
+            Collector(sender).adopt_orphans()
+        assert bool(bench.ledger.job(run, 0).verified) == (listed or late)
         bench.cloud.release()
