@@ -17,6 +17,8 @@ from hardware.emulation.noise import calibrated_noise
 from hardware.emulation.sampling import PreparedCircuit
 from hardware.errors import InvalidInputError
 from hardware.planning.options import PlanOptions
+from hardware.planning.placement import TranspiledShape
+from hardware.planning.plan import Tile
 from hardware.planning.tiled_circuit import on_tile
 from hardware.planning.tiling import place
 
@@ -68,24 +70,39 @@ class CalibratedTarget(EmulatedTarget):
         """Place a circuit once; return it for each of some measured qubits and their bases."""
         if not wanted:
             return []
+        placed = self._placed(circuit, sorted({qubit for qubits, _ in wanted for qubit in qubits}))
+        return [placed.prepare(measured, setting) for measured, setting in wanted]
+
+    def _placed(self, circuit: QuantumCircuit, measured: Sequence[int]) -> Placed:
+        """Choose the tile for a circuit, of which all the measured qubits are given."""
         backend = fake_backend(self.backend) if isinstance(self.backend, str) else self.backend
         if circuit.num_qubits > backend.num_qubits:
             raise InvalidInputError(
                 f"Expected at most the {backend.num_qubits} qubits of {backend.name}, got a "
                 f"circuit of {circuit.num_qubits}: choose a wider backend."
             )
-        device = working_target(backend)
         options = PlanOptions(tiles=1, optimization_level=self.optimization_level)
-        every = [qubit for qubits, _ in wanted for qubit in qubits]
-        tiling = place(circuit, sorted(set(every)), device, 1, options)
-        tile, transpiled = tiling.tiles[0], tiling.transpiled[0]
-        prepared = []
-        for measured, setting in wanted:
-            placed = on_tile(tile, transpiled, setting, device)
-            prepared.append(
-                _timed(placed, [tile.final_layout[qubit] for qubit in measured], backend)
-            )
-        return prepared
+        tiling = place(circuit, measured, working_target(backend), 1, options)
+        return Placed(backend, tiling.tiles[0], tiling.transpiled[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """A circuit on a tile of a backend."""
+
+    backend: BackendV2
+    tile: Tile
+    transpiled: TranspiledShape
+
+    def ends(self, measured: Sequence[int]) -> list[int]:
+        """Return the physical qubits that hold some of the circuit's qubits when they are read."""
+        return [self.tile.final_layout[qubit] for qubit in measured]
+
+    def prepare(self, measured: Sequence[int], setting: Setting | None) -> PreparedCircuit:
+        """Return the circuit with the calibration's noise for one measurement setting."""
+        target = working_target(self.backend)
+        whole = on_tile(self.tile, self.transpiled, setting, target)
+        return _timed(whole, self.ends(measured), self.backend)
 
 
 def _timed(placed: QuantumCircuit, ends: Sequence[int], backend: BackendV2) -> PreparedCircuit:

@@ -20,7 +20,13 @@ from hardware.circuits.adaptive import AdaptiveShots, Decisions, LinearRule, Poo
 from hardware.circuits.measurement import Measurement, Setting
 from hardware.emulation.noise import NoiseReport
 from hardware.emulation.primitives import EmulatedEstimator, EmulatedSampler
-from hardware.emulation.sampling import Method, PreparedCircuit, SettingsEngine, ShotStreams
+from hardware.emulation.sampling import (
+    Method,
+    OutcomeTables,
+    PreparedCircuit,
+    SettingsEngine,
+    ShotStreams,
+)
 from hardware.errors import InvalidInputError
 from hardware.workload import Expectations, Workload
 
@@ -93,9 +99,7 @@ class EmulatedTarget(ABC):
             NoiseNotAppliedError: Noise was asked for, but touches nothing.
             EmulationError: The simulation could not be run.
         """
-        measurement = Measurement.of(workload.observables)
-        prepared = self.prepare_settings(workload.circuit, measurement.settings)
-        engine = SettingsEngine(prepared, workload.parameters, measurement, self.method)
+        engine = self._engine(workload)
         streams = ShotStreams.of(self.seed, self.first_row)
         values, errors = engine.estimate(workload.values, self.shots, streams)
         return Expectations(values, errors, self.spec, self.shots, engine.notes())
@@ -146,6 +150,20 @@ class EmulatedTarget(ABC):
                 break
         notes = (*engine.notes(), *found.notes())
         return Expectations(*pool.result(), self.spec, self.shots, notes, found)
+
+    def outcomes(self, workload: Workload) -> OutcomeTables:
+        """Return the exact outcome probabilities of all parameter sets, to draw from repeatedly.
+
+        Raises:
+            UnsupportedCircuitError: The noisy state is too wide to be computed.
+            NoiseNotAppliedError, EmulationError: As `run`.
+        """
+        return self._engine(workload).outcomes(workload.values)
+
+    def _engine(self, workload: Workload) -> SettingsEngine:
+        measurement = Measurement.of(workload.observables)
+        prepared = self.prepare_settings(workload.circuit, measurement.settings)
+        return SettingsEngine(prepared, workload.parameters, measurement, self.method)
 
     def noise_report(self, workload: Workload) -> NoiseReport | None:
         """Return what the noise touches in a workload's circuit; None for a noiseless target.

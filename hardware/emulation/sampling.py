@@ -26,7 +26,7 @@ from qiskit.circuit import QuantumCircuit
 from hardware.circuits.measurement import Counts, Measurement
 from hardware.circuits.transforms import measured_circuit
 from hardware.emulation.noise import CircuitNoise, NoiseReport, without_delays
-from hardware.emulation.pauli_simulator import PauliProgram
+from hardware.emulation.pauli_simulator import MAX_QUBITS, PauliProgram
 from hardware.errors import EmulationError, UnsupportedCircuitError
 
 #: Working memory of one chunk of rows, bytes; a single row may take more.
@@ -154,18 +154,25 @@ class Sampler:
                 for rows in self._chunks(len(values), shots)
             ]
             return Counts.concatenate(parts)
-        drawn = []
-        for rows in self._chunks(len(values), shots):
-            table = self.probabilities(values[rows])
-            for row, shares in enumerate(table):
-                counted = streams.rng(first_row + rows.start + row).multinomial(shots, shares)
-                drawn.append(Counts.from_dense(counted[np.newaxis]))
+        drawn = [
+            draw(self.probabilities(values[rows]), shots, streams, first_row + rows.start)
+            for rows in self._chunks(len(values), shots)
+        ]
         return Counts.concatenate(drawn)
 
     def probabilities(self, values: np.ndarray) -> np.ndarray:
-        """Return exact outcome probabilities, shape (N, 2^m); not for trajectories."""
+        """Return exact outcome probabilities, shape (N, 2^m); not for trajectories.
+
+        Raises:
+            UnsupportedCircuitError: The noise is simulated by trajectories.
+        """
         if self._program is not None:
             return self._program.probabilities(values)
+        if self._prepared.noise is not None:
+            raise UnsupportedCircuitError(
+                f"The exact noisy state is computed for at most {MAX_QUBITS} entangled qubits and "
+                f"the usual gates; this circuit has {self._prepared.circuit.num_qubits} qubits."
+            )
         return self._statevector(values)
 
     def _chunks(self, num_rows: int, shots: int) -> Iterator[slice]:
@@ -218,6 +225,43 @@ class Sampler:
         )
 
 
+def draw(table: np.ndarray, shots: int, streams: ShotStreams, first_row: int = 0) -> Counts:
+    """Return the counts of shots drawn from outcome probabilities, shape (N, 2^m)."""
+    drawn = [
+        Counts.from_dense(streams.rng(first_row + row).multinomial(shots, shares)[np.newaxis])
+        for row, shares in enumerate(table)
+    ]
+    return Counts.concatenate(drawn)
+
+
+@dataclass(frozen=True, eq=False)
+class OutcomeTables:
+    """Exact outcome probabilities of N parameter sets: shots can be drawn again and again.
+
+    Args:
+        measurement: The settings, and what is made of their outcomes.
+        tables: Probabilities of each setting, shape (N, 2^m).
+    """
+
+    measurement: Measurement
+    tables: tuple[np.ndarray, ...]
+
+    def values(self) -> np.ndarray:
+        """Return expectation values (N, M) under the noise, without shots."""
+        exact = []
+        for table in self.tables:
+            row, outcome = np.nonzero(table)
+            # Probabilities in place of counts: their sum over a row, the "shots", is 1.
+            exact.append(Counts(len(table), 1, row, outcome, table[row, outcome]))
+        return self.measurement.combine(exact, len(self.tables[0]))[0]
+
+    def estimate(self, shots: int, seed: int | None) -> np.ndarray:
+        """Return expectation values (N, M) of shots: those of a target's `run` with this seed."""
+        streams = ShotStreams.of(seed)
+        counts = [draw(table, shots, streams.child(k)) for k, table in enumerate(self.tables)]
+        return self.measurement.combine(counts, len(self.tables[0]))[0]
+
+
 class SettingsEngine:
     """One circuit in all measurement settings of some observables, ready for many rows."""
 
@@ -254,6 +298,20 @@ class SettingsEngine:
                     for index, sampler in enumerate(self.samplers)
                 ],
             )
+
+    def outcomes(self, values: np.ndarray) -> OutcomeTables:
+        """Return the exact outcome probabilities of parameter values (N, P), radians.
+
+        Raises:
+            UnsupportedCircuitError: The noise is simulated by trajectories.
+        """
+        starts = range(0, len(values), MAX_CHUNK_ROWS)
+        parts = [values[start : start + MAX_CHUNK_ROWS] for start in starts]
+        tables = (
+            np.concatenate([sampler.probabilities(part) for part in parts])
+            for sampler in self.samplers
+        )
+        return OutcomeTables(self.measurement, tuple(tables))
 
     def notes(self) -> tuple[str, ...]:
         """Return sentences on what acted and what is left out."""
