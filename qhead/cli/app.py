@@ -9,7 +9,19 @@ from typing import Annotated
 
 import typer
 
-from qhead.cli import backends, compare, demo, evaluate, plan, predict, report, runs, submit, train
+from qhead.cli import (
+    backends,
+    compare,
+    demo,
+    evaluate,
+    plan,
+    predict,
+    report,
+    runs,
+    study,
+    submit,
+    train,
+)
 from qhead.cli import collect as collecting
 from qhead.cli.groups import Verb
 from qhead.cli.guard import guarded
@@ -50,9 +62,24 @@ DEVICE_VERBS: dict[Verb, str] = {
     runs.cancel: "qhead cancel 20260101-0123abcd",
     backends.backends: "qhead backends model",
 }
-for verbs, panel in ((VERBS, None), (DEVICE_VERBS, "Devices")):
+STUDIES: dict[Verb, str] = {
+    study.shots: "qhead study shots model reviews.csv --out shots-study",
+    study.noise: "qhead study noise model reviews.csv --device fez --out noise-study",
+}
+studies = typer.Typer(
+    name="study",
+    help="Put a question to a model: how few shots, which errors.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+app.add_typer(studies)
+for place, verbs, panel in (
+    (app, VERBS, None),
+    (app, DEVICE_VERBS, "Devices"),
+    (studies, STUDIES, None),
+):
     for verb, example in verbs.items():
-        app.command(epilog=f"Example: {example}", rich_help_panel=panel)(guarded(verb))
+        place.command(epilog=f"Example: {example}", rich_help_panel=panel)(guarded(verb))
 
 
 @app.callback(invoke_without_command=True)

@@ -290,6 +290,8 @@ def _shown(default: ast.expr) -> str | None:
         return "yes" if value else "no"
     if value is None or value == ():
         return None
+    if isinstance(value, tuple):
+        return ",".join(f"{each:g}" if isinstance(each, float) else str(each) for each in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -1,23 +1,29 @@
-"""``qhead report``: one page about a saved model."""
+"""``qhead report``: one page about a saved model or a study."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
-from qhead.cli.options import Force, Json, Model, SavedEncoder, choice
+import typer
+
+from qhead.cli.options import Force, Json, SavedEncoder, choice
+
+ModelOrStudy = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="Folder of a model or of a study.")
+]
 
 
 def report(
-    model: Model,
+    model: ModelOrStudy,
     encoder: SavedEncoder,
     out: Annotated[
-        Path | None, choice("--out", "Output file; default: MODEL.html beside the folder.")
+        Path | None, choice("--out", "Output file; default: FOLDER.html beside the folder.")
     ] = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Write one self-contained HTML page about a saved model."""
+    """Write one self-contained HTML page about a saved model, or about a study."""
     import matplotlib
 
     from qhead.cli.show import show
@@ -25,11 +31,17 @@ def report(
     from qhead.progress import waiting
     from qhead.report.model_page import model_page
     from qhead.report.page import write
+    from qhead.studies.pages import study_page
+    from qhead.studies.study import is_study, read_study
 
     matplotlib.use("agg")  # no window, wherever this runs
     folder = model.absolute()
     page = out or folder.with_name(f"{folder.name}.html")
     check_new(page, force=force)
     with waiting("drawing the report"):
-        write(model_page(encoder.model(model), folder.name), page)
+        if is_study(folder):
+            made = study_page(read_study(folder), folder.name)
+        else:
+            made = model_page(encoder.model(model), folder.name)
+        write(made, page)
     show({"report": str(page)}, f"report: {page}", json=json)

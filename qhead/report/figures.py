@@ -24,8 +24,8 @@ from hardware.words import counted
 from qhead.training_options import EpochRecord
 
 # Colours that no figure uses otherwise: replaced by the page's own, which depend on its theme.
-_INK, _FAINT, _PAPER = "#010203", "#010204", "#010205"
-_THEME = {_INK: "currentColor", _FAINT: "var(--faint)", _PAPER: "var(--paper)"}
+INK, FAINT, _PAPER = "#010203", "#010204", "#010205"
+_THEME = {INK: "currentColor", FAINT: "var(--faint)", _PAPER: "var(--paper)"}
 
 #: The subject's colour, then those of what it is compared with; all legible on dark and light.
 ACCENT, OTHERS = "#7a5cff", ("#0f9d8a", "#d9822b", "#c2477f", "#4a86d8", "#8a8f98")
@@ -44,9 +44,9 @@ _STYLE = {
     "font.family": "sans-serif",
     "font.sans-serif": ["system-ui", "DejaVu Sans", "sans-serif"],
     "font.size": 11,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _FAINT,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.spines.top": False,
@@ -54,10 +54,10 @@ _STYLE = {
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "grid.color": _FAINT,
+    "grid.color": FAINT,
     "grid.linewidth": 0.6,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "xtick.major.size": 0,
     "ytick.major.size": 0,
     "legend.frameon": False,
@@ -92,7 +92,7 @@ def accuracies(scores: Sequence[Score], *, chance: float) -> str:
         for score in scores
     )
     words = f"Accuracies with 95 % intervals: {words}. Most frequent label: {chance:.0%}."
-    return _for_both(lambda narrow: _accuracies(scores, chance, narrow), "accuracies", words)
+    return for_both(lambda narrow: _accuracies(scores, chance, narrow), "accuracies", words)
 
 
 def _accuracies(scores: Sequence[Score], chance: float, narrow: bool) -> Figure:
@@ -116,7 +116,7 @@ def _accuracies(scores: Sequence[Score], chance: float, narrow: bool) -> Figure:
                 score.label, (left, row), xytext=(0, 9), textcoords="offset points", fontsize=10,
                 bbox={"facecolor": _PAPER, "edgecolor": "none", "pad": 1},
             )  # fmt: skip
-    axes.axvline(chance, color=_INK, linewidth=1, linestyle=(0, (2, 3)))
+    axes.axvline(chance, color=INK, linewidth=1, linestyle=(0, (2, 3)))
     names = [] if narrow else [score.label for score in scores]
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(scores) - 0.5, -0.75 if narrow else -0.6)
@@ -142,7 +142,7 @@ def training_curves(histories: Mapping[str, Sequence[EpochRecord]], best: int | 
         best: Epoch whose weights the first head kept, from 1.
     """
     words = _curves_in_words(histories, best)
-    return _for_both(lambda narrow: _curves(histories, best, narrow), "curves", words)
+    return for_both(lambda narrow: _curves(histories, best, narrow), "curves", words)
 
 
 def _curves(
@@ -158,7 +158,7 @@ def _curves(
     if validated:
         left.plot(*zip(*validated, strict=True), color=OTHERS[1], label="validation")
     if best is not None:
-        left.axvline(best, color=_INK, linewidth=1, linestyle=(0, (2, 3)))
+        left.axvline(best, color=INK, linewidth=1, linestyle=(0, (2, 3)))
         left.annotate(
             f"best: {best}", (best, 1), xycoords=("data", "axes fraction"), xytext=(-4, -2),
             textcoords="offset points", ha="right", va="top", fontsize=9,
@@ -242,8 +242,8 @@ def circuit(quantum_circuit: QuantumCircuit) -> Drawing:
             shown.append(instruction)
     style = {
         "backgroundcolor": "none",
-        "linecolor": _FAINT,
-        "textcolor": _INK,
+        "linecolor": FAINT,
+        "textcolor": INK,
         "gatetextcolor": "#ffffff",
         "subtextcolor": "#ffffff",
         "fontsize": 14,
@@ -263,7 +263,7 @@ def circuit(quantum_circuit: QuantumCircuit) -> Drawing:
     return Drawing(svg, min(total, MAX_DRAWN_GATES), total)
 
 
-def _for_both(draw: Callable[[bool], Figure], name: str, words: str) -> str:
+def for_both(draw: Callable[[bool], Figure], name: str, words: str) -> str:
     """Return the wide and the narrow picture, of which the page's width shows one."""
     with matplotlib.rc_context(_STYLE):
         wide = _svg(draw(False), name, words)

@@ -44,6 +44,18 @@ class Emulation:
 
 
 @dataclass(frozen=True)
+class Section:
+    """A part of a page: sentences, a figure and a table, each of which may be missing."""
+
+    title: str
+    text: Sequence[str] = ()
+    figure: str = ""  # SVG
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    caption: str = ""
+
+
+@dataclass(frozen=True)
 class Page:
     """All that stands on one report page; empty parts are left out of it."""
 
@@ -55,6 +67,7 @@ class Page:
     accuracies: str = ""  # SVG
     curves: str = ""  # SVG
     confusions: Sequence[tuple[str, Evaluation]] = ()  # by name
+    sections: Sequence[Section] = ()
     circuit: Drawing | None = None
     circuit_caption: str = ""
     emulations: Sequence[Emulation] = ()

@@ -14,7 +14,7 @@ from qhead.circuits import reuploading_circuit
 from qhead.errors import InputError, ModelError
 from qhead.evaluation import Evaluation
 from qhead.report import figures
-from qhead.report.page import Emulation, Fact, Page, Row, is_report, render, write
+from qhead.report.page import Emulation, Fact, Page, Row, Section, is_report, render, write
 from qhead.saving.records import read_metrics
 from qhead.training import EpochRecord
 
@@ -52,6 +52,7 @@ def page(**changes):
         accuracies=figures.accuracies(scores, chance=0.5),
         curves=figures.training_curves({"quantum": HISTORY, "mlp": HISTORY[:4]}, 5),
         confusions=[("shots:64", EVALUATION)],
+        sections=[Section("A <section>", ["One & two."], "", ["<a>"], [["<b>"]], "Of <c>.")],
         circuit=figures.circuit(reuploading_circuit(2, 0, 1, 1)),
         circuit_caption="A circuit.",
         emulations=[Emulation("shots:64", ("Left out: <everything>.",))],
@@ -114,6 +115,8 @@ def test_what_the_page_says_is_escaped():
     assert "&lt;script&gt;alert(1)" in html
     assert "a&lt;b" in html
     assert "Left out: &lt;everything&gt;." in html
+    for text in ("A &lt;section&gt;", "One &amp; two.", "&lt;a&gt;", "&lt;b&gt;", "Of &lt;c&gt;."):
+        assert text in html
 
 
 def test_the_table_has_the_numbers():

@@ -1,0 +1,119 @@
+"""A study's tables as text and figures: one section each, on a page of its own or on a model's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qhead.report.cost_figures import CostPoint, curve, waterfall
+from qhead.report.page import Fact, Page, Section
+from qhead.studies.sample import Row
+from qhead.studies.study import Study, Table
+
+_CAPTION = (
+    "±: 95 % over the sentences; differences are paired by sentence. Shift and spread: mean and "
+    "standard deviation of ⟨Z⟩ minus its exact value; the spread holds the shots' noise. Slope: of "
+    "⟨Z⟩ over its exact values. QPU seconds: 1,000 sentences."
+)
+
+
+def study_page(study: Study, name: str) -> Page:
+    """Return the page of a study."""
+    accuracy, half = study.accuracy
+    key = [
+        Fact("accuracy, exact", f"{100 * accuracy:.1f} %", f"± {100 * half:.1f} points at 95 %"),
+        *(
+            Fact(f"knee, {table.axis}", f"{table.knee:,g}", table.title)
+            for table in study.tables
+            if table.knee is not None
+        ),
+    ]
+    return Page(
+        title=f"qhead study {study.kind}: {name}",
+        summary="The same sentences in every setting, so that each difference is paired by "
+        "sentence.",
+        key_figures=key,
+        sections=study_sections(study),
+        facts=[
+            *(Fact(key, value) for key, value in study.facts.items()),
+            Fact("options", ", ".join(f"{key} = {_shown(v)}" for key, v in study.options.items())),
+        ],
+    )
+
+
+def study_sections(study: Study) -> list[Section]:
+    """Return a section for each table of a study."""
+    found = []
+    for index, table in enumerate(study.tables):
+        points = [_point(row) for row in table.rows]
+        if table.form == "steps":
+            figure = waterfall(points)
+        else:
+            name = f"{study.kind}-{index}"
+            figure = curve(points, name=name, axis=table.axis, knee=table.knee, marks=table.marks)
+        columns, rows = cells(table)
+        text = (table.finding, table.text, *(study.notes if index == 0 else ()))
+        found.append(Section(table.title, text, figure, columns, rows, _CAPTION))
+    return found
+
+
+def _point(row: Row) -> CostPoint:
+    return CostPoint(
+        name=row.name,
+        setting=row.setting,
+        spread=row.spread,
+        systematic=row.systematic,
+        changed=row.changed,
+        changed_half_width=row.changed_half_width,
+        difference=row.difference,
+        difference_half_width=row.difference_half_width,
+        qpu_seconds=row.qpu_seconds,
+    )
+
+
+def cells(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Return the names of a table's columns and the cells of its rows, for people."""
+    steps = table.form == "steps"
+    columns = [
+        "errors up to" if steps else table.axis,
+        "labels changed, %", "accuracy, %", "− exact, points",
+        *(["this step, points"] if steps else []),
+        "shift of ⟨Z⟩", "spread", "without shots", "slope", "QPU s", "on one tile",
+    ]  # fmt: skip
+    rows = [
+        [
+            row.name if row.setting is None else _number(row.setting),
+            f"{100 * row.changed:.1f} ({_bounds(row.changed, row.changed_half_width)})",
+            f"{100 * row.accuracy:.1f}",
+            f"{100 * row.difference:+.1f} ± {100 * row.difference_half_width:.1f}",
+            *([_step(row)] if steps else []),
+            f"{row.shift:+.4f} ± {row.shift_half_width:.4f}",
+            f"{row.spread:.4f}",
+            "" if row.systematic is None else f"{row.systematic:.4f}",
+            "" if row.slope is None else f"{row.slope:.3f}",
+            *("" if s is None else f"{s:,.1f}" for s in (row.qpu_seconds, row.one_tile_seconds)),
+        ]
+        for row in table.rows
+    ]
+    used = [any(row[index] for row in rows) for index in range(len(columns))]
+    kept = [index for index, any_cell in enumerate(used) if any_cell]
+    return [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
+
+
+def _step(row: Row) -> str:
+    if row.step is None or row.step_half_width is None:
+        return ""
+    return f"{100 * row.step:+.1f} ± {100 * row.step_half_width:.1f}"
+
+
+def _bounds(share: float, half: float) -> str:
+    return f"{100 * max(0.0, share - half):.1f} – {100 * min(1.0, share + half):.1f}"
+
+
+def _number(setting: float) -> str:
+    return f"{setting:,.0f}" if setting >= 1 else f"{setting:g}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return " ".join(map(str, value))
+    return str(value)
