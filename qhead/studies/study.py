@@ -17,10 +17,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from hardware.checks import is_number, is_whole
 from hardware.words import counted
-from qhead.classifier import TextClassifier, current_versions
+from qhead.classifier import TextClassifier
 from qhead.data import LabelledTexts
 from qhead.errors import InputError
 from qhead.files import atomic_file
+from qhead.provenance import current_versions
 from qhead.studies.sample import RECORDED, Row, Sample, Trial, bounded_mean
 
 RECORD, PAGE = "study.json", "report.html"
