@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from loopback.bench import QUICK, Bench, plan, sender_of
 
-from hardware.errors import ServiceError
+from hardware.errors import BudgetError, ServiceError
 from hardware.ledger.leases import Claim
 from hardware.runs.collection import Collector
 from hardware.runs.policy import Clock
@@ -18,14 +18,16 @@ pytestmark = pytest.mark.usefixtures("quick_retries")
 
 @pytest.fixture(params=["one to be sent"])
 def rounds(tmp_path, request):
-    """The loop of a run with one job under way, that makes trouble, and one more or none."""
+    """The loop of a run with one job under way, that makes trouble, and another to be sent."""
     with Bench(tmp_path) as bench:
         bench.cloud.hold()
         run = bench.submit(plan(2))
         bench.ledger.end(bench.ledger.job(run, 1), "failed", "injected")
-        if request.param == "one to be sent":
+        if request.param == "nothing under way":
+            bench.ledger.end(bench.ledger.job(run, 0), "failed", "injected")
+        if request.param != "none to be sent":
             bench.ledger.reopen(run, budget_seconds=2000.0)
-            assert bench.states(run) == ["submitted", "planned"]
+            assert bench.states(run)[1] == "planned"
         with sender_of(bench, run, plan(2)) as sender:
             collector = Collector(sender)
             sender.recover = lambda: None
@@ -84,10 +86,8 @@ def test_trouble_is_waited_with_while_a_job_may_still_be_sent(rounds, first):
     assert rounds._collector.searches == 1  # once is enough
 
 
+@pytest.mark.parametrize("rounds", ["nothing under way"], indirect=True)
 def test_a_run_with_nothing_under_way_waits_for_the_others(rounds):
-    sender = rounds._sender
-    sender.ledger.end(sender.ledger.job(sender.run_id, 0), "failed", "injected")
-    sender.ledger.reopen(sender.run_id, budget_seconds=2000.0)
     held = Claim(blocked="another run's jobs are pending", others=("another",))
     given = script(rounds, [held, held, ServiceError("a"), ServiceError("b"), ServiceError("c")])
     with pytest.raises(ServiceError):
@@ -124,3 +124,27 @@ def test_a_failing_platform_is_asked_ever_more_rarely(rounds):
         rounds.run()
     shortest, _ = QUICK.poll
     assert naps == pytest.approx([1.5 * shortest, 2.25 * shortest])
+
+
+@pytest.mark.parametrize(
+    ("rounds", "nap"),
+    [("one to be sent", 1.5 * QUICK.poll[0]), ("nothing under way", 5.0)],
+    indirect=["rounds"],
+)
+def test_what_is_under_way_is_looked_at_while_nothing_may_be_sent(rounds, nap):
+    naps = []
+    rounds._sender.clock = Clock(sleep=naps.append, monotonic=lambda: 100.0 * len(naps))
+    rounds._until = 100.0
+    rounds._collector.troubled = lambda idx: False
+    script(rounds, [Claim(blocked="the platform is busy", wait_seconds=5.0)] * 2)
+    rounds.run()
+    assert naps == pytest.approx([nap])
+
+
+def test_jobs_are_sent_again_once_a_session_has_told_its_charge(rounds):
+    rounds._collector.troubled = lambda idx: False
+    rounds._learn_charges = lambda: True
+    given = script(rounds, [BudgetError("too little"), *[ServiceError("down")] * QUICK.tries])
+    with pytest.raises(ServiceError):
+        rounds.run()
+    assert len(given) == 1 + QUICK.tries
