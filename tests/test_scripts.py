@@ -88,3 +88,35 @@ def test_any_circuit_goes_through_plan_ledger_and_result(capsys):
     states = [Statevector(circuit.assign_parameters(row)) for row in values]
     exact = [[s.expectation_value(SparsePauliOp(z)).real for z in ("IZ", "ZZ")] for s in states]
     assert_means(np.array(means), np.array(exact), 256, bias=0.25)
+
+
+def benchmark(monkeypatch):
+    """Return the benchmark as a module, with none of the peers."""
+    monkeypatch.syspath_prepend(FOLDER)
+    module = importlib.import_module("benchmark")
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    return module
+
+
+def test_a_step_is_timed_beside_the_stock_network_and_agrees_with_it(monkeypatch):
+    rows = benchmark(monkeypatch).measure("3x5", 2)
+    assert [(row["what"].split()[0], row["precision"]) for row in rows] == [
+        ("qhead", "single"), ("qhead", "double"), ("stock", "double"),
+    ]  # fmt: skip
+    assert all(0 < row["least_ms"] <= row["median_ms"] for row in rows)
+    assert [row["ratio"] for row in rows][:2] == [1, 1]
+    assert 1e-9 < rows[0]["deviation"] < 1e-5
+    assert rows[2]["deviation"] < 1e-6  # what the connector rounds to
+
+
+def test_a_peer_that_finds_something_else_ends_the_benchmark(monkeypatch):
+    module = benchmark(monkeypatch)
+    right = module.stock
+
+    def wrong(case, samples):
+        step, seconds = right(case, samples)
+        return lambda: tuple(table * 1.001 for table in step()), seconds
+
+    monkeypatch.setattr(module, "stock", wrong)
+    with pytest.raises(RuntimeError, match=r"stock .* deviates by 1.0e-03"):
+        module.measure("3x5", 1)

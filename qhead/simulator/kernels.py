@@ -22,7 +22,22 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from qhead.simulator.vectors import LANES, load, mul, mul_add, neg, splat, store
+from qhead.simulator.vectors import (
+    LANES,
+    WIDE,
+    add,
+    high,
+    join,
+    load,
+    load_wide,
+    low,
+    mul,
+    mul_add,
+    neg,
+    splat,
+    store,
+    swap,
+)
 
 # Kinds of operation. Those from FIXED_COMPLEX on need two planes.
 FIXED_REAL, RY, CX_RY, FIXED_COMPLEX, RX, RZ, PHASE = range(7)
@@ -48,34 +63,103 @@ def _spans(target, control, value):  # type: ignore[no-untyped-def]
 
 
 @njit(**_OPTIONS)
-def _real(v, target, control, value, m00, m01, m10, m11):  # type: ignore[no-untyped-def]
-    """Apply a real matrix to one plane, where the control has the value."""
-    bit = LANES << target
-    block, first, run = _spans(target, control, value)
-    for h in range(first, v.size + first, 2 * block):
-        for k in range(h, h + block, 2 * run):
-            for i in range(k, k + run, LANES):
-                x, y = load(v, i), load(v, i + bit)
-                store(v, i, mul_add(m00, x, mul(m01, y)))
-                store(v, i + bit, mul_add(m10, x, mul(m11, y)))
+def _first(p, low_bit, high_bit):  # type: ignore[no-untyped-def]
+    """Return the p-th index whose two bits (high_bit 0: only low_bit) are zero."""
+    i = 2 * p - (p & (low_bit - 1))
+    return 2 * i - (i & (high_bit - 1)) if high_bit else i
 
 
 @njit(**_OPTIONS)
-def _real_back(v, w, target, control, value, m00, m01, m10, m11, acc):  # type: ignore[no-untyped-def]
-    """Add w1 v0 - w0 v1 to `acc`, then apply a real matrix to a plane of v and of w."""
-    bit = LANES << target
-    block, first, run = _spans(target, control, value)
-    for h in range(first, v.size + first, 2 * block):
-        for k in range(h, h + block, 2 * run):
-            for i in range(k, k + run, LANES):
-                j = i + bit
-                x, y, p, q = load(v, i), load(v, j), load(w, i), load(w, j)
-                acc = mul_add(q, x, mul_add(neg(p), y, acc))
-                store(v, i, mul_add(m00, x, mul(m01, y)))
-                store(v, j, mul_add(m10, x, mul(m11, y)))
-                store(w, i, mul_add(m00, p, mul(m01, q)))
-                store(w, j, mul_add(m10, p, mul(m11, q)))
-    return acc
+def _walk(v, target, control):  # type: ignore[no-untyped-def]
+    """Return (bit, low_bit, high_bit, control_bit, count) of a plane's pairs of wide vectors.
+
+    Bits are those of the index of a wide vector, whose own bit 0 is inside; qubit 0 as the control
+    is told apart by the coefficients, and as the target there are single vectors in place of pairs.
+    """
+    bit, control_bit, vectors = (1 << target) >> 1, 0 if control < 1 else 1 << (control - 1), v.size
+    vectors //= WIDE
+    if not bit or not control_bit:
+        one = bit + control_bit
+        return bit, one, 0, control_bit, vectors // 2 if one else vectors
+    return bit, min(bit, control_bit), max(bit, control_bit), control_bit, vectors // 4
+
+
+@njit(**_OPTIONS)
+def _real(v, target, control, value, a, b, c, d):  # type: ignore[no-untyped-def]
+    """Apply a real matrix of wide coefficients to one plane, where the control has the value.
+
+    With qubit 0 as the target, `a` holds the diagonal and `b` what is beside it.
+    """
+    bit, low_bit, high_bit, control_bit, count = _walk(v, target, control)
+    if not bit:
+        for p in range(count):
+            i = WIDE * ((_first(p, low_bit, 0) if low_bit else p) + value * control_bit)
+            x = load_wide(v, i)
+            store(v, i, mul_add(a, x, mul(b, swap(x))))
+        return
+    for p in range(count):
+        i = WIDE * (_first(p, low_bit, high_bit) + value * control_bit)
+        j = i + WIDE * bit
+        x, y = load_wide(v, i), load_wide(v, j)
+        store(v, i, mul_add(a, x, mul(b, y)))
+        store(v, j, mul_add(c, x, mul(d, y)))
+
+
+@njit(**_OPTIONS)
+def _real_back(v, w, target, control, value, a, b, c, d):  # type: ignore[no-untyped-def]
+    """As `_real` on a plane of v and one of w; return the overlap w1 v0 - w0 v1 of before, wide."""
+    bit, low_bit, high_bit, control_bit, count = _walk(v, target, control)
+    # Two sums: one would wait for itself, two multiplications long, at every step.
+    plus = minus = join(splat(v.dtype.type(0)), splat(v.dtype.type(0)))
+    if not bit:
+        for p in range(count):
+            i = WIDE * ((_first(p, low_bit, 0) if low_bit else p) + value * control_bit)
+            x, y = load_wide(v, i), load_wide(w, i)
+            plus = mul_add(y, swap(x), plus)
+            store(v, i, mul_add(a, x, mul(b, swap(x))))
+            store(w, i, mul_add(a, y, mul(b, swap(y))))
+        return join(high(plus), neg(low(plus)))
+    for p in range(count):
+        i = WIDE * (_first(p, low_bit, high_bit) + value * control_bit)
+        j = i + WIDE * bit
+        x, y, s, t = load_wide(v, i), load_wide(v, j), load_wide(w, i), load_wide(w, j)
+        plus, minus = mul_add(t, x, plus), mul_add(s, y, minus)
+        store(v, i, mul_add(a, x, mul(b, y)))
+        store(v, j, mul_add(c, x, mul(d, y)))
+        store(w, i, mul_add(a, s, mul(b, t)))
+        store(w, j, mul_add(c, s, mul(d, t)))
+    return add(plus, neg(minus))
+
+
+@njit(**_OPTIONS)
+def _matrices(kind, back, fixed, c, s):  # type: ignore[no-untyped-def]
+    """Return a real operation's matrix where the control is 1, or missing, and where it is 0.
+
+    Both by row; of the inverse operation if `back`. `fixed` is a row of ``matrices``, c and s are
+    the cosine and sine of half the angle.
+    """
+    turn = neg(s) if back else s
+    if kind == CX_RY:  # RY X is symmetric and so its own inverse
+        return (neg(s), c, c, s), (c, neg(turn), turn, c)
+    one, zero = splat(fixed.dtype.type(1)), splat(fixed.dtype.type(0))
+    off = (one, zero, zero, one)
+    if kind == RY:
+        return (c, neg(turn), turn, c), off
+    up, down = splat(fixed[2]), splat(fixed[4])
+    if back:
+        up, down = down, up
+    return (splat(fixed[0]), up, down, splat(fixed[6])), off
+
+
+@njit(**_OPTIONS)
+def _wide(target, control, on, off):  # type: ignore[no-untyped-def]
+    """Return the coefficients that `_real` takes for the matrix `on`, and `off` beside it."""
+    if control == 0:  # each vector holds both values of the control
+        return join(off[0], on[0]), join(off[1], on[1]), join(off[2], on[2]), join(off[3], on[3])
+    if target == 0:
+        diagonal, beside = join(on[0], on[3]), join(on[1], on[2])
+        return diagonal, beside, diagonal, beside
+    return join(on[0], on[0]), join(on[1], on[1]), join(on[2], on[2]), join(on[3], on[3])
 
 
 @njit(**_OPTIONS)
@@ -181,17 +265,15 @@ def _forward(v, operations, matrices, cosines, sines, m):  # type: ignore[no-unt
             _complex_matrix(kind, False, matrices[g], cosines, sines, slot, m)
             _complex(v[0], v[1], target, control, m)
             continue
+        x, y = load(cosines, slot * LANES), load(sines, slot * LANES)
+        on, off = _matrices(kind, False, matrices[g], x, y)
+        a, b, c, d = _wide(target, control, on, off)
         for plane in range(v.shape[0]):
-            if kind == FIXED_REAL:
-                a, b, c, d = matrices[g, 0], matrices[g, 2], matrices[g, 4], matrices[g, 6]
-                _real(v[plane], target, control, 1, splat(a), splat(b), splat(c), splat(d))
-                continue
-            x, y = load(cosines, slot * LANES), load(sines, slot * LANES)
-            if kind == RY:
-                _real(v[plane], target, control, 1, x, neg(y), y, x)
-            else:  # RY where the control is 0, RY X where it is 1
-                _real(v[plane], target, control, 0, x, neg(y), y, x)
-                _real(v[plane], target, control, 1, neg(y), x, x, y)
+            _real(v[plane], target, control, 1, a, b, c, d)
+        if kind == CX_RY and control != 0:
+            a, b, c, d = _wide(target, control, off, off)
+            for plane in range(v.shape[0]):
+                _real(v[plane], target, control, 0, a, b, c, d)
 
 
 @njit(**_OPTIONS)
@@ -209,20 +291,21 @@ def _backward(v, w, operations, matrices, cosines, sines, grads, m):  # type: ig
             _complex(v[0], v[1], target, control, m)
             _complex(w[0], w[1], target, control, m)
             continue
+        x, y = load(cosines, slot * LANES), load(sines, slot * LANES)
+        on, off = _matrices(kind, True, matrices[g], x, y)
+        a, b, c, d = _wide(target, control, on, off)
+        gap = join(splat(v.dtype.type(0)), splat(v.dtype.type(0)))
         for plane in range(v.shape[0]):
-            if kind == FIXED_REAL:
-                a, b, c, d = matrices[g, 0], matrices[g, 2], matrices[g, 4], matrices[g, 6]
-                _real(v[plane], target, control, 1, splat(a), splat(c), splat(b), splat(d))
-                _real(w[plane], target, control, 1, splat(a), splat(c), splat(b), splat(d))
-                continue
-            x, y = load(cosines, slot * LANES), load(sines, slot * LANES)
-            acc = load(grads, slot * LANES)
-            if kind == RY:
-                acc = _real_back(v[plane], w[plane], target, control, 1, x, y, neg(y), x, acc)
-            else:
-                acc = _real_back(v[plane], w[plane], target, control, 0, x, y, neg(y), x, acc)
-                acc = _real_back(v[plane], w[plane], target, control, 1, neg(y), x, x, y, acc)
-            store(grads, slot * LANES, acc)
+            gap = add(gap, _real_back(v[plane], w[plane], target, control, 1, a, b, c, d))
+        if kind == FIXED_REAL:
+            continue
+        if kind == CX_RY and control != 0:
+            a, b, c, d = _wide(target, control, off, off)
+            for plane in range(v.shape[0]):
+                gap = add(gap, _real_back(v[plane], w[plane], target, control, 0, a, b, c, d))
+        total = add(load(grads, slot * LANES), high(gap))
+        # Where qubit 0 controls an RY, the lower halves are not turned.
+        store(grads, slot * LANES, total if kind == RY and control == 0 else add(total, low(gap)))
 
 
 @njit(**_OPTIONS)
