@@ -3,13 +3,14 @@
 A density matrix on n qubits is the real vector r_P = Tr(P ρ) over the 4^n Pauli strings P. In that
 basis a gate of the devices' sets and its error are cheap: a two-qubit Clifford gate permutes and
 signs the components, depolarising noise scales them, one-qubit gates and relaxation are 4 × 4 real
-maps of one digit. A circuit therefore becomes one pass over the vector for each two-qubit gate,
-with all one-qubit maps in between folded in. Eight parameter sets lie side by side in memory, so
-that every pass is vectorised whatever the qubits.
+maps of one digit. A circuit therefore becomes one update of the vector for each two-qubit gate,
+with all one-qubit maps in between folded in, and several updates share a pass over memory
+(`hardware.emulation.pauli_passes`). Sixteen parameter sets lie side by side in memory, so that all
+arithmetic is vectorised whatever the qubits. A real density matrix has no components with an odd
+number of Y: where all gates and errors keep it real, such as RY and CX with depolarising noise or
+relaxation, the others alone are computed.
 
-Measured on two cores for a 10-qubit ring head (60 CX, 80 RY, depolarising noise): 0.06 s a
-parameter set; Aer's density matrix takes 1.9 s, its trajectories 0.9 s at 1024 and 2.2 s at 4096
-shots.
+`python scripts/noisy_benchmark.py` compares it with Aer.
 
 `PauliProgram.compile` turns a circuit and its errors into arrays; `probabilities` runs them.
 """
@@ -28,11 +29,10 @@ from hardware.circuits.definitions import opened
 from hardware.emulation import _pauli_kernel as kernel
 from hardware.emulation.error_channels import InstructionErrors
 from hardware.emulation.noise import error_key
+from hardware.emulation.pauli_passes import Gate, Passes, plan_passes
 from hardware.errors import UnsupportedCircuitError
 from hardware.threads import num_threads, share
 
-#: Widest circuit that is evolved exactly: 4^12 components × 8 lanes × 8 bytes are 1 GiB a thread.
-MAX_QUBITS = 12
 #: Scratch memory of all threads together, bytes.
 MAX_SCRATCH = 2 << 30
 #: Below this many updates of components, about 0.2 ms, a second thread costs more than it saves.
@@ -48,17 +48,17 @@ class PauliProgram:
     parameters: tuple[str, ...]  # P names, the order of the columns of values
     measured: tuple[int, ...]  # outcome bit k is the circuit's qubit measured[k]
     readout: tuple[np.ndarray | None, ...]  # confusion [prepared, observed] of each measured qubit
-    ops: np.ndarray  # (O, 6) kind, qubit a, qubit b, segment a, segment b, table
+    passes: Passes  # the two-qubit gates
     steps: np.ndarray  # (E, 2) elementary one-qubit steps: kind, index of angle or of matrix
-    segments: np.ndarray  # (S, 2) first and last step of each segment
+    segments: np.ndarray  # (S, 2) first and last step of each segment; the first has none
     matrices: np.ndarray  # (K, 4, 4) constant one-qubit maps
     dense: np.ndarray  # (D, 16, 16) constant two-qubit maps outside the structured ones
     destinations: np.ndarray  # (T, 16) where a Clifford gate sends each two-qubit Pauli
-    factors: np.ndarray  # (T, 16) its sign times the depolarising factor
+    factors: np.ndarray  # (T, 16) its sign times the depolarising factor; the first does nothing
     angle_matrix: np.ndarray  # (A, P), radians per radian
     angle_offset: np.ndarray  # (A,), radians
-    digits: np.ndarray  # (n,) digit of each qubit in the vector, -1 where never entangled
     final: np.ndarray  # (n,) segment after the last two-qubit gate of each qubit
+    even: bool  # whether components with an odd number of Y vanish
 
     @classmethod
     def compile(
@@ -77,37 +77,39 @@ class PauliProgram:
         """
         return _Compiler(circuit, tuple(measured), tuple(parameters), errors).compile()
 
-    def probabilities(self, values: np.ndarray) -> np.ndarray:
+    def probabilities(
+        self, values: np.ndarray, dtype: type[np.floating] = np.float64
+    ) -> np.ndarray:
         """Return outcome probabilities, shape (N, 2^m), for values of shape (N, P), radians.
 
-        Outcome b has bit k equal to the read-out of ``measured[k]``.
+        Outcome b has bit k equal to the read-out of ``measured[k]``. The state has the precision
+        `dtype`; what is returned is always double.
         """
         num_rows, num_bits = len(values), len(self.measured)
         angles = values @ self.angle_matrix.T + self.angle_offset  # (N, A)
-        entangled = int((self.digits >= 0).sum())
-        size = kernel.LANES * 4**entangled  # components of one group of rows
+        slots = self.passes.slots
+        size = kernel.LANES * 4**self.passes.width  # components of one group of rows
         groups = -(-num_rows // kernel.LANES)
-        worth_it = groups * size * (1 + len(self.ops)) > _WORTH_A_THREAD
-        threads = min(num_threads(), MAX_SCRATCH // (8 * size)) if worth_it else 1
-        wanted = np.zeros(len(self.digits), dtype=np.bool_)
-        wanted[list(self.measured)] = True
-        inside = [q for q in self.measured if self.digits[q] >= 0]
+        worth_it = groups * kernel.LANES * (1 + self.passes.updates) > _WORTH_A_THREAD
+        most = max(1, MAX_SCRATCH // (np.dtype(dtype).itemsize * size))
+        inside = [q for q in self.measured if slots[q] >= 0]
         moments = np.empty((num_rows, 2 ** len(inside)))  # <Z-strings>, top digit slowest
-        single = np.empty((num_rows, len(self.digits)))  # <Z> of qubits never entangled
+        single = np.empty((num_rows, len(slots)))  # <Z> of qubits never entangled
+        dense, factors = self.dense.astype(dtype), self.factors.astype(dtype)
 
         def work(part: slice) -> None:
-            scratch = np.empty((4**entangled, kernel.LANES))
+            vector = np.empty((4**self.passes.width, kernel.LANES), dtype)
             kernel.evolve(
-                part.start, part.stop, scratch, angles, self.ops, self.steps, self.segments,
-                self.matrices, self.dense, self.destinations, self.factors, self.digits,
-                self.final, wanted, moments, single,
+                part.start, part.stop, vector, angles, self.passes.ops, self.passes.passes,
+                self.passes.digits, self.passes.leaving, self.steps, self.segments, self.matrices,
+                dense, self.destinations, factors, self.even, self.final, slots, moments, single,
             )  # fmt: skip
 
-        share(work, groups, threads)
+        share(work, groups, min(num_threads(), most) if worth_it else 1)
         tensor = moments.reshape((num_rows, *(2 for _ in inside)))
-        axes = sorted(inside, key=lambda q: -int(self.digits[q]))  # axis 1 is the top digit
+        axes = sorted(inside, key=lambda q: -int(slots[q]))  # axis 1 is the top digit
         for qubit in self.measured:
-            if self.digits[qubit] < 0:
+            if slots[qubit] < 0:
                 pair = np.stack([np.ones(num_rows), single[:, qubit]], axis=-1)
                 shape = (num_rows, *(1 for _ in axes), 2)
                 tensor = tensor[..., np.newaxis] * pair.reshape(shape)
@@ -140,13 +142,12 @@ class _Compiler:
         self.errors = errors
         self.column = {name: i for i, name in enumerate(parameters)}
         self.pending: list[list[tuple[int, int]]] = [[] for _ in range(circuit.num_qubits)]
-        self.digits = np.full(circuit.num_qubits, -1, dtype=np.int64)
-        self.ops: list[tuple[int, ...]] = []
+        self.gates: list[Gate] = []
         self.steps: list[tuple[int, int]] = []
-        self.segments: list[tuple[int, int]] = []
+        self.segments: list[tuple[int, int]] = [(0, 0)]  # `kernel.NO_SEGMENT`
         self.matrices: list[np.ndarray] = []
         self.dense: list[np.ndarray] = []
-        self.tables: list[tuple[np.ndarray, np.ndarray]] = []
+        self.tables = [(np.arange(16), np.ones(16))]
         self.angles: list[tuple[np.ndarray, float]] = []
 
     def compile(self) -> PauliProgram:
@@ -167,16 +168,13 @@ class _Compiler:
                     f"Expected gates on one or two qubits, got {operation.name!r} on {len(qubits)}."
                 )
         final = [self._close(q) for q in range(self.circuit.num_qubits)]
-        if (entangled := int((self.digits >= 0).sum())) > MAX_QUBITS:
-            raise UnsupportedCircuitError(
-                f"Expected at most {MAX_QUBITS} entangled qubits, got {entangled}."
-            )
+        passes = plan_passes(self.gates, self.circuit.num_qubits, self.measured)
         num_parameters = len(self.parameters)
         return PauliProgram(
             parameters=self.parameters,
             measured=self.measured,
             readout=tuple(self.errors.readout.get(q) for q in self.measured),
-            ops=np.array(self.ops, dtype=np.int64).reshape(-1, 6),
+            passes=passes,
             steps=np.array(self.steps, dtype=np.int64).reshape(-1, 2),
             segments=np.array(self.segments, dtype=np.int64).reshape(-1, 2),
             matrices=np.array(self.matrices).reshape(-1, 4, 4),
@@ -187,8 +185,8 @@ class _Compiler:
                 len(self.angles), num_parameters
             ),
             angle_offset=np.array([a[1] for a in self.angles], dtype=np.float64),
-            digits=self.digits,
             final=np.array(final, dtype=np.int64),
+            even=self._even(),
         )
 
     def _one_qubit(self, operation: object, qubit: int, error: np.ndarray | None) -> None:
@@ -205,9 +203,14 @@ class _Compiler:
         self._one_qubit_matrix(qubit, error)
 
     def _one_qubit_matrix(self, qubit: int, matrix: np.ndarray | None) -> None:
-        if matrix is not None:
-            self.matrices.append(matrix)
-            self.pending[qubit].append((kernel.MATRIX, len(self.matrices) - 1))
+        if matrix is None:
+            return
+        pending = self.pending[qubit]
+        if pending and pending[-1][0] == kernel.MATRIX:  # constant maps in a row become one
+            self.matrices[pending[-1][1]] = matrix @ self.matrices[pending[-1][1]]
+            return
+        self.matrices.append(matrix)
+        pending.append((kernel.MATRIX, len(self.matrices) - 1))
 
     def _two_qubit(
         self, operation: object, qubits: tuple[int, ...], error: np.ndarray | None
@@ -224,20 +227,17 @@ class _Compiler:
             self.pending[b].append((_ROTATIONS["rz"], len(self.angles) - 1))
             self._two_qubit(CXGate(), qubits, error)
             return
-        for qubit in qubits:
-            if self.digits[qubit] < 0:
-                self.digits[qubit] = self.digits.max() + 1
         gate = transfer_matrix(operation)  # index 4·(Pauli of b) + (Pauli of a)
         clifford, parts = _signed_permutation(gate), _factor_error(error)
-        head = (a, b, self._close(a), self._close(b))
+        where = (a, b, self._close(a), self._close(b))
         if clifford is None or parts is None:
             self.dense.append(gate if error is None else error @ gate)
-            self.ops.append((kernel.DENSE, *head, len(self.dense) - 1))
+            self.gates.append(Gate(kernel.DENSE, *where, len(self.dense) - 1))
             return
         destination, sign = clifford
         scale, map_a, map_b = parts
         self.tables.append((destination, sign * scale[destination]))
-        self.ops.append((kernel.TABLE, *head, len(self.tables) - 1))
+        self.gates.append(Gate(kernel.TABLE, *where, len(self.tables) - 1))
         self._one_qubit_matrix(a, map_a)
         self._one_qubit_matrix(b, map_b)
 
@@ -247,6 +247,20 @@ class _Compiler:
         self.pending[qubit] = []
         self.segments.append((start, len(self.steps)))
         return len(self.segments) - 1
+
+    def _even(self) -> bool:
+        """Return whether no gate and no error turns a component with even Y into one with odd."""
+        odd = np.arange(4) == 2
+        kept = [np.zeros((4, 4)), np.zeros((16, 16))]
+        odd_pair = odd[:, np.newaxis] ^ odd  # of the index 4·(Pauli of b) + (Pauli of a)
+        for mask, mixed in zip(kept, (odd, odd_pair.ravel()), strict=True):
+            mask[...] = mixed[:, np.newaxis] != mixed
+        return (
+            all(kind in (kernel.MATRIX, kernel.ROT_Y) for kind, _ in self.steps)
+            and not any((np.abs(matrix) * kept[0]).any() for matrix in self.matrices)
+            and not self.dense
+            and not any(kept[1][destination, np.arange(16)].any() for destination, _ in self.tables)
+        )
 
     def _affine(self, angle: ParameterExpression) -> tuple[np.ndarray, float]:
         row = np.zeros(len(self.parameters))

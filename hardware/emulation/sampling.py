@@ -5,8 +5,9 @@ Three ways, chosen by `prepare_sampler`:
 * no noise: Aer's statevector gives the exact outcome probabilities of a chunk of parameter sets in
   one call with bound parameters (1.4 ms a set at 10 qubits); NumPy draws the shots from them. Aer's
   own counts cost 25 ms a set, most of it formatting, and the statistics are the same.
-* noise on up to `MAX_QUBITS` qubits: exact probabilities from
-  `hardware.emulation.pauli_simulator`, then as above.
+* noise with up to 12 qubits entangled at a time: exact probabilities from
+  `hardware.emulation.pauli_simulator`, in single precision for up to `SINGLE_PRECISION_SHOTS`, then
+  as above.
 * noise on more qubits: Aer's trajectories, one run of the circuit a shot.
 
 Every row, setting and call has a stream of its own, spawned from the target's seed: equal rows get
@@ -26,7 +27,8 @@ from qiskit.circuit import QuantumCircuit
 from hardware.circuits.measurement import Counts, Measurement
 from hardware.circuits.transforms import measured_circuit
 from hardware.emulation.noise import CircuitNoise, NoiseReport, without_delays
-from hardware.emulation.pauli_simulator import MAX_QUBITS, PauliProgram
+from hardware.emulation.pauli_passes import MAX_DIGITS
+from hardware.emulation.pauli_simulator import PauliProgram
 from hardware.errors import EmulationError, UnsupportedCircuitError
 
 #: Working memory of one chunk of rows, bytes; a single row may take more.
@@ -37,6 +39,9 @@ _COPIES = 4
 _ENTRY_BYTES = 256
 #: Rows of one Aer call; bounds its per-experiment bookkeeping.
 MAX_CHUNK_ROWS = 512
+#: Up to so many shots a noisy state has single precision. Its probabilities then err by about 1e-7,
+#: at most 2e-6 in the tests; the shots themselves by 1e-3 or more.
+SINGLE_PRECISION_SHOTS = 10**6
 #: Widest noiseless statevector: 2^28 amplitudes are 4 GiB.
 MAX_STATEVECTOR_QUBITS = 28
 #: Aer gives experiment i of a call the seed plus i times this.
@@ -154,24 +159,31 @@ class Sampler:
                 for rows in self._chunks(len(values), shots)
             ]
             return Counts.concatenate(parts)
+        single = shots <= SINGLE_PRECISION_SHOTS
         drawn = [
-            draw(self.probabilities(values[rows]), shots, streams, first_row + rows.start)
+            draw(self.probabilities(values[rows], single=single), shots, streams,
+                 first_row + rows.start)
             for rows in self._chunks(len(values), shots)
-        ]
+        ]  # fmt: skip
         return Counts.concatenate(drawn)
 
-    def probabilities(self, values: np.ndarray) -> np.ndarray:
+    def probabilities(self, values: np.ndarray, *, single: bool = False) -> np.ndarray:
         """Return exact outcome probabilities, shape (N, 2^m); not for trajectories.
+
+        Args:
+            values: Parameter values, shape (N, P), radians.
+            single: Whether a noisy state has single precision instead of double.
 
         Raises:
             UnsupportedCircuitError: The noise is simulated by trajectories.
         """
         if self._program is not None:
-            return self._program.probabilities(values)
+            return self._program.probabilities(values, np.float32 if single else np.float64)
         if self._prepared.noise is not None:
             raise UnsupportedCircuitError(
-                f"The exact noisy state is computed for at most {MAX_QUBITS} entangled qubits and "
-                f"the usual gates; this circuit has {self._prepared.circuit.num_qubits} qubits."
+                f"The exact noisy state is computed for at most {MAX_DIGITS} entangled qubits at a "
+                f"time and the usual gates; this circuit has {self._prepared.circuit.num_qubits} "
+                "qubits."
             )
         return self._statevector(values)
 
@@ -256,7 +268,10 @@ class OutcomeTables:
         return self.measurement.combine(exact, len(self.tables[0]))[0]
 
     def estimate(self, shots: int, seed: int | None) -> np.ndarray:
-        """Return expectation values (N, M) of shots: those of a target's `run` with this seed."""
+        """Return expectation values (N, M) of shots: those of a target's `run` with this seed.
+
+        A noisy `run` has single precision: one shot in about 10^7 may fall the other way.
+        """
         streams = ShotStreams.of(seed)
         counts = [draw(table, shots, streams.child(k)) for k, table in enumerate(self.tables)]
         return self.measurement.combine(counts, len(self.tables[0]))[0]

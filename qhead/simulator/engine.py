@@ -11,7 +11,7 @@ from hardware.threads import num_threads, share
 from qhead.errors import SimulationError
 from qhead.simulator import kernels
 from qhead.simulator.program import Program
-from qhead.simulator.vectors import LANES
+from hardware.vectors import LANES
 
 #: States and probabilities held at once by a forward pass, bytes; eight samples may take more.
 CHUNK_BYTES = 256 << 20

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from qhead.simulator.vectors import (
+from hardware.vectors import (
     LANES,
     WIDE,
     add,

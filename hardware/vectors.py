@@ -3,9 +3,9 @@
 Numba leaves it to the compiler to find vector instructions in scalar loops, which fails on the
 short runs that low qubits make. These few intrinsics say it outright: a `load` is one vector load,
 the arithmetic is one instruction, and coefficients stay in registers for a whole pass. Nothing is
-checked against the bounds of an array: only `kernels` may use them.
+checked against the bounds of an array: only the modules of compiled kernels may use them.
 
-Numba's on-disk cache is keyed by the file that holds a compiled function, here `kernels`: after a
+Numba's on-disk cache is keyed by the file that holds a compiled function, not by this one: after a
 change of this file, delete the ``__pycache__`` folders.
 """
 
