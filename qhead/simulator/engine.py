@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardware.threads import num_threads, share
+from hardware.vectors import LANES
 from qhead.errors import SimulationError
 from qhead.simulator import kernels
 from qhead.simulator.program import Program
-from hardware.vectors import LANES
 
 #: States and probabilities held at once by a forward pass, bytes; eight samples may take more.
 CHUNK_BYTES = 256 << 20

@@ -220,6 +220,6 @@ def test_values_without_shots_are_exact_in_every_basis():
 
 
 def test_a_state_that_is_too_wide_is_refused():
-    work = workload(ring(14, 1), rows=1, measured=(0,))
+    work = workload(ring(14, 1), rows=1, measured=tuple(range(14)))
     with pytest.raises(UnsupportedCircuitError, match="at most 12 entangled qubits"):
         NoisyTarget(0.001, 0.01).outcomes(work)
