@@ -148,3 +148,15 @@ def test_jobs_are_sent_again_once_a_session_has_told_its_charge(rounds):
     with pytest.raises(ServiceError):
         rounds.run()
     assert len(given) == 1 + QUICK.tries
+
+
+def test_a_budget_that_suffices_at_last_is_no_problem_any_more(rounds):
+    rounds._learn_charges = lambda: True
+    rounds._collector.troubled = lambda idx: False
+    script(rounds, [BudgetError("too little"), *[Claim(blocked="full")] * 3])
+    seen = []
+    rounds._on_progress = lambda status: seen.append(status.problems)
+    rounds._sender.clock = Clock(sleep=lambda seconds: None, monotonic=lambda: 10.0 * len(seen))
+    rounds._until = 20.0
+    rounds.run()
+    assert ["too little" in problems.values() for problems in seen] == [True, False]

@@ -355,3 +355,45 @@ def test_a_job_is_verified_by_a_list_or_by_time(tmp_path, listed, late):
             Collector(sender).adopt_orphans()
         assert bool(bench.ledger.job(run, 0).verified) == (listed or late)
         bench.cloud.release()
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "dropped"),
+    [
+        ("submitted", "QUEUED", True),  # nobody wants it: it is cancelled
+        ("submitted", "DONE", True),  # it has come first: it takes the other's place
+        ("failed", "RUNNING", True),
+        ("failed", "DONE", False),  # paid for, and only its charge is of interest
+        ("failed", "ERROR", False),
+    ],
+)
+def test_which_duplicates_are_dropped_while_charges_are_learned(tmp_path, state, status, dropped):
+    with Bench(tmp_path) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan(2))
+        job, other = bench.ledger.jobs(run)
+        bench.ledger.note_duplicate(job, "second", "QUEUED", job.tag)
+        if state == "failed":
+            bench.ledger.end(job, "failed", "injected")
+        bench.ledger.end(other, "unknown", "injected")  # no duplicate, whatever becomes of it
+        bench.device.job_status = lambda job_id: RemoteJob(job_id, (job.tag,), "", status)
+        with sender_of(bench, run, plan(2)) as sender:
+            asked = []
+            sender.drop_duplicate = lambda job, remote_id: asked.append(remote_id)
+            assert Collector(sender).learn_charges() == 0
+        assert asked == ["second"] * dropped
+        bench.cloud.release()
+
+
+def test_a_platform_that_lists_nothing_now_has_found_nothing(tmp_path):
+    with Bench(tmp_path) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan(1))
+
+        def fails(tag):
+            raise UnclearError("lost")
+
+        bench.device.find = fails
+        with sender_of(bench, run, plan(1)) as sender:
+            assert Collector(sender).reconcile() == 0
+        bench.cloud.release()
