@@ -70,11 +70,21 @@ def plan(
         The plan, with its cost as `JobPlan.cost`. `print` shows it in one line.
 
     Raises:
+        InvalidInputError: `workload` or `target` is something else.
         UnknownTargetError, UnknownBackendError: There is no such device.
         AccountError, ServiceError: The platform cannot be asked for its calibration, and none is
             kept.
         PlanError: The workload does not fit on the device, or it does not take the options.
     """
+    if not isinstance(workload, Workload):
+        raise InvalidInputError(
+            f"Expected a hardware.Workload, got {workload!r:.60}. Make one of the circuit, its "
+            "parameters, their values and the observables."
+        )
+    if not isinstance(target, str) and not hasattr(target, "backend"):
+        raise InvalidInputError(
+            f"Expected a device or its name, such as 'fake:fez', got {target!r:.60}."
+        )
     if not isinstance(target, str):
         check_options(options or PlanOptions(), target)
         made = planner.plan(workload, _backend(target, options), options, rule=rule, likely=likely)

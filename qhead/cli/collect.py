@@ -49,6 +49,11 @@ def collect(
     rows_out.check()
     if not wait >= 0:
         raise InvalidInputError(f"Expected --wait with zero or more seconds, or inf, got {wait}.")
+    if offline and account.open() is not None:
+        raise InvalidInputError(
+            "--offline asks no platform, so an account, instance or channel is not used: leave "
+            "them out, or leave out --offline."
+        )
     sent = Run.open(run, account=account.open())
     readout = _readout(sent, model, encoder)
     texts = find_again(sent.metadata.data, data)

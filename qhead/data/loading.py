@@ -27,7 +27,7 @@ from qhead.data.readers import (
     unit_of,
     without_blank_end,
 )
-from qhead.data.sources import DEMO_NAMES, find_files, split_name
+from qhead.data.sources import DEMO_NAMES, find_files, source_name, split_name
 from qhead.data.texts import (
     MAX_CHARACTERS,
     LabelledTexts,
@@ -167,12 +167,13 @@ def load_unlabelled(
             end are none.
     """
     options: dict[str, Any] = {"max_characters": max_characters, "skip_empty": skip_empty}
-    if not isinstance(source, str | os.PathLike):
+    if not isinstance(source, str | os.PathLike) and hasattr(source, "read"):
         return _plain_lines(source.read(), getattr(source, "name", "stream"), **options)
-    if os.fspath(source) == "-":
+    named = source_name(source)
+    if named == "-":
         return _plain_lines(_standard_input(), "standard input", **options)
-    path = Path(source)
-    if not os.fspath(source).startswith("demo:"):
+    path = Path(named)
+    if not named.startswith("demo:"):
         if kind_of(path) in _PLAIN_SUFFIXES:
             check_file(path)
             return _plain_lines(read_text(path), str(path), **options)
@@ -181,7 +182,7 @@ def load_unlabelled(
                 f"{path}: expected a file ending in {', '.join(SUFFIXES)} or .txt, got "
                 f"{path.suffix!r}. Convert the file or rename it."
             )
-    (path,) = find_files(source)["train"]
+    (path,) = find_files(named)["train"]
     records = read_records(path, _picker({"text": (text_column, TEXT_COLUMNS)}))
     return _sentences(records, str(path), unit_of(path), **options)
 

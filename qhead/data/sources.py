@@ -7,6 +7,7 @@ import os
 import re
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from hardware.errors import did_you_mean
 from qhead.data.readers import GZIP, SUFFIXES, kind_of
@@ -48,7 +49,7 @@ def find_files(source: str | os.PathLike[str]) -> dict[str, list[Path]]:
     Raises:
         DataError: Nothing of that name, no split files, or a Hub that cannot be reached.
     """
-    name = os.fspath(source)
+    name = source_name(source)
     if name.startswith("demo:"):
         return {WHOLE: [_demo_file(name)]}
     path = Path(name)
@@ -57,6 +58,20 @@ def find_files(source: str | os.PathLike[str]) -> dict[str, list[Path]]:
     if path.exists() or kind_of(path) in SUFFIXES or not _HUB_ID.fullmatch(name):
         return {WHOLE: [path]}
     return _files_in(_download(name))
+
+
+def source_name(source: Any) -> str:
+    """Return the name of a data set.
+
+    Raises:
+        DataError: It is neither a string nor a path.
+    """
+    if not isinstance(source, str | os.PathLike):
+        raise DataError(
+            "Expected the name of a data set, such as reviews.csv or demo:support, got "
+            f"{source!r:.60}."
+        )
+    return os.fspath(source)
 
 
 def split_name(word: str) -> str:

@@ -10,10 +10,11 @@ from qiskit.circuit import ParameterVector, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp, Statevector
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
+import hardware
 from hardware.devices.ibm.device import PlatformDevice
 from hardware.devices.local import LocalDevice
 from hardware.emulation.fake import local_device
-from hardware.errors import PlanError
+from hardware.errors import InvalidInputError, PlanError
 from hardware.ledger.ledger import Ledger, Pace
 from hardware.planning.mitigation import Mitigation
 from hardware.planning.options import JobLimits, PlanOptions
@@ -173,3 +174,12 @@ def test_a_plan_edited_in_the_ledger_is_refused(ledger):
     with pytest.raises(PlanError):
         runner.collect(run, ledger=ledger, device=device)
     assert runner.status(run, ledger=ledger).jobs == {"submitted": 1}
+
+
+@pytest.mark.parametrize(
+    ("what", "where", "words"),
+    [(1, "fake:manila", "Expected a hardware.Workload, got 1"), (None, 2, "Expected a device or")],
+)
+def test_what_is_no_workload_or_no_device_is_said(what, where, words):
+    with pytest.raises(InvalidInputError, match=words):
+        hardware.plan(workload(rows=1) if what is None else what, where)

@@ -265,6 +265,9 @@ def test_a_run_gives_what_the_library_gives(model, sentences, toy_texts, home):
     again = told("collect", run_id, "--offline")
     assert again["missing"] == []
     assert [row["label"] for row in again["predictions"]] == expected.labels.tolist()
+    refused = run("collect", run_id, "--offline", "--account", "work")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "--offline asks no platform, so an account" in refused.stderr
 
 
 def test_a_plan_file_is_the_run_that_it_says(model, sentences, tmp_path, home):

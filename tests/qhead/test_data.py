@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -538,3 +539,10 @@ def test_trec_has_six_string_classes() -> None:
     assert len(splits["train"].classes) == 6
     assert splits["train"].labels.dtype.kind == "U"
     splits["test"].check_labels(splits["train"].classes.tolist())
+
+
+@pytest.mark.parametrize("load", [load_texts, load_splits, load_unlabelled])
+@pytest.mark.parametrize("source", [3, None, ["a.csv"], b"a.csv"])
+def test_what_names_no_data_set_is_said(load: Any, source: object) -> None:
+    with pytest.raises(DataError, match="Expected the name of a data set"):
+        load(source)
