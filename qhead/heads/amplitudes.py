@@ -13,9 +13,9 @@ from qhead.circuits import ansatz, num_ansatz_parameters
 from qhead.errors import HeadError
 from qhead.heads.inference import check_norms
 from qhead.heads.layers import principal_axes
-from qhead.simulator import engine
 from qhead.simulator.observables import z_signs
 from qhead.simulator.program import Program, compile_circuit
+from qhead.simulator.shared import run_shared
 
 
 class AmplitudeMap(nn.Module):
@@ -169,9 +169,9 @@ class _Encode(torch.autograd.Function):
     def forward(
         ctx: Any, amplitudes: Tensor, weight: Tensor, program: Program, signs: NDArray[np.float32]
     ) -> Tensor:
-        values = np.tile(weight.detach().numpy().astype(np.float64), (len(amplitudes), 1))
+        values = weight.detach().numpy().astype(np.float64)
         states = amplitudes.detach().numpy()
-        tape = engine.run(program, values, initial=states, dtype=states.dtype.type)
+        tape = run_shared(program, values, states, states.dtype.type)
         ctx.tape, ctx.signs = tape, signs
         return torch.from_numpy(tape.probabilities @ signs.T.astype(states.dtype))
 
@@ -179,6 +179,6 @@ class _Encode(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         weights = (grad_outputs[0].numpy() @ ctx.signs)[:, None, :]  # (B, 1, C)
         by_angle, by_amplitude = ctx.tape.pull_back(weights, initial=ctx.needs_input_grad[0])
-        gradient = torch.from_numpy(by_angle[:, 0].sum(axis=0).astype(np.float32))
+        gradient = torch.from_numpy(by_angle[0, 0].astype(np.float32))
         start = None if by_amplitude is None else torch.from_numpy(by_amplitude[:, 0])
         return start, gradient, None, None

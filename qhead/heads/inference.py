@@ -28,9 +28,10 @@ from qhead.circuits import (
 from qhead.errors import HeadError, ModelError
 from qhead.heads.quantum_options import STATES, QuantumOptions
 from qhead.heads.softmax import probabilities_of
-from qhead.simulator import ExactTarget, engine
+from qhead.simulator import ExactTarget
 from qhead.simulator.observables import z_signs
 from qhead.simulator.program import Program, compile_circuit
+from qhead.simulator.shared import run_shared
 
 if TYPE_CHECKING:
     from hardware.targets import ExecutionTarget
@@ -93,8 +94,8 @@ class QuantumInference:
         signs = z_signs(len(self.encoder.measured)).T
         outputs: list[NDArray[np.float64]] = []
         while (name := f"encoders.{len(outputs)}.weight") in self.state:
-            weights = np.tile(self.state[name].astype(np.float64), (len(amplitudes), 1))
-            tape = engine.run(self.encoder, weights, initial=amplitudes)
+            weights = self.state[name].astype(np.float64)
+            tape = run_shared(self.encoder, weights, amplitudes, np.float64)
             outputs.append(tape.probabilities @ signs)
         return self.angle_scale * np.concatenate(outputs, axis=1)
 

@@ -15,8 +15,10 @@ from qhead.simulator.program import Program
 
 #: States and probabilities held at once by a forward pass, bytes; eight samples may take more.
 CHUNK_BYTES = 256 << 20
-#: Below this many amplitude updates, about 0.2 ms, a second thread costs more than it saves.
-_WORTH_A_THREAD = 2**20
+#: Below this many amplitude updates, about 70 µs, a second thread costs more than it saves.
+_WORTH_A_THREAD = 2**21
+#: Updates of the backward pass, which carries two states and reads their overlap, in forward ones.
+_BACKWARD = 3
 #: Largest register: a state of 2^26 amplitudes in eight lanes is 2 GiB of float32.
 MAX_QUBITS = 26
 
@@ -31,9 +33,9 @@ class Tape:
 
     probabilities: np.ndarray  # (B, C)
     _program: Program
-    _values: np.ndarray  # (B, P)
+    _values: np.ndarray  # (B, P), or (1, P) where all samples share them
     _finals: np.ndarray  # (blocks, planes, 2^n LANES)
-    _cosines: np.ndarray  # (blocks, S LANES)
+    _cosines: np.ndarray  # (blocks, S LANES), or (1, S LANES)
     _sines: np.ndarray
 
     def pull_back(
@@ -47,7 +49,8 @@ class Tape:
 
         Returns:
             Derivatives by the circuit's parameters (B, R, P), in the order of
-            ``circuit.parameters``, and by the initial amplitudes (B, R, 2^n) or None.
+            ``circuit.parameters``, or (1, R, P), summed over the samples, where these share the
+            parameters' values; and by the initial amplitudes (B, R, 2^n) or None.
         """
         program, dtype = self._program, self._finals.dtype
         batch, rows, classes = weights.shape
@@ -64,13 +67,15 @@ class Tape:
         def work(part: slice) -> None:
             kernels.pull_back(
                 self._finals[part], lanes[part], program.operations, program.matrices.astype(dtype),
-                self._cosines[part], self._sines[part], grads[part], starts[part],
+                _own(self._cosines, part), _own(self._sines, part), grads[part], starts[part],
             )  # fmt: skip
 
-        _share(work, blocks, self._finals.size * (1 + len(program.operations)) * rows)
+        _share(work, blocks, _BACKWARD * rows * self._finals.size * (1 + len(program.operations)))
         by_slot = grads.reshape(blocks, rows, -1, LANES).transpose(2, 0, 3, 1)
         flat = by_slot.reshape(-1, blocks * LANES, rows)
         by_angle = flat[: len(program.half), :batch].astype(np.float64)
+        if len(self._values) < batch:
+            by_angle = by_angle.sum(axis=1, keepdims=True)
         by_parameter = program.angle_map.pull_back(self._values, by_angle)
         if not initial:
             return by_parameter, None
@@ -78,6 +83,35 @@ class Tape:
         real = starts[:, :, 0].reshape(blocks, rows, -1, LANES).transpose(0, 3, 1, 2)
         by_amplitude = real.reshape(blocks * LANES, rows, -1)[:batch]
         return by_parameter, by_amplitude[:, :, program.index]
+
+    def states(self) -> np.ndarray:
+        """Return the final states (B, 2^n) of a real circuit, in the program's order."""
+        by_lane = self._finals[:, 0].reshape(len(self._finals), -1, LANES).transpose(0, 2, 1)
+        return by_lane.reshape(-1, by_lane.shape[2])[: len(self.probabilities)]
+
+    def carry_back(self, cotangents: np.ndarray) -> np.ndarray:
+        """Return the derivatives by shared parameters (1, 1, P) of a real circuit's final states.
+
+        Args:
+            cotangents: (B, 2^n), half the derivatives by the final states, in the program's order.
+        """
+        program, dtype = self._program, self._finals.dtype
+        blocks, _, size = self._finals.shape
+        lanes = np.zeros((blocks * LANES, size // LANES), dtype)
+        lanes[: len(cotangents)] = cotangents
+        lanes = lanes.reshape(blocks, LANES, -1).transpose(0, 2, 1).reshape(blocks, 1, size)
+        grads = np.zeros((blocks, self._cosines.shape[1]), dtype)
+        matrices = program.matrices.astype(dtype)
+
+        def work(part: slice) -> None:
+            kernels.carry_back(
+                self._finals[part], lanes[part], program.operations, matrices,
+                self._cosines, self._sines, grads[part],
+            )  # fmt: skip
+
+        _share(work, blocks, _BACKWARD * self._finals.size * (1 + len(program.operations)))
+        by_slot = grads.reshape(blocks, -1, LANES).astype(np.float64).sum(axis=(0, 2))
+        return program.angle_map.pull_back(self._values, by_slot[: len(program.half), None, None])
 
 
 def run(
@@ -91,7 +125,8 @@ def run(
 
     Args:
         program: A compiled circuit.
-        values: Parameter values (B, P), radians, in the order of ``circuit.parameters``.
+        values: Parameter values (B, P), radians, in the order of ``circuit.parameters``; or (1, P)
+            for all samples of `initial` alike.
         initial: Real amplitudes of the initial states (B, 2^n), qubit 0 the lowest bit of the
             index; None for |0…0>. They are used as they are, not normalised.
         dtype: float32 or float64.
@@ -100,7 +135,7 @@ def run(
         SimulationError: Too many qubits, or shapes that do not fit.
     """
     _check(program, values, initial)
-    batch = len(values)
+    batch = len(values) if initial is None else len(initial)
     blocks = -(-batch // LANES)
     cosines, sines = _trigonometry(program, values, blocks, dtype)
     states = _initial_states(program, initial, batch, blocks, dtype)
@@ -109,8 +144,9 @@ def run(
 
     def work(part: slice) -> None:
         kernels.probabilities(
-            states[part], program.operations, matrices, cosines[part], sines[part], out[part]
-        )
+            states[part], program.operations, matrices, _own(cosines, part), _own(sines, part),
+            out[part],
+        )  # fmt: skip
 
     _share(work, blocks, states.size * (1 + len(program.operations)))
     by_sample = out.reshape(blocks, -1, LANES).transpose(0, 2, 1).reshape(blocks * LANES, -1)
@@ -118,28 +154,15 @@ def run(
 
 
 def probabilities(
-    program: Program,
-    values: np.ndarray,
-    *,
-    initial: np.ndarray | None = None,
-    dtype: type[np.floating] = np.float64,
+    program: Program, values: np.ndarray, *, dtype: type[np.floating] = np.float64
 ) -> np.ndarray:
     """Return the probabilities of the measured values, shape (B, C), in bounded memory.
 
     Arguments are those of `run`.
     """
-    _check(program, values, initial)
-    return np.concatenate(
-        [
-            run(
-                program,
-                values[part],
-                initial=None if initial is None else initial[part],
-                dtype=dtype,
-            ).probabilities
-            for part in chunks(program, len(values), dtype)
-        ]
-    )
+    _check(program, values, None)
+    parts = chunks(program, len(values), dtype)
+    return np.concatenate([run(program, values[p], dtype=dtype).probabilities for p in parts])
 
 
 def chunks(program: Program, batch: int, dtype: type[np.floating]) -> list[slice]:
@@ -167,7 +190,11 @@ def _check(program: Program, values: np.ndarray, initial: np.ndarray | None) -> 
     if initial is None:
         return
     size = 2**program.num_circuit_qubits
-    if program.index is None or initial.shape != (len(values), size):
+    if (
+        program.index is None
+        or initial.shape[1:] != (size,)
+        or (len(values) not in (1, len(initial)))
+    ):
         raise SimulationError(
             f"Expected initial states of shape ({len(values)}, {size}) and a circuit compiled "
             f"with keep_qubits=True, got {initial.shape}."
@@ -177,8 +204,10 @@ def _check(program: Program, values: np.ndarray, initial: np.ndarray | None) -> 
 def _trigonometry(
     program: Program, values: np.ndarray, blocks: int, dtype: type[np.floating]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return cosines and sines (blocks, S LANES), lanes innermost."""
+    """Return cosines and sines (blocks, S LANES), lanes innermost; (1, S LANES) for one sample."""
     slots = len(program.half)
+    if len(values) == 1:  # in all lanes of one block
+        values, blocks = np.repeat(values, LANES, axis=0), 1
     # At least one slot, so that operations without an angle may name slot 0.
     angles = np.zeros((max(slots, 1), blocks * LANES))
     angles[:slots, : len(values)] = program.angle_map.angles(values) * program.half[:, None]
@@ -204,6 +233,11 @@ def _initial_states(
         ordered[:batch, program.index] = initial
         states[:, 0] = ordered.reshape(blocks, LANES, size).transpose(0, 2, 1)
     return states.reshape(blocks, planes, size * LANES)
+
+
+def _own(table: np.ndarray, part: slice) -> np.ndarray:
+    """Return the rows of some blocks, or the one row that all blocks share."""
+    return table if len(table) == 1 else table[part]
 
 
 def _share(work: Callable[[slice], None], blocks: int, updates: int) -> None:

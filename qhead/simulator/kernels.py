@@ -344,13 +344,15 @@ def probabilities(states, operations, matrices, cosines, sines, out):  # type: i
         states: Initial states, overwritten with the final ones, (blocks, planes, 2^n LANES).
         operations: (G, 4) int64 rows kind, target, control or -1, slot.
         matrices: (G, 8) matrices of the fixed operations, re and im by row.
-        cosines: (blocks, slots LANES), of the half angle (the whole one for PHASE).
+        cosines: (blocks, slots LANES), of the half angle (the whole one for PHASE); one row where
+            all blocks share it.
         sines: likewise.
         out: (blocks, classes LANES); class c is the value of the top log2(classes) qubits.
     """
     m = np.zeros(8 * LANES, states.dtype)
     for b in range(states.shape[0]):
-        _forward(states[b], operations, matrices, cosines[b], sines[b], m)
+        row = min(b, cosines.shape[0] - 1)
+        _forward(states[b], operations, matrices, cosines[row], sines[row], m)
         _class_probabilities(states[b], out[b])
 
 
@@ -370,9 +372,27 @@ def pull_back(  # type: ignore[no-untyped-def]
     v = np.empty_like(finals[0])
     w = np.empty_like(finals[0])
     for b in range(finals.shape[0]):
+        row = min(b, cosines.shape[0] - 1)
+        c, s = cosines[row], sines[row]
         for r in range(weights.shape[1]):
             v[:] = finals[b]
             _weigh(v, weights[b, r], w)
-            _backward(v, w, operations, matrices, cosines[b], sines[b], grads[b, r], m)
+            _backward(v, w, operations, matrices, c, s, grads[b, r], m)
             if starts.size:
                 starts[b, r] = 2 * w
+
+
+@njit(**_OPTIONS)
+def carry_back(finals, w, operations, matrices, cosines, sines, grads):  # type: ignore[no-untyped-def]
+    """Carry cotangents of the final states themselves back; arguments as `pull_back` has them.
+
+    Args:
+        w: (blocks, planes, 2^n LANES), half the derivatives by the final states; overwritten.
+        grads: Zeros, (blocks, slots LANES); receives the derivatives by operation angle.
+    """
+    m = np.zeros(8 * LANES, finals.dtype)
+    v = np.empty_like(finals[0])
+    for b in range(finals.shape[0]):
+        row = min(b, cosines.shape[0] - 1)
+        v[:] = finals[b]
+        _backward(v, w[b], operations, matrices, cosines[row], sines[row], grads[b], m)

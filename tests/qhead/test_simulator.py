@@ -29,6 +29,7 @@ from qhead.simulator import ExactTarget, Simulator, engine
 from qhead.simulator import simulator as simulator_module
 from qhead.simulator.observables import as_terms
 from qhead.simulator.program import NATIVE_GATES, compile_circuit, light_cone, read_operations
+from qhead.simulator.shared import SharedTape, run_shared
 from qhead.simulator.simulator import same_circuit
 
 Draw = np.random.Generator
@@ -429,3 +430,44 @@ def test_parts_of_a_batch_change_no_value(monkeypatch: pytest.MonkeyPatch) -> No
     np.testing.assert_allclose(parts.expectations(circuit, observables, values), expected)
     found = parts.expectation_gradients(circuit, observables, values)
     np.testing.assert_allclose(found, gradients, atol=1e-14)
+
+
+@pytest.mark.parametrize("batch", [1, 5, 8, 11, 40])
+@pytest.mark.parametrize("names", [["ry", "cx", "h"], ["ry", "cx", "rx"]], ids=["real", "complex"])
+def test_shared_parameters_give_what_each_samples_own_would(batch: int, names: list[str]) -> None:
+    rng = np.random.default_rng(6)
+    circuit = random_circuit(rng, 3, 25, names)
+    program = compile_circuit(circuit, [2, 0], keep_qubits=True)
+    values, initial = rng.normal(size=circuit.num_parameters), rng.normal(size=(batch, 8))
+    weights = rng.normal(size=(batch, 1, 4))
+    shared = run_shared(program, values, initial, np.float64)
+    assert isinstance(shared, SharedTape) == (batch > 8 and names[-1] == "h")
+    own = engine.run(program, np.tile(values, (batch, 1)), initial=initial)
+    np.testing.assert_allclose(shared.probabilities, own.probabilities, atol=1e-12)
+    by_parameter, by_amplitude = shared.pull_back(weights, initial=True)
+    expected, by_own_amplitude = own.pull_back(weights, initial=True)
+    np.testing.assert_allclose(by_parameter[0], expected.sum(axis=0), atol=1e-12)
+    np.testing.assert_allclose(by_amplitude, by_own_amplitude, atol=1e-12)
+    assert shared.pull_back(weights)[1] is None
+
+
+def test_shared_parameters_agree_with_statevector_and_differences() -> None:
+    rng = np.random.default_rng(8)
+    circuit = random_circuit(rng, 2, 12, ["ry", "cx", "z"])
+    program = compile_circuit(circuit, [1], keep_qubits=True)
+    values, initial = rng.normal(size=circuit.num_parameters), rng.normal(size=(9, 4))
+    weights = rng.normal(size=(9, 1, 2))
+    bound = circuit.assign_parameters(dict(zip(circuit.parameters, values, strict=True)))
+    for row, found in zip(
+        initial, run_shared(program, values, initial, np.float64).probabilities, strict=True
+    ):
+        norm = np.linalg.norm(row)
+        oracle = Statevector(row / norm).evolve(bound).probabilities([1]) * norm**2
+        np.testing.assert_allclose(found, oracle, atol=1e-12)
+
+    def total(rows: np.ndarray) -> np.ndarray:
+        tapes = [run_shared(program, row, initial, np.float64) for row in rows]
+        return np.array([[np.sum(tape.probabilities * weights[:, 0])] for tape in tapes])
+
+    gradient, _ = run_shared(program, values, initial, np.float64).pull_back(weights)
+    np.testing.assert_allclose(gradient[0], differences(total, values[None])[0], atol=1e-8)
