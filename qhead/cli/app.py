@@ -14,6 +14,7 @@ from qhead.cli import (
     compare,
     demo,
     evaluate,
+    finetune,
     plan,
     predict,
     report,
@@ -45,6 +46,9 @@ app = typer.Typer(
 VERBS: dict[Verb, str] = {
     demo.demo: "qhead demo --out first-look",
     train.train: "qhead train reviews.csv --out model --num-qubits 8 --num-layers 2 --seed 1",
+    finetune.finetune: (
+        "qhead finetune model reviews.csv --target fake:fez:1024 --budget 120 --out tuned"
+    ),
     evaluate.evaluate: "qhead evaluate model test.csv --target noisy:0.001,0.01 --json",
     predict.predict: "qhead predict model reviews.txt --target shots:1024 --format jsonl",
     compare.compare: (

@@ -149,6 +149,10 @@ HEAD_OPTIONS = Library(
 TRAINING_OPTIONS = Library(
     {"": ("qhead.training_options", "TrainingOptions")}, lambda _: "Training", OWN
 )
+#: Options of a training where the circuit runs.
+FINETUNING_OPTIONS = Library(
+    {"": ("qhead.finetuning.options", "FinetuningOptions")}, lambda _: "Training", OWN
+)
 #: Options of plans and of mitigation.
 PLAN_OPTIONS = Library(
     {
