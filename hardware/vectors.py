@@ -5,12 +5,15 @@ short runs that low qubits make. These few intrinsics say it outright: a `load` 
 the arithmetic is one instruction, and coefficients stay in registers for a whole pass. Nothing is
 checked against the bounds of an array: only the modules of compiled kernels may use them.
 
-Numba's on-disk cache is keyed by the file that holds a compiled function, not by this one: after a
-change of this file, delete the ``__pycache__`` folders.
+Numba's on-disk cache is keyed by the file that holds a compiled function, not by this one: each of
+these modules ends with `renew_with_vectors`.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import llvmlite.ir as ir
@@ -171,3 +174,20 @@ def neg(_: Any, a: Any) -> Any:
         return builder.fneg(args[0])
 
     return a(a), codegen
+
+
+def renew_with_vectors(namespace: Mapping[str, Any]) -> None:
+    """Let the cached functions of a module be compiled anew once this file has changed.
+
+    Numba ignores what another version of itself has kept, before it reads the rest, which names
+    types by their modules and could not be read after a move. So this file becomes part of the
+    version.
+
+    Args:
+        namespace: ``globals()`` of the module.
+    """
+    mine = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+    for function in namespace.values():
+        file = getattr(getattr(function, "_cache", None), "_cache_file", None)
+        if file is not None:
+            file._version = f"{file._version.split()[0]} {mine}"

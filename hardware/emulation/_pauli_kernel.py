@@ -324,3 +324,6 @@ def evolve(  # type: ignore[no-untyped-def]
             r, group * LANES, angles.shape[0], maps, final, slots, even, offset, odd, moments,
             single,
         )  # fmt: skip
+
+
+vectors.renew_with_vectors(globals())

@@ -34,6 +34,7 @@ from hardware.vectors import (
     mul,
     mul_add,
     neg,
+    renew_with_vectors,
     splat,
     store,
     swap,
@@ -396,3 +397,6 @@ def carry_back(finals, w, operations, matrices, cosines, sines, grads):  # type:
         row = min(b, cosines.shape[0] - 1)
         v[:] = finals[b]
         _backward(v, w[b], operations, matrices, cosines[row], sines[row], grads[b], m)
+
+
+renew_with_vectors(globals())
