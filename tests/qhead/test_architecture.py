@@ -26,7 +26,8 @@ ROOMS = (
 # The same of the floor below.
 WINGS = (
     "errors", "words", "folders", "importing", "threads", "checks", "vectors",
-    "circuits", "workload", "gradients", "devices", "ledger", "planning", "emulation", "runs", "targets",
+    "circuits", "workload", "gradients", "devices", "ledger", "planning", "emulation", "runs",
+    "targets",
 )  # fmt: skip
 
 PUBLIC = {
