@@ -15,6 +15,8 @@ from qhead.simulator.program import Program
 
 #: States and probabilities held at once by a forward pass, bytes; eight samples may take more.
 CHUNK_BYTES = 256 << 20
+#: So much is taken without asking how much is free.
+_CERTAIN_BYTES = 64 << 20
 #: Below this many amplitude updates, about 70 µs, a second thread costs more than it saves.
 _WORTH_A_THREAD = 2**21
 #: Updates of the backward pass, which carries two states and reads their overlap, in forward ones.
@@ -39,13 +41,15 @@ class Tape:
     _sines: np.ndarray
 
     def pull_back(
-        self, weights: np.ndarray, *, initial: bool = False
+        self, weights: np.ndarray, *, initial: bool = False, spend: bool = False
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Return derivatives of weighted sums of the probabilities (adjoint method).
 
         Args:
             weights: (B, R, C); row r of sample b is the function sum_c weights[b, r, c] p[b, c].
             initial: Also differentiate by the initial amplitudes, taken as free real numbers.
+            spend: Work on the final states themselves, not on copies of eight samples' at a time:
+                the tape is of no use afterwards.
 
         Returns:
             Derivatives by the circuit's parameters (B, R, P), in the order of
@@ -55,6 +59,9 @@ class Tape:
         program, dtype = self._program, self._finals.dtype
         batch, rows, classes = weights.shape
         blocks = self._finals.shape[0]
+        buffers = min(blocks, num_threads()) * (1 if spend and rows == 1 else 2)
+        buffers += blocks * rows if initial else 0
+        check_room(buffers * self._finals[0].nbytes, program.num_qubits, batch)
         lanes = np.zeros((blocks * LANES, rows, classes), dtype)
         lanes[:batch] = weights
         lanes = lanes.reshape(blocks, LANES, rows, classes).transpose(0, 2, 3, 1)
@@ -68,6 +75,7 @@ class Tape:
             kernels.pull_back(
                 self._finals[part], lanes[part], program.operations, program.matrices.astype(dtype),
                 _own(self._cosines, part), _own(self._sines, part), grads[part], starts[part],
+                spend,
             )  # fmt: skip
 
         _share(work, blocks, _BACKWARD * rows * self._finals.size * (1 + len(program.operations)))
@@ -178,6 +186,31 @@ def sample_bytes(program: Program, dtype: type[np.floating]) -> int:
     return numbers * np.dtype(dtype).itemsize
 
 
+def check_room(need: int, num_qubits: int, batch: int) -> None:
+    """Check that the states of some samples fit into memory before they are begun.
+
+    Args:
+        need: Bytes.
+        num_qubits: Qubits of a sample's state.
+        batch: Number of samples.
+
+    Raises:
+        SimulationError: Less memory is free.
+    """
+    if need <= _CERTAIN_BYTES:
+        return
+    import psutil
+
+    free = psutil.virtual_memory().available
+    if need > free:
+        samples = "one sample" if batch == 1 else f"{batch} samples"
+        raise SimulationError(
+            f"The states of {samples} of {num_qubits} qubits take {need / 2**30:.1f} GiB more, but "
+            f"only {free / 2**30:.1f} GiB of memory are free: use fewer qubits, smaller batches or "
+            "single precision."
+        )
+
+
 def _check(program: Program, values: np.ndarray, initial: np.ndarray | None) -> None:
     if program.num_qubits > MAX_QUBITS:
         raise SimulationError(
@@ -224,6 +257,7 @@ def _initial_states(
     dtype: type[np.floating],
 ) -> np.ndarray:
     planes, size = (1 if program.real else 2), 2**program.num_qubits
+    check_room(blocks * planes * size * LANES * np.dtype(dtype).itemsize, program.num_qubits, batch)
     states = np.zeros((blocks, planes, size, LANES), dtype)
     if initial is None:
         states[:, 0, 0] = 1.0

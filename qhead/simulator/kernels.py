@@ -359,7 +359,7 @@ def probabilities(states, operations, matrices, cosines, sines, out):  # type: i
 
 @njit(**_OPTIONS)
 def pull_back(  # type: ignore[no-untyped-def]
-    finals, weights, operations, matrices, cosines, sines, grads, starts
+    finals, weights, operations, matrices, cosines, sines, grads, starts, spend
 ):
     """Pull R cotangents of the class probabilities back to angles and initial states.
 
@@ -368,15 +368,20 @@ def pull_back(  # type: ignore[no-untyped-def]
         weights: (blocks, R, classes LANES).
         grads: Zeros, (blocks, R, slots LANES); receives the derivatives by operation angle.
         starts: (blocks, R, planes, 2^n LANES) or of no size; receives those by initial amplitude.
+        spend: Let the last row work on the final states themselves.
     """
     m = np.zeros(8 * LANES, finals.dtype)
-    v = np.empty_like(finals[0])
+    rows = weights.shape[1]
+    copy = finals[0] if spend and rows == 1 else np.empty_like(finals[0])
     w = np.empty_like(finals[0])
     for b in range(finals.shape[0]):
         row = min(b, cosines.shape[0] - 1)
         c, s = cosines[row], sines[row]
-        for r in range(weights.shape[1]):
-            v[:] = finals[b]
+        for r in range(rows):
+            v = finals[b]
+            if not spend or r < rows - 1:
+                copy[:] = v
+                v = copy
             _weigh(v, weights[b, r], w)
             _backward(v, w, operations, matrices, c, s, grads[b, r], m)
             if starts.size:

@@ -96,9 +96,7 @@ class Simulator:
         for setting in groups:
             program = compiled.program(setting)
             for part in self._parts(program, len(values)):
-                tape = self._tape(program, values[part])
-                shape = (len(values[part]), *setting.weights.shape)
-                total[part] += tape.pull_back(np.broadcast_to(setting.weights, shape))[0]
+                total[part] += self._pulled_back(program, values[part], setting.weights)
         return total
 
     def probabilities(
@@ -113,9 +111,16 @@ class Simulator:
         self, circuit: QuantumCircuit, measured: Sequence[int], values: np.ndarray
     ) -> np.ndarray:
         """Return derivatives (B, 2^m, P) of what `probabilities` returns."""
-        tape = self._tape(self._of(circuit).program(measured_in_z(measured)), values)
+        program = self._of(circuit).program(measured_in_z(measured))
         identity = np.eye(2 ** len(measured))
-        return tape.pull_back(np.broadcast_to(identity, (len(values), *identity.shape)))[0]
+        parts = self._parts(program, len(values))
+        return np.concatenate([self._pulled_back(program, values[p], identity) for p in parts])
+
+    def _pulled_back(self, program: Program, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Return derivatives (B, R, P) of the same weights (R, C) of every sample's values."""
+        tape = self._take(program, values)
+        shape = (len(values), *weights.shape)
+        return tape.pull_back(np.broadcast_to(weights, shape), spend=True)[0]
 
     def _probabilities(self, program: Program, values: np.ndarray) -> np.ndarray:
         if len(values) * engine.sample_bytes(program, self.dtype) <= _REMEMBERED_BYTES:
@@ -129,14 +134,23 @@ class Simulator:
         return engine.chunks(program, batch, self.dtype)
 
     def _tape(self, program: Program, values: np.ndarray) -> engine.Tape:
-        """Run forward, or return the last run if it was of the very same values."""
-        last = self._last
-        if last is not None and last[0] is program and np.array_equal(last[1], values):
-            return last[2]
-        tape = engine.run(program, values, dtype=self.dtype)
-        # One tuple, replaced as a whole, is safe between threads.
+        """Run forward and remember the run, for the gradient at the very same values."""
+        tape = self._take(program, values)
         self._last = (program, values.copy(), tape)
         return tape
+
+    def _take(self, program: Program, values: np.ndarray) -> engine.Tape:
+        """Return the last run if it was of the very same values, or run forward.
+
+        Either way nothing is remembered any more: the caller owns the states, and two batches'
+        never lie side by side.
+        """
+        with self._lock:
+            last, self._last = self._last, None
+        if last is not None and last[0] is program and np.array_equal(last[1], values):
+            return last[2]
+        del last
+        return engine.run(program, values, dtype=self.dtype)
 
     def compiled(self, circuit: QuantumCircuit) -> Compiled:
         """Return what is compiled of a circuit; an edited circuit counts as another one.

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tracemalloc
+import types
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from qiskit.circuit import (
     AnnotatedOperation,
@@ -471,3 +474,71 @@ def test_shared_parameters_agree_with_statevector_and_differences() -> None:
 
     gradient, _ = run_shared(program, values, initial, np.float64).pull_back(weights)
     np.testing.assert_allclose(gradient[0], differences(total, values[None])[0], atol=1e-8)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_spending_the_states_changes_no_derivative(rows: int) -> None:
+    rng = np.random.default_rng(9)
+    circuit = random_circuit(rng, 3, 20, EVERYTHING)
+    program = compile_circuit(circuit, [0, 2])
+    values = rng.normal(size=(19, circuit.num_parameters))
+    weights = rng.normal(size=(19, rows, 4))
+    tape = engine.run(program, values)
+    kept = tape.pull_back(weights)[0]
+    np.testing.assert_array_equal(tape.pull_back(weights)[0], kept)
+    np.testing.assert_array_equal(tape.pull_back(weights, spend=True)[0], kept)
+
+
+def line(num_qubits: int) -> QuantumCircuit:
+    circuit = QuantumCircuit(num_qubits)
+    for qubit in range(num_qubits):
+        circuit.ry(Parameter(f"x[{qubit}]"), qubit)
+    circuit.cx(range(num_qubits - 1), range(1, num_qubits))
+    return circuit
+
+
+@pytest.mark.parametrize("batch", [8, 16, 40])
+def test_a_step_takes_twice_the_memory_of_its_states(
+    batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QHEAD_NUM_THREADS", "2")
+    circuit, simulator = line(14), Simulator(np.float32)
+    observables = [{"Z" + 13 * "I": 1.0}]
+
+    def step(seed: int) -> None:
+        values = np.random.default_rng(seed).normal(size=(batch, 14))
+        simulator.expectations(circuit, observables, values)
+        simulator.expectation_gradients(circuit, observables, values)
+
+    step(0)
+    tracemalloc.start()
+    try:
+        for seed in (1, 2):  # the first one's states are not kept beside the second's
+            step(seed)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    states = batch * 4 * 2**14
+    assert states < peak < 2.1 * states
+
+
+def test_states_that_do_not_fit_are_refused_before_they_are_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    circuit = line(20)
+    values = np.zeros((9, 20))
+    free = types.SimpleNamespace(available=60 << 20)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    tracemalloc.start()
+    try:
+        with pytest.raises(SimulationError, match=r"9 samples of 20 qubits take 0.1 GiB more"):
+            Simulator().expectations(circuit, [{"Z" + 19 * "I": 1.0}], values)
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+    simulator, circuit, observables = Simulator(np.float32), line(16), [{"Z" + 15 * "I": 1.0}]
+    simulator.expectations(circuit, observables, values[:8, :16])
+    free.available = 0
+    monkeypatch.setattr(engine, "_CERTAIN_BYTES", 1 << 20)
+    with pytest.raises(SimulationError, match="use fewer qubits, smaller batches"):
+        simulator.expectation_gradients(circuit, observables, values[:8, :16])
