@@ -113,6 +113,8 @@ def curve(
     axis: str,
     knee: float | None,
     marks: Mapping[str, float],
+    others: Sequence[CostPoint] = (),
+    others_name: str = "",
 ) -> str:
     """Draw accuracy and labels kept against a setting, on a logarithmic axis.
 
@@ -122,6 +124,8 @@ def curve(
         axis: What the setting is.
         knee: The setting at the knee, drawn as a line.
         marks: Further settings that are drawn as lines, by name.
+        others: Points of a second curve, with settings in ascending order.
+        others_name: What that is.
     """
     words = "; ".join(
         f"{point.setting:g}: {100 * (1 - point.changed):.1f} % of labels kept, accuracy "
@@ -129,11 +133,12 @@ def curve(
         for point in points
     )
     words = f"Accuracy minus the exact one, and labels kept, against {axis}. {words}."
-    return for_both(lambda narrow: _curve(points, axis, knee, marks, narrow), name, words)
+    curves = {"fixed": points, others_name: others} if others else {"": points}
+    return for_both(lambda narrow: _curve(curves, axis, knee, marks, narrow), name, words)
 
 
 def _curve(
-    points: Sequence[CostPoint],
+    curves: Mapping[str, Sequence[CostPoint]],
     axis: str,
     knee: float | None,
     marks: Mapping[str, float],
@@ -142,15 +147,21 @@ def _curve(
     size = (NARROW, 6.0) if narrow else (WIDE, 3.3)
     figure = Figure(figsize=size, layout="constrained")
     left, right = figure.subplots(*((2, 1) if narrow else (1, 2)))
-    settings = [point.setting or 0.0 for point in points]
-    _band(left, settings, [(p.difference, p.difference_half_width) for p in points], 100)
+    for colour, (label, points) in zip((ACCENT, _GAIN), curves.items(), strict=False):
+        settings = [point.setting or 0.0 for point in points]
+        lost = [(p.difference, p.difference_half_width) for p in points]
+        kept = [(1 - p.changed, p.changed_half_width) for p in points]
+        _band(left, settings, lost, 100, colour, label)
+        _band(right, settings, kept, 1, colour, label)
     left.set_title("accuracy − exact, points")
     left.axhline(0, color=INK, linewidth=1, linestyle=_DOTTED)
-    _band(right, settings, [(1 - p.changed, p.changed_half_width) for p in points], 1)
     right.set_title("labels as with the exact head, %")
+    if len(curves) > 1:
+        right.legend(fontsize=9, loc="lower right")
+    first = next(iter(curves.values()))
     for axes in (left, right):
         axes.set_xscale("log")
-        _ticks(axes, points, len(settings) > 6)
+        _ticks(axes, first, len(first) > 6)
         axes.set_xlabel(f"{axis}\nand QPU seconds of 1,000 sentences")
         lines = {"knee": knee, **marks}
         for place, (label, at) in enumerate(lines.items()):
@@ -160,14 +171,19 @@ def _curve(
 
 
 def _band(
-    axes: Axes, settings: Sequence[float], values: Sequence[tuple[float, float]], top: float
+    axes: Axes,
+    settings: Sequence[float],
+    values: Sequence[tuple[float, float]],
+    top: float,
+    colour: str,
+    label: str,
 ) -> None:
     """Draw shares with their 95 % bands in percent, cut at `top`."""
     means = [100 * mean for mean, _ in values]
     low = [100 * (mean - half) for mean, half in values]
     high = [100 * min(mean + half, top) for mean, half in values]
-    axes.fill_between(settings, low, high, color=ACCENT, alpha=0.18, linewidth=0)
-    axes.plot(settings, means, "o-", color=ACCENT, markersize=4.5, linewidth=1.8)
+    axes.fill_between(settings, low, high, color=colour, alpha=0.16, linewidth=0)
+    axes.plot(settings, means, "o-", color=colour, markersize=4.5, linewidth=1.8, label=label)
 
 
 def _ticks(axes: Axes, points: Sequence[CostPoint], every_other: bool) -> None:

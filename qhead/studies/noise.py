@@ -236,9 +236,9 @@ def _waterfall(
         "submit path: planned, run by the client's own primitives, unpacked.",
         form="steps",
         rows=tuple(priced),
-        finding=f"The largest step is {largest.name}. In the end {100 * last.changed:.1f} % of the "
-        f"labels differ from the exact ones and the accuracy by {100 * last.difference:+.1f} ± "
-        f"{100 * last.difference_half_width:.1f} points.",
+        finding=f"The largest step in ⟨Z⟩ is {largest.name}. In the end {100 * last.changed:.1f} % "
+        f"of the labels differ from the exact ones and the accuracy by "
+        f"{100 * last.difference:+.1f} ± {100 * last.difference_half_width:.1f} points.",
     )
 
 

@@ -49,7 +49,15 @@ def study_sections(study: Study) -> list[Section]:
             figure = waterfall(points)
         else:
             name = f"{study.kind}-{index}"
-            figure = curve(points, name=name, axis=table.axis, knee=table.knee, marks=table.marks)
+            figure = curve(
+                points,
+                name=name,
+                axis=table.axis,
+                knee=table.knee,
+                marks=table.marks,
+                others=[_point(row) for row in table.others],
+                others_name=table.others_name,
+            )
         columns, rows = cells(table)
         text = (table.finding, table.text, *(study.notes if index == 0 else ()))
         found.append(Section(table.title, text, figure, columns, rows, _CAPTION))
@@ -81,28 +89,41 @@ def cells(table: Table) -> tuple[list[str], list[list[str]]]:
     ]  # fmt: skip
     rows = [
         [
-            row.name if row.setting is None else _number(row.setting),
+            _first(row, table),
             f"{100 * row.changed:.1f} ({_bounds(row.changed, row.changed_half_width)})",
             f"{100 * row.accuracy:.1f}",
-            f"{100 * row.difference:+.1f} ± {100 * row.difference_half_width:.1f}",
+            _signed(row.difference, row.difference_half_width),
             *([_step(row)] if steps else []),
-            f"{row.shift:+.4f} ± {row.shift_half_width:.4f}",
+            _signed(row.shift, row.shift_half_width, scale=1, digits=4),
             f"{row.spread:.4f}",
             "" if row.systematic is None else f"{row.systematic:.4f}",
             "" if row.slope is None else f"{row.slope:.3f}",
             *("" if s is None else f"{s:,.1f}" for s in (row.qpu_seconds, row.one_tile_seconds)),
         ]
-        for row in table.rows
+        for row in (*table.rows, *table.others)
     ]
     used = [any(row[index] for row in rows) for index in range(len(columns))]
     kept = [index for index, any_cell in enumerate(used) if any_cell]
     return [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
+def _first(row: Row, table: Table) -> str:
+    if row.setting is None:
+        return row.name
+    number = _number(row.setting)
+    return f"{table.others_name} ≤ {row.shots:,}: {number}" if row in table.others else number
+
+
 def _step(row: Row) -> str:
     if row.step is None or row.step_half_width is None:
         return ""
-    return f"{100 * row.step:+.1f} ± {100 * row.step_half_width:.1f}"
+    return _signed(row.step, row.step_half_width)
+
+
+def _signed(value: float, half: float, scale: float = 100, digits: int = 1) -> str:
+    """Return a difference with its half width; what rounds to zero has no minus."""
+    rounded = round(scale * value, digits) + 0.0
+    return f"{rounded:+.{digits}f} ± {scale * half:.{digits}f}"
 
 
 def _bounds(share: float, half: float) -> str:

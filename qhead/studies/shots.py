@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 
+import numpy as np
+
 from hardware.checks import check_shots
+from hardware.circuits.adaptive import MIN_SHOTS, SHARES, LinearRule
 from hardware.emulation.calibrated import CalibratedTarget
 from hardware.emulation.emulated import EmulatedTarget
 from hardware.emulation.rates import ShotsTarget
@@ -15,6 +18,11 @@ from qhead.progress import counting_bar
 from qhead.studies.cost import DeviceCost
 from qhead.studies.sample import Measured, Row, Sample, Trial, draw_sample, summarise_trials
 from qhead.studies.study import Study, Table, check_options, facts_of, knee, no_knee, points
+
+_ADAPTIVE = (
+    "Adaptive: few shots for every sentence and more for those whose label they leave undecided, "
+    "in three rounds of a job each; at the mean number of shots."
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class ShotsStudy:
 
     shots: tuple[int, ...] = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
     sentences: int = 500
-    trials: int = 20
+    trials: int = 10
     device: str = "fez"
     max_loss: float = 0.02
 
@@ -80,6 +88,17 @@ def study_shots(
                 trials += own
                 bar(index * len(options.shots) + len(rows), len(settings) * len(options.shots))
             tables.append(_table(title, rows, options, sample.num_scored))
+    # Rounds of shots belong on the device: that is where a shot costs something.
+    adaptive = []
+    ceilings = [shots for shots in sorted(options.shots) if shots >= MIN_SHOTS]
+    with counting_bar("drawing shots in rounds") as bar:
+        for ceiling in ceilings:
+            row, own = _adaptive(sample, replace(device, shots=ceiling), options.trials, seed)
+            adaptive.append(_priced_rounds(row, costs[0]))
+            trials += own
+            bar(len(adaptive), len(ceilings))
+    text = f"{tables[-1].text} {_ADAPTIVE}"
+    tables[-1] = replace(tables[-1], text=text, others=tuple(adaptive), others_name="adaptive")
     reference = summarise_trials(sample, Measured("exact", sample.exact[None], [seed]))[0]
     return Study(
         kind="shots",
@@ -108,6 +127,26 @@ def _priced(row: Row, target: EmulatedTarget, costs: tuple[DeviceCost, ...]) -> 
     assert row.shots is not None
     tiled, one = (cost.seconds(row.shots) for cost in costs)
     return replace(row, target=target.spec, qpu_seconds=tiled, one_tile_seconds=one)
+
+
+def _adaptive(
+    sample: Sample, target: EmulatedTarget, trials: int, seed: int
+) -> tuple[Row, list[Trial]]:
+    """Return the row of adaptive shots with the target's as the most; its setting is their mean."""
+    rule, seeds = LinearRule(*sample.head.readout_weights()), range(seed, seed + trials)
+    runs = [replace(target, seed=each).run_adaptive(sample.scored, rule) for each in seeds]
+    measured = Measured(
+        f"adaptive, at most {target.shots:,}", np.stack([run.values for run in runs]), seeds
+    )
+    row, own, _ = summarise_trials(sample, measured)
+    spent = [run.decisions.shots.mean() for run in runs if run.decisions is not None]
+    return replace(row, setting=float(np.mean(spent)), shots=target.shots), own
+
+
+def _priced_rounds(row: Row, cost: DeviceCost) -> Row:
+    """Return a row of adaptive shots with the seconds of its mean shots, each round a job."""
+    assert row.setting is not None
+    return replace(row, qpu_seconds=cost.seconds(row.setting) + len(SHARES) * cost.fixed)
 
 
 def _table(title: str, rows: list[Row], options: ShotsStudy, num_sentences: int) -> Table:

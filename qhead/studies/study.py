@@ -26,6 +26,8 @@ from qhead.studies.sample import RECORDED, Row, Sample, Trial, bounded_mean
 
 RECORD, PAGE = "study.json", "report.html"
 _VERSION = 1
+#: The fact by which a study is known to be a model's.
+_WEIGHTS = "fingerprint of the weights"
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Table:
         finding: What the rows say, in a sentence.
         knee: Setting of a curve at its knee; None where there is none.
         marks: Settings that are marked in the curve, by name.
+        others: Rows of a second curve beside it.
+        others_name: What they are.
     """
 
     __pydantic_config__ = RECORDED
@@ -53,6 +57,8 @@ class Table:
     finding: str = ""
     knee: float | None = None
     marks: dict[str, float] = field(default_factory=dict)
+    others: tuple[Row, ...] = ()
+    others_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,27 @@ def _version(content: Any) -> Any:
     return content.get("version") if isinstance(content, Mapping) else None
 
 
+def studies_of(model: TextClassifier, folders: Sequence[str]) -> list[Study]:
+    """Return the studies of a saved model from their folders.
+
+    Raises:
+        InputError: One cannot be read, or is of another model.
+    """
+    found = [read_study(Path(folder.strip())) for folder in folders]
+    for folder, study in zip(folders, found, strict=True):
+        if study.facts.get(_WEIGHTS) != _weights(model):
+            raise InputError(
+                f"{folder} is a study of another model, or of this one before it was trained "
+                "again: run the study again."
+            )
+    return found
+
+
+def _weights(model: TextClassifier) -> str | None:
+    """Return the fingerprint of a saved model's weights; None of one that is not saved."""
+    return None if model.saved_ is None else str(model.saved_.weights)
+
+
 def knee(rows: Sequence[Row], max_loss: float) -> float | None:
     """Return the most harmful setting that is still good enough; None if none is.
 
@@ -200,8 +227,10 @@ def facts_of(
     """Return what a study was made of, in words."""
     circuit = sample.workload.circuit
     others = sample.workload.num_samples - sample.num_scored
+    weights = _weights(model)
     facts = {
         "model": name,
+        **({} if weights is None else {_WEIGHTS: weights}),
         "circuit": f"{counted(circuit.num_qubits, 'qubit')}, "
         f"{counted(circuit.num_nonlocal_gates(), 'two-qubit gate')}, "
         f"{counted(sample.workload.num_observables, 'observable')}",

@@ -203,6 +203,11 @@ def test_shots_spread_as_their_closed_form_says(model, data, shots_study):
         assert abs(each.spread**2 - variance.mean()) < slack
     assert all(0 < each.slope < 1 for each in device.rows)
     assert [each.target for each in device.rows] == ["aer:fez:25", "aer:fez:100", "aer:fez:400"]
+    assert [each.shots for each in device.others] == [100, 400]  # 25 are too few for three rounds
+    for each in device.others:
+        assert each.shots / 32 - 1 < each.setting < each.shots
+        assert each.qpu_seconds > 0
+    assert not ideal.others
     assert ideal.rows[0].one_tile_seconds > ideal.rows[0].qpu_seconds > 0
 
 
@@ -325,6 +330,18 @@ def test_a_study_is_kept_and_reported(folder, file, tmp_path):
     ended = run("report", out, "--json")
     assert ended.exit_code == 0, ended.stderr
     assert (tmp_path / "study.html").read_text() == first
+    page = tmp_path / "model.html"
+    ended = run("report", folder, "--study", out, "--out", page)
+    assert ended.exit_code == 0, ended.stderr
+    assert "Shots, with ideal gates" in page.read_text()
+    text = (out / RECORD).read_text()
+    (out / RECORD).write_text(text.replace('"fingerprint of the weights": "', '"weights": "'))
+    ended = run("report", folder, "--study", out, "--out", page, "--force")
+    assert ended.exit_code == 2
+    assert "of another model" in ended.stderr
+    ended = run("report", out, "--study", out, "--force")
+    assert ended.exit_code == 2
+    assert "leave --study out" in ended.stderr
     refused = run("study", "shots", folder, file, *SHOTS, "--out", out)
     assert refused.exit_code == 2
     assert "--force" in refused.stderr
