@@ -104,15 +104,16 @@ def test_a_list_that_ignores_its_filter_is_not_believed(tmp_path):
         bench.cloud.release()
 
 
-def test_another_pending_job_is_looked_at_each_time(tmp_path):
+@pytest.mark.parametrize("jobs", [2, 3])
+def test_another_pending_job_is_looked_at_each_time(tmp_path, jobs):
     with Bench(tmp_path) as bench:
         bench.cloud.hold()
-        run = bench.submit(plan(3))
+        run = bench.submit(plan(jobs))
         look, looked = bench.device.job_status, []
         bench.device.job_status = lambda job_id: looked.append(job_id) or look(job_id)
-        with sender_of(bench, run, plan(3)) as sender:
+        with sender_of(bench, run, plan(jobs)) as sender:
             collector = Collector(sender)
-            for _ in range(3):
+            for _ in range(jobs):
                 collector.look_once()
         assert sorted(looked) == sorted(bench.cloud.jobs)
         bench.cloud.release()
@@ -397,3 +398,41 @@ def test_a_platform_that_lists_nothing_now_has_found_nothing(tmp_path):
         with sender_of(bench, run, plan(1)) as sender:
             assert Collector(sender).reconcile() == 0
         bench.cloud.release()
+
+
+def test_a_failed_jobs_own_listing_and_one_that_is_being_sent_are_no_strays(tmp_path):
+    with Bench(tmp_path) as bench:
+        bench.cloud.hold()
+        run = bench.submit(plan(2))
+        failed, sending = bench.ledger.jobs(run)
+        bench.ledger.end(sending, "failed", "injected")
+        bench.ledger.reopen(run, budget_seconds=2000.0)
+        sending = bench.ledger.leases.claim_next(run, "me", 60.0, QUICK.pace).job
+        bench.ledger.end(failed, "failed", "injected")
+        listed = [
+            RemoteJob(failed.remote_id, (failed.tag,), "", "RUNNING"),
+            RemoteJob("another", (sending.tag,), "", "RUNNING"),
+        ]
+        bench.device.find = lambda tag: listed
+        with sender_of(bench, run, plan(2)) as sender:
+            assert Collector(sender).adopt_orphans() == 0
+        assert bench.states(run) == ["failed", "submitting"]
+        assert "another" not in bench.ledger.remote_states(run)
+        bench.cloud.release()
+
+
+@pytest.mark.parametrize("error", [VanishedError("gone"), UnclearError("lost")])
+def test_a_deleted_result_is_advised_to_be_made_again(tmp_path, monkeypatch, error):
+    with Bench(tmp_path) as bench:
+        run = bench.submit(plan(1))
+        bench.collect(run)
+        monkeypatch.setattr("hardware.runs.collection.unusable", lambda *_, **__: {0: "Damaged."})
+
+        def fails(job_id, request):
+            raise error
+
+        bench.device.fetch = fails
+        with sender_of(bench, run, plan(1)) as sender:
+            collector = Collector(sender)
+            collector.refetch_damaged()
+        assert ("submit the plan as a new run" in collector.problems[0]) == (str(error) == "gone")
