@@ -45,9 +45,10 @@ def _pool(threads: int, process: int) -> ThreadPoolExecutor:
 def share(work: Callable[[slice], None], blocks: int, threads: int) -> None:
     """Run `work` over blocks 0 … `blocks` - 1, in one contiguous slice for each thread.
 
-    The caller's thread does the first slice itself. `work` must not call `share`, since all calls
-    use one pool; its kernels should release the interpreter lock. An exception of any slice is
-    raised when all have ended.
+    The caller's thread does the first slice itself, and then each that no thread has begun: where
+    other processes hold the cores, a thread may wait for longer than the work takes. `work` must
+    not call `share`, since all calls use one pool; its kernels should release the interpreter lock.
+    An exception of any slice is raised when all have ended.
     """
     threads = max(1, min(threads, blocks))
     if threads == 1:
@@ -59,8 +60,11 @@ def share(work: Callable[[slice], None], blocks: int, threads: int) -> None:
     futures = [pool.submit(work, part) for part in parts[1:]]
     try:
         work(parts[0])
+        for future, part in zip(futures, parts[1:], strict=True):
+            if future.cancel():
+                work(part)
     finally:
-        errors = [future.exception() for future in futures]
+        errors = [future.exception() for future in futures if not future.cancelled()]
     for error in errors:
         if error is not None:
             raise error
