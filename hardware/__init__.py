@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from hardware.importing import on_demand
 
 if TYPE_CHECKING:
+    from hardware.circuits.adaptive import AdaptiveShots, LinearRule
     from hardware.devices.login import Account
     from hardware.errors import HardwareError
     from hardware.planning.mitigation import Mitigation
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
 # Name → module. Nothing is imported before it is used: Qiskit takes seconds.
 _EXPORTS = {
     "Account": "hardware.devices.login",
+    "AdaptiveShots": "hardware.circuits.adaptive",
     "Expectations": "hardware.workload",
     "HardwareError": "hardware.errors",
     "JobPlan": "hardware.planning.plan",
+    "LinearRule": "hardware.circuits.adaptive",
     "Mitigation": "hardware.planning.mitigation",
     "PlanOptions": "hardware.planning.options",
     "Run": "hardware.runs.run",
@@ -44,9 +47,11 @@ _EXPORTS = {
 
 __all__ = [
     "Account",
+    "AdaptiveShots",
     "Expectations",
     "HardwareError",
     "JobPlan",
+    "LinearRule",
     "Mitigation",
     "PlanOptions",
     "Run",

@@ -13,8 +13,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
+from hardware.circuits.adaptive import AdaptiveShots
 from hardware.devices.login import Account
 from hardware.devices.named import is_device
+from hardware.planning.options import PlanOptions
 from hardware.targets import ExecutionTarget
 from qhead import checks
 from qhead.data.texts import LabelledTexts, check_sentences, label_array
@@ -193,6 +195,7 @@ class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ig
         *,
         budget: float | None = None,
         account: Account | None = None,
+        adaptive: AdaptiveShots | bool = False,
     ) -> np.ndarray:
         """Return the label of each sentence, shape (n,).
 
@@ -201,13 +204,17 @@ class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ig
             target: Where the circuits run; None is exact.
             budget: QPU seconds that a run on a device may use; required on a real one.
             account: Which account and instance of the platform; None: the client's default.
+            adaptive: As for `predict_detailed`.
 
         Raises:
             HardwareError, MissingRowsError: As `predict_detailed`.
         """
         check_is_fitted(self, "head_")
-        if budget is not None or is_device(target) or self._resolve(target) is not None:
-            return self.predict_detailed(texts, target, budget=budget, account=account).labels
+        plain = budget is None and adaptive is False and not is_device(target)
+        if not plain or self._resolve(target) is not None:
+            return self.predict_detailed(
+                texts, target, budget=budget, account=account, adaptive=adaptive
+            ).labels
         labels: np.ndarray = self.head_.predict(self.embed(texts))
         return labels
 
@@ -233,12 +240,15 @@ class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ig
         budget: float | None = None,
         progress: RunProgress = True,
         account: Account | None = None,
+        adaptive: AdaptiveShots | bool = False,
     ) -> Prediction:
         """Return labels, probabilities and what the target's shot noise leaves of them.
 
         Args:
             texts, target, budget, account: As for `predict`.
             progress: Of a run on a device: called with its `RunStatus`; True draws a bar.
+            adaptive: Spend the target's shots in rounds, on sentences whose label is undecided;
+                True: in the default ones. See `hardware.circuits.adaptive`.
 
         Raises:
             DataError: An empty or over-long sentence.
@@ -249,8 +259,11 @@ class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ig
         """
         check_is_fitted(self, "head_")
         if isinstance(target, str) and is_device(target):
+            options = PlanOptions(
+                seed=getattr(self.head_, "seed", 0), adaptive=AdaptiveShots.of(adaptive)
+            )
             return self.predict_on_device(
-                texts, target, budget=budget, progress=progress, account=account
+                texts, target, options, budget=budget, progress=progress, account=account
             )
         if budget is not None:
             raise InputError(
@@ -258,7 +271,8 @@ class TextClassifier(DeviceMethods, ClassifierMixin, BaseEstimator):  # type: ig
                 f"{'exact' if target is None else target!r}, which charges nothing. Leave it out."
             )
         where = self._resolve(target)
-        return predict_head(self.head_, self.embed(texts), where)
+        rounds = AdaptiveShots.of(adaptive)
+        return predict_head(self.head_, self.embed(texts), where, adaptive=rounds)
 
     def score(
         self,

@@ -25,16 +25,18 @@ refitted to a device. Standard errors are those of `hardware.circuits.intervals`
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import expit, logsumexp, softmax
 
+from hardware.circuits.adaptive import LinearRule
 from hardware.circuits.intervals import Z_95
 from qhead.errors import HeadError, InputError
 
 if TYPE_CHECKING:
+    from hardware.circuits.adaptive import AdaptiveShots, Decisions
     from hardware.targets import ExecutionTarget
 
 #: What the record of a prediction holds beside its text.
@@ -50,7 +52,8 @@ class Prediction:
         probabilities: One column a class in the order of ``classes_``, shape (n, K).
         std_errors: Standard error of the winning probability, shape (n,): the longer side of its
             95 % interval over 1.96; zero where exact.
-        decided: Whether every margin exceeds its own uncertainty, shape (n,), bool.
+        decided: Whether every margin exceeds its own uncertainty, shape (n,), bool; with adaptive
+            shots by the error rate of `hardware.circuits.adaptive`.
         target: Specification of the target that ran the circuits.
         notes: Sentences on what acted and what an emulation leaves out.
     """
@@ -70,6 +73,12 @@ class Prediction:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def decided_by(
+        self, decisions: Decisions, rows: np.ndarray | slice = slice(None)
+    ) -> Prediction:
+        """Return the prediction with the decisions of adaptive shots on these rows."""
+        return replace(self, decided=decisions.decided[rows])
 
     @property
     def winning(self) -> np.ndarray:
@@ -175,6 +184,7 @@ def predict_head(
     target: ExecutionTarget | None = None,
     *,
     z: float = Z_95,
+    adaptive: AdaptiveShots | None = None,
 ) -> Prediction:
     """Predict embeddings (n, d) with a fitted head, with the statistical error of the target.
 
@@ -183,10 +193,17 @@ def predict_head(
         embeddings: Shape (n, d).
         target: Where the circuits run; None is exact.
         z: Standard errors by which a margin must differ from zero to be decided.
+        adaptive: Spend the target's shots in rounds, which decide by their own error rate.
 
     Raises:
+        InputError: Rounds for a target without shots.
         HeadError: A target for a head that runs no circuit, or a head without probabilities.
     """
+    if adaptive is not None and not hasattr(target, "run_adaptive"):
+        raise InputError(
+            f"Expected adaptive shots with a target that has shots, such as shots:4096, got "
+            f"{'exact' if target is None else target.spec!r}. Leave adaptive out."
+        )
     if target is None or target.spec == "exact":
         if not hasattr(head, "predict_proba"):
             raise HeadError(
@@ -200,9 +217,13 @@ def predict_head(
             f"{getattr(head, 'kind', type(head).__name__)!r} has none. Use 'exact', or a quantum "
             "head."
         )
-    expectations = head.expectations(embeddings, target)
-    weight, _ = head.readout_weights()
-    return sampled_prediction(
+    weight, bias = head.readout_weights()
+    if adaptive is None:
+        expectations = head.expectations(embeddings, target)
+    else:
+        rule = LinearRule(weight, bias)
+        expectations = target.run_adaptive(head.workload(embeddings), rule, adaptive)  # type: ignore[attr-defined]
+    prediction = sampled_prediction(
         head.logits_from(expectations.values),
         expectations.std_errors,
         weight,
@@ -211,3 +232,5 @@ def predict_head(
         target=expectations.target,
         notes=expectations.notes,
     )
+    decisions = expectations.decisions
+    return prediction if decisions is None else prediction.decided_by(decisions)

@@ -92,7 +92,7 @@ def run_progress(
     Args:
         progress: The caller's own callback, which is yielded as it is; True: a bar; False: None.
         description: Words before the bar.
-        num_jobs: Jobs of the run.
+        num_jobs: Jobs of the run; rounds of adaptive shots add to them.
         console: Where to draw, if it is a terminal; None: standard error.
     """
     if not isinstance(progress, bool):
@@ -102,7 +102,9 @@ def run_progress(
     else:
         columns = (MofNCompleteColumn(), TextColumn("{task.fields[figures]}"), TimeElapsedColumn())
         with _shown(description, console, columns, unit="jobs", steady=False) as update:
-            yield lambda status: update(_ended(status), num_jobs, _job_figures(status))
+            yield lambda status: update(
+                _ended(status), max(num_jobs, sum(status.jobs.values())), _job_figures(status)
+            )
 
 
 _Update = Callable[[int, int, str], None]

@@ -127,23 +127,20 @@ class EmulatedTarget(ABC):
         rule.check_width(workload.num_observables)
         measurement = Measurement.of(workload.observables)
         of_leads = measurement.combined(*rule.leads())
-        prepared = self.prepare_settings(workload.circuit, measurement.settings)
-        engine = SettingsEngine(prepared, workload.parameters, measurement, self.method)
+        engine = self._engine(workload)
         pool, leads = (
             Pool(workload.num_samples, len(each.constants)) for each in (measurement, of_leads)
         )
-        z, streams = (
-            adaptive.z(len(rounds), rule.num_classes),
-            ShotStreams.of(self.seed, self.first_row),
-        )
+        streams = ShotStreams.of(self.seed, self.first_row)
         rows = np.arange(workload.num_samples)
         found = Decisions.of(rule, leads, adaptive, rounds)
         for number, shots in enumerate(rounds):
-            own = streams.child(number)
+            own, z = streams.child(number), adaptive.z(shots, len(rounds), rule.num_classes)
             for part, counts in engine.counts(workload.values[rows], shots, own):
                 size = part.stop - part.start
                 pool.add(rows[part], *measurement.combine(counts, size), shots)
-                leads.add(rows[part], *of_leads.combine(counts, size, z=z), shots)
+                lead, errors = of_leads.combine(counts, size, z=z)
+                leads.add(rows[part], lead, z * errors, shots)
             found = Decisions.of(rule, leads, adaptive, rounds)
             rows = np.flatnonzero(~found.decided)
             if not rows.size:

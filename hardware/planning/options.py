@@ -129,7 +129,8 @@ class PlanOptions:
             device does not take are folded into its range by the client's own rule, row by row.
             Twirled gates, zero-noise extrapolation and error cancellation do not work with them.
         adaptive: Spend the shots in rounds, and go on only with rows whose label is undecided; the
-            plan then needs a rule for labels. None: all shots at once.
+            plan then needs a rule for labels. Its rounds, if given, say the shots, where these have
+            their default. None: all shots at once.
     """
 
     shots: int = 4096
@@ -152,6 +153,9 @@ class PlanOptions:
     adaptive: AdaptiveShots | None = None
 
     def __post_init__(self) -> None:
+        if self.adaptive is not None and self.shots == PlanOptions.shots:
+            # The rounds say the shots where nobody else does.
+            object.__setattr__(self, "shots", sum(self.adaptive.rounds) or self.shots)
         check_shots(self.shots, error=PlanError)
         if self.tiles is not None and (not is_whole(self.tiles) or self.tiles < 1):
             raise PlanError(f"Expected at least one tile, a whole number, got {self.tiles}.")
@@ -240,8 +244,7 @@ class PlanOptions:
     def of(cls, **fields: Any) -> PlanOptions:
         """Return options from fields of this class, its parts and `AdaptiveShots` together.
 
-        `adaptive` may be True, and is so where `rounds` or `error_rate` are given. Rounds also say
-        the shots, where these are not given.
+        `adaptive` may be True, and is so where `rounds` or `error_rate` are given.
 
         Raises:
             PlanError: A value cannot be used.
@@ -252,14 +255,13 @@ class PlanOptions:
             own = {key: fields.pop(key) for key in [*fields] if key in kind.__annotations__}
             parts[name] = kind(**own)
         own = {key: fields.pop(key) for key in [*fields] if key in AdaptiveShots.__annotations__}
-        if fields.get("adaptive", bool(own)) is True:
+        if own and fields.get("adaptive") is False:
+            raise PlanError(
+                "rounds and error_rate need adaptive shots.", options=("rounds", "error_rate")
+            )
+        if own:
             fields["adaptive"] = AdaptiveShots(**own)
-            if rounds := own.get("rounds"):
-                fields.setdefault("shots", sum(rounds))
-        elif own:
-            raise PlanError("rounds and error_rate need adaptive shots.", options=[*own])
-        elif fields.get("adaptive") is False:
-            del fields["adaptive"]
+        fields["adaptive"] = AdaptiveShots.of(fields.get("adaptive") or False)
         return cls(**parts, **fields)
 
     def canonical_json(self) -> str:

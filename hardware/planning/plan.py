@@ -184,7 +184,9 @@ class JobPlan:
     rounds: tuple[PlannedRound, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.target}: {self.cost}"
+        expected = self.expected_seconds
+        more = "" if expected is None else f", {expected:.1f} expected"
+        return f"{self.target}: {self.cost}{more}"
 
     def __repr__(self) -> str:
         return f"<JobPlan {self}>"
@@ -230,13 +232,13 @@ class JobPlan:
             return None
         return float(sum(self.job_seconds)) + sum(known)
 
-    @property
-    def z(self) -> float:
-        """Standard errors by which a lead is decided; with a rule only."""
+    def z(self, number: int) -> float:
+        """Return by how many standard errors a lead of a round may be off; with a rule only."""
         adaptive = self.options.adaptive
         assert adaptive is not None
         assert self.rule is not None
-        return adaptive.z(len(self.rounds), self.rule.num_classes)
+        rounds = self.options.rounds
+        return adaptive.z(rounds[number], len(rounds), self.rule.num_classes)
 
     def of_job(self, idx: int) -> JobPlan:
         """Return the plan as the round of a job sees it: with that round's shots."""

@@ -143,8 +143,9 @@ def unpack(plan: JobPlan, results: Mapping[int, Arrays]) -> Expectations:
         for rows, mean, errors in _parts(view, job, arrays):
             pool.add(rows, mean, errors, ran)
         if sums is not None:
-            for rows, mean, errors in _parts(view, job, arrays, sums, plan.z):
-                leads.add(rows, mean, errors, ran)
+            z = plan.z(job.round)
+            for rows, mean, errors in _parts(view, job, arrays, sums, z):
+                leads.add(rows, mean, z * errors, ran)
     values, errors = pool.result()
     decisions = _decisions(plan, leads)
     notes = (*result_notes(plan, values, errors, pool.shots > 0, decisions), *unfit)

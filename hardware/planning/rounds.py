@@ -172,8 +172,10 @@ def _expected_rows(plan: JobPlan, rule: LinearRule, likely: np.ndarray) -> list[
     own = (first == winners[:, np.newaxis]) | (second == winners[:, np.newaxis])
     score = np.where(own, np.abs(leads) / spread, np.inf).min(axis=1)  # (N,)
     shots = plan.options.rounds
-    z = adaptive.z(len(shots), rule.num_classes)
-    open_rows = [ndtr(z - score * np.sqrt(total)).sum() for total in np.cumsum(shots)[:-1]]
+    open_rows = [
+        ndtr(adaptive.z(total, len(shots), rule.num_classes) - score * np.sqrt(total)).sum()
+        for total in np.cumsum(shots)[:-1].tolist()
+    ]
     return [float(plan.num_rows), *(float(each) for each in open_rows)]
 
 

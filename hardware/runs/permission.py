@@ -44,8 +44,11 @@ def check_budget(budget: float | None, *, local: bool = True) -> None:
 
 
 def plan_budget(plan: JobPlan, ratio: ChargeRatio | None = None) -> int:
-    """Return a budget in whole seconds that covers a plan; `ratio` is what its device charged."""
-    advised = advised_budget(float(sum(plan.job_seconds)), ratio)
+    """Return a budget in whole seconds that covers a plan; `ratio` is what its device charged.
+
+    With adaptive shots it covers all rounds with all rows.
+    """
+    advised = advised_budget(plan.cost.qpu_seconds, ratio)
     if plan.options.mode == "session":
         return max(advised, session_budget(plan.job_seconds))
     return advised
@@ -79,16 +82,17 @@ def checked_budget(plan: JobPlan, budget: float | None, *, local: bool = False) 
             leaves a session no time for all the jobs.
     """
     estimate = float(sum(plan.job_seconds))
+    rounds = " for its first round" if plan.rounds else ""
     if budget is None and not local:
         raise BudgetError(
             "A run on a real device needs a budget in QPU seconds. The plan needs about "
-            f"{estimate:.2f} s: give a budget of {plan_budget(plan)} s or more."
+            f"{estimate:.2f} s{rounds}: give a budget of {plan_budget(plan)} s or more."
         )
     check_budget(budget)
     if budget is not None and estimate > budget:
         raise BudgetError(
             f"Expected a plan within the budget of {budget:g} s, got one of about {estimate:.2f} s"
-            f"{' on the real device' if local else ''}: "
+            f"{rounds}{' on the real device' if local else ''}: "
             f"give budget={plan_budget(plan)} or more, or plan fewer shots, more "
             "tiles or fewer rows.",
             options=["budget"],

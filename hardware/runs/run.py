@@ -138,6 +138,12 @@ class StoredRun:
         elif plan.num_remarks and not device.local:  # made offline
             check_calibration(plan, device)
         checked_budget(plan, budget, local=device.local)  # before a ledger is created
+        if budget is not None and plan.rounds and budget < plan.cost.qpu_seconds:
+            _logger.info(
+                "Note: the budget of %g s does not cover all rounds with all rows, %.1f s: the run "
+                "stops before a round that does not fit, and keeps the labels that it has.",
+                budget, plan.cost.qpu_seconds,
+            )  # fmt: skip
         path = _path(ledger)
         with Ledger(path) as opened:
             run_id = runner.submit(

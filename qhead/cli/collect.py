@@ -38,7 +38,8 @@ def collect(
 ) -> None:
     """Fetch results and predict the rows that have arrived; says which are missing.
 
-    Exit code 3: rows are missing. Stored results that are damaged are fetched again.
+    Exit code 3: rows are missing, or rounds of adaptive shots are under way. Stored results that
+    are damaged are fetched again.
     """
     from hardware.errors import InvalidInputError
     from qhead.cli.rows import write_rows
@@ -72,9 +73,11 @@ def collect(
     )
     if found.missing:
         complain("Note", found.explain_missing())
+    if found.rounds_under_way:
+        complain("Note", f"Rounds are still to come: qhead collect {sent.id} --wait SECONDS.")
     if status.state == "failed":
         raise typer.Exit(FAILED)
-    if found.missing:
+    if found.missing or found.rounds_under_way:
         raise typer.Exit(MISSING_ROWS)
 
 

@@ -54,6 +54,7 @@ def evaluate(
     import dataclasses
     import time
 
+    from hardware.circuits.adaptive import AdaptiveShots
     from hardware.devices.named import is_device
     from hardware.errors import InvalidInputError
     from qhead.cli.show import show
@@ -89,7 +90,9 @@ def evaluate(
         embeddings = embedded(classifier.encoder_, "", labelled.texts)
         start = time.perf_counter()
         with waiting(f"predicting {len(labelled):,} sentences on {target}"):
-            prediction, truth = predict_head(classifier.head_, embeddings, where), labelled.labels
+            rounds = AdaptiveShots.of(device.adaptive)
+            prediction = predict_head(classifier.head_, embeddings, where, adaptive=rounds)
+        truth = labelled.labels
     seconds = time.perf_counter() - start
     result = evaluate_prediction(prediction, truth, classifier.classes_, seconds=seconds)
     if found is not None:

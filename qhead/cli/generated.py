@@ -156,11 +156,12 @@ FINETUNING_OPTIONS = Library(
 #: Options of plans and of mitigation.
 PLAN_OPTIONS = Library(
     {
-        name: (f"hardware.planning.{module}", name)
+        name: (f"hardware.{module}", name)
         for name, module in (
-            ("PlanOptions", "options"),
-            ("JobLimits", "options"),
-            ("Mitigation", "mitigation"),
+            ("PlanOptions", "planning.options"),
+            ("JobLimits", "planning.options"),
+            ("AdaptiveShots", "circuits.adaptive"),
+            ("Mitigation", "planning.mitigation"),
         )
     },
     lambda kinds: "Mitigation" if "Mitigation" in kinds else "Shots, tiles and jobs",

@@ -76,6 +76,13 @@ Recalibrate = Annotated[
         metavar="DATA",
     ),
 ]
+Adaptive = Annotated[
+    bool,
+    typer.Option(
+        "--adaptive",
+        help="Spend the shots in rounds: few for each sentence, more where its label is undecided.",
+    ),
+]
 Tiles = Annotated[
     str | None,
     choice("--tiles", "Regions of the chip to use at the same time: 1, N or auto.", DEVICE),

@@ -11,6 +11,7 @@ from qhead.cli.generated import PLAN_OPTIONS
 from qhead.cli.options import (
     DEVICES,
     AccountChoice,
+    Adaptive,
     Columns,
     Data,
     Json,
@@ -26,6 +27,7 @@ from qhead.cli.options import (
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from hardware.circuits.adaptive import AdaptiveShots
     from hardware.devices.base import Device
     from hardware.devices.named import NamedDevice
     from hardware.planning.plan import JobPlan
@@ -56,6 +58,7 @@ def plan(
         bool, typer.Option("--force", help="Overwrite --out and --picture if they exist.")
     ] = False,
     tiles: Tiles = None,
+    adaptive: Adaptive = False,
     recalibrate: Recalibrate = None,
     split: Split = None,
     offline: Annotated[
@@ -79,7 +82,8 @@ def plan(
     made, device = make_plan(
         model, data, parse_device(target, account.open(), offline=offline),
         columns, encoder, options,
-        tiles=tiles, recalibrate=recalibrate, split=split, seed=seed, fallback=True,
+        tiles=tiles, adaptive=adaptive, recalibrate=recalibrate, split=split, seed=seed,
+        fallback=True,
     )  # fmt: skip
     if out is not None:
         save_plan(made, out)
@@ -100,6 +104,7 @@ def plan(
     show(
         {**quote.as_dict(), **metadata.record(), **files},
         regions,
+        *([_rounds_table(made, made.options.adaptive)] if made.options.adaptive else []),
         _cost_table(quote, metadata),
         *notes,
         json=json,
@@ -115,6 +120,7 @@ def make_plan(
     given: dict[str, Any],
     *,
     tiles: str | None,
+    adaptive: bool,
     recalibrate: str | None,
     split: str | None,
     seed: int,
@@ -144,7 +150,9 @@ def make_plan(
                 f"The shots are given twice: {named.shots} in the target and {given['shots']} in "
                 "--shots. Leave one of them out."
             )
-    options = with_shots(PlanOptions.of(tiles=parse_tiles(tiles), seed=seed, **given), named)
+    rounds = {"adaptive": True} if adaptive else {}
+    chosen = PlanOptions.of(tiles=parse_tiles(tiles), seed=seed, **rounds, **given)
+    options = with_shots(chosen, named)
     SavedModel.of(folder)  # a missing model is reported before sentences are read
     sentences = read_sentences(source, split, columns.names, columns.skip_empty)
     again = None
@@ -199,6 +207,22 @@ def _drawn(plan: JobPlan, device: Device, kind: str) -> bytes:
     return buffer.getvalue()
 
 
+def _rounds_table(plan: JobPlan, adaptive: AdaptiveShots) -> Table:
+    """Return the rounds of adaptive shots with the sentences and QPU seconds of each."""
+    from qhead.cli.show import table
+
+    columns = ["shots", "sentences expected", "at most", "QPU s expected", "at most"]
+    made = table(f"rounds, error rate {adaptive.error_rate:g}", ["round"], columns)
+    for number, each in enumerate(plan.rounds, start=1):
+        made.add_row(
+            str(number), f"{each.shots:,}",
+            "unknown" if each.rows is None else f"{each.rows:,.0f}", f"{plan.num_rows:,}",
+            "unknown" if each.seconds is None else f"{each.seconds:.1f}",
+            f"{each.most.qpu_seconds:.1f}",
+        )  # fmt: skip
+    return made
+
+
 def _cost_table(quote: Quote, metadata: RunMetadata) -> Table:
     """Return the plan in numbers."""
     from hardware.words import size
@@ -209,17 +233,20 @@ def _cost_table(quote: Quote, metadata: RunMetadata) -> Table:
     rows = {"sentences": f"{metadata.data.num_rows:,}"}
     if metadata.recalibration is not None:
         rows["sentences to recalibrate on"] = f"{metadata.recalibration.texts.num_rows:,}"
+    most = ", at most" if plan.rounds else ""
     rows |= {
-        "shots of each": f"{plan.shots:,}",
+        f"shots of each{most}": f"{plan.shots:,}",
         "tiles": str(cost.tiles),
         "slots filled by a repeated row": str(plan.padding),
-        "PUBs": str(cost.pubs),
-        "program items, each loaded once": str(cost.items),
-        "jobs": str(cost.jobs),
-        "executions": f"{cost.executions:,}",
-        "payload": size(cost.payload_bytes),
-        "QPU seconds, estimated": f"{cost.qpu_seconds:.1f}",
+        f"PUBs{most}": str(cost.pubs),
+        f"program items, each loaded once{most}": str(cost.items),
+        f"jobs{most}": str(cost.jobs),
+        f"executions{most}": f"{cost.executions:,}",
+        f"payload{most}": size(cost.payload_bytes),
+        f"QPU seconds, estimated{most}": f"{cost.qpu_seconds:.1f}",
     }
+    if plan.expected_seconds is not None:
+        rows["QPU seconds, expected"] = f"{plan.expected_seconds:.1f}"
     if quote.ratio is not None:
         rows["QPU seconds, by past charges"] = f"{quote.refitted_seconds:.1f}"
         rows[f"{plan.backend} has charged"] = str(quote.ratio)

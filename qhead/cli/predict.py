@@ -54,7 +54,7 @@ def predict(
 
     rows_out.check()
     if follow:
-        _check_followed(file, target, columns, rows_out, json=json)
+        _check_followed(file, target, columns, rows_out, adaptive=device.adaptive, json=json)
     device.check(target)
     on_device = is_device(target)
     where: Any = None if on_device else resolve_target(target, seed=seed)
@@ -72,7 +72,7 @@ def predict(
         rows = found.records(numbered=False, whole=True)
         notes += found.prediction.notes
     else:
-        rows = _rows(loaded, texts, where, notes)
+        rows = _rows(loaded, texts, where, notes, adaptive=device.adaptive)
     about = {"model": str(model), "data": file, "target": target, "seed": seed}
     write_rows(
         rows,
@@ -87,9 +87,15 @@ def predict(
 
 
 def _rows(
-    model: Predictor, texts: tuple[str, ...], target: ExecutionTarget | None, notes: list[str]
+    model: Predictor,
+    texts: tuple[str, ...],
+    target: ExecutionTarget | None,
+    notes: list[str],
+    *,
+    adaptive: bool,
 ) -> Iterator[dict[str, Any]]:
     """Yield a record a sentence; what the target says of itself is added to `notes`."""
+    from hardware.circuits.adaptive import AdaptiveShots
     from qhead.prediction import predict_head
     from qhead.progress import counting_bar, waiting
 
@@ -98,7 +104,8 @@ def _rows(
         with counting_bar("embedding") as bar:
             embeddings = model.embed(texts, progress=lambda done, total: bar(done, total))
         with waiting(f"predicting {len(texts):,} sentences"):
-            prediction = predict_head(model.head_, embeddings, target)
+            rounds = AdaptiveShots.of(adaptive)
+            prediction = predict_head(model.head_, embeddings, target, adaptive=rounds)
         notes += prediction.notes
         yield from prediction.records(texts)
         return
@@ -112,7 +119,7 @@ def _rows(
 
 
 def _check_followed(
-    file: str, target: str, columns: TextColumn, place: RowsOut, *, json: bool
+    file: str, target: str, columns: TextColumn, place: RowsOut, *, adaptive: bool, json: bool
 ) -> None:
     """Refuse what a stream of lines cannot go with.
 
@@ -131,6 +138,7 @@ def _check_followed(
         "FILE": file != "-",
         "--out": place.out is not None,
         "--text-column": columns.text_column is not None,
+        "--adaptive": adaptive,
         "--json": json,
     }
     if named := [name for name, there in given.items() if there]:

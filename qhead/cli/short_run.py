@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qhead.cli.guard import naming_the_run
-from qhead.cli.options import AccountChoice, Budget, Recalibrate, TextColumn, Tiles
+from qhead.cli.options import (
+    AccountChoice,
+    Adaptive,
+    Budget,
+    Recalibrate,
+    TextColumn,
+    Tiles,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,10 +29,11 @@ class ShortRun(AccountChoice):
 
     budget: Budget = None
     tiles: Tiles = None
+    adaptive: Adaptive = False
     recalibrate: Recalibrate = None
 
     def check(self, target: str, *, partial: bool = False) -> None:
-        """Refuse options that mean nothing off a device.
+        """Refuse options that mean nothing off a device, and rounds of shots without shots.
 
         Raises:
             InvalidInputError: One was given for another target.
@@ -35,6 +43,11 @@ class ShortRun(AccountChoice):
         from hardware.errors import InvalidInputError
         from hardware.runs.permission import check_budget
 
+        if self.adaptive and target == "exact":
+            raise InvalidInputError(
+                "Expected --adaptive with a target that has shots, such as shots:4096, got "
+                "'exact'. Leave it out."
+            )
         if is_device(target):
             check_budget(self.budget, local=not parse_device(target, self.open()).charges)
             return
@@ -78,6 +91,7 @@ def run_now(
     Raises:
         HardwareError: As planning, submitting and collecting.
     """
+    from hardware.circuits.adaptive import AdaptiveShots
     from hardware.planning.options import PlanOptions
     from qhead.cli.plan import parse_tiles
     from qhead.runs.sentences import read_validation
@@ -85,7 +99,8 @@ def run_now(
     again = None
     if device.recalibrate is not None:
         again = read_validation(device.recalibrate, columns.names, columns.skip_empty)
-    options = PlanOptions(tiles=parse_tiles(device.tiles), seed=seed)
+    adaptive = AdaptiveShots.of(device.adaptive)
+    options = PlanOptions(tiles=parse_tiles(device.tiles), seed=seed, adaptive=adaptive)
     with naming_the_run():
         return model.run_on_device(
             sentences, target, options,

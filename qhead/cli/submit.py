@@ -12,6 +12,7 @@ from qhead.cli.guard import complain, naming_the_run
 from qhead.cli.options import (
     DEVICES,
     AccountChoice,
+    Adaptive,
     Budget,
     Columns,
     Json,
@@ -45,6 +46,7 @@ def submit(
         Path | None, choice("--plan", "Submit the plan that qhead plan wrote.")
     ] = None,
     tiles: Tiles = None,
+    adaptive: Adaptive = False,
     recalibrate: Recalibrate = None,
     split: Split = None,
     seed: Annotated[int | None, choice("--seed", "Seed of local fakes; default: 0.", min=0)] = None,
@@ -68,8 +70,8 @@ def submit(
     if plan_file is not None:
         new = {
             "target": target, "tiles": tiles, "recalibrate": recalibrate, "split": split,
-            "seed": seed, "skip_empty": columns.skip_empty or None, "encoder": encoder.encoder,
-            "revision": encoder.revision, **options,
+            "seed": seed, "adaptive": adaptive or None, "skip_empty": columns.skip_empty or None,
+            "encoder": encoder.encoder, "revision": encoder.revision, **options,
         }  # fmt: skip
         _check_alone([name for name, value in new.items() if value is not None])
         plan, metadata = read_planned(plan_file, model=model, data=data)
@@ -85,7 +87,7 @@ def submit(
         check_budget(budget, local=not named.charges)
         plan, device = make_plan(
             model, data, named, columns, encoder, options,
-            tiles=tiles, recalibrate=recalibrate, split=split, seed=seed or 0,
+            tiles=tiles, adaptive=adaptive, recalibrate=recalibrate, split=split, seed=seed or 0,
         )  # fmt: skip
         metadata = RunMetadata.of(plan, "the plan")
     quote = Quote.of(plan, device)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hardware.circuits.adaptive import LinearRule
 from hardware.devices.base import Device
 from hardware.devices.named import NamedDevice
+from hardware.errors import PlanError
 from hardware.planning.options import PlanOptions
 from hardware.planning.plan import JobPlan
 from hardware.runs.opening import open_device
@@ -86,10 +88,32 @@ def plan_rows(
 
     Raises:
         AccountError, ServiceError: The platform cannot be asked for its calibration.
-        PlanError: The circuit does not fit on the device as asked.
+        PlanError: The circuit does not fit on the device as asked, or adaptive shots are asked for
+            together with sentences to recalibrate on.
     """
-    workload = rows.workload
+    workload, rule, likely = rows.workload, None, None
+    if options.adaptive is not None:
+        rule = _rule(rows.metadata)
+        likely = ExactTarget().run(workload).values
     with waiting(f"looking up {named.name}"):
         device = (planning_device if fallback else open_device)(named, workload)
     with waiting(f"planning {workload.num_samples:,} rows on {device.name}"):
-        return plan_on(device, named, workload, options, rows.metadata.as_dict()), device
+        about = rows.metadata.as_dict()
+        plan = plan_on(device, named, workload, options, about, rule=rule, likely=likely)
+    return plan, device
+
+
+def _rule(metadata: RunMetadata) -> LinearRule:
+    """Return the rule by which adaptive shots decide on labels: the read-out.
+
+    Raises:
+        PlanError: It is to be refitted on the run's own results.
+    """
+    if metadata.recalibration is not None:
+        raise PlanError(
+            "Adaptive shots decide by the read-out as it was trained, before the results that it "
+            "would be refitted on: leave out recalibrate, or adaptive.",
+            options=("recalibrate", "adaptive"),
+        )
+    assert metadata.readout is not None, "plans of this version carry one"
+    return LinearRule(metadata.readout.weight, metadata.readout.bias)

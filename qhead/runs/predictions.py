@@ -41,6 +41,11 @@ class RowPredictions:
         """Rows without a result, counted from 0."""
         return tuple(np.setdiff1d(np.arange(self.num_rows), self.rows).tolist())
 
+    @property
+    def rounds_under_way(self) -> bool:
+        """Whether labels may still change: rounds of adaptive shots are left that may be sent."""
+        return not self.missing and not self.status.finished and -1 not in self.status.problems
+
     def records(self, *, numbered: bool = True, whole: bool = False) -> Iterator[dict[str, Any]]:
         """Yield one mapping a row: row, text, label, probability, std_error, decided.
 
@@ -117,6 +122,8 @@ def predict_rows(
         target=found.target,
         notes=notes,
     )
+    if found.decisions is not None:
+        prediction = prediction.decided_by(found.decisions, there)
     return RowPredictions(prediction, there, num_rows, status, texts)
 
 

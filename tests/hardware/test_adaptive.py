@@ -42,13 +42,12 @@ def wrong_share(measurement, rule, rounds, adaptive, outcomes, chances, wrong):
         chances: Probability of each of them, by n, shape (R,).
         wrong: Classes that are not the best.
     """
-    z = adaptive.z(len(rounds), rule.num_classes)
     of_leads = measurement.combined(*rule.leads())
-    ways, total = [((), 1.0)], 0.0
-    parts = {
-        n: of_leads.combine([Counts.from_dense(outcomes[n])], len(outcomes[n]), z=z)
-        for n in set(rounds)
-    }
+    ways, total, parts = [((), 1.0)], 0.0, {}
+    for n in set(rounds):
+        z = adaptive.z(n, len(rounds), rule.num_classes)
+        values, errors = of_leads.combine([Counts.from_dense(outcomes[n])], len(outcomes[n]), z=z)
+        parts[n] = values, z * errors
     for number in range(len(rounds)):
         open_ways = [
             ((*way, k), share * chances[rounds[number]][k])
@@ -60,8 +59,8 @@ def wrong_share(measurement, rule, rounds, adaptive, outcomes, chances, wrong):
         rows = np.arange(len(open_ways))
         for earlier in range(number + 1):
             taken = [way[earlier] for way, _ in open_ways]
-            values, errors = parts[rounds[earlier]]
-            pool.add(rows, values[taken], errors[taken], rounds[earlier])
+            values, reach = parts[rounds[earlier]]
+            pool.add(rows, values[taken], reach[taken], rounds[earlier])
         found = Decisions.of(rule, pool, adaptive, rounds)
         shares = np.array([share for _, share in open_ways])
         total += shares[found.decided & np.isin(found.winners, wrong)].sum()
@@ -69,8 +68,8 @@ def wrong_share(measurement, rule, rounds, adaptive, outcomes, chances, wrong):
     return total
 
 
-@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2])
-@pytest.mark.parametrize("rounds", [(2, 4), (8, 24), (24, 24), (64, 64), (4, 6, 10)])
+@pytest.mark.parametrize("alpha", [0.0002, 0.01, 0.05, 0.2])
+@pytest.mark.parametrize("rounds", [(2, 4), (8, 24), (16, 32), (64, 64), (4, 6, 10)])
 def test_a_bit_at_the_border_is_called_decided_wrongly_with_the_stated_rate_at_most(rounds, alpha):
     adaptive, worst = AdaptiveShots(rounds, alpha), 0.0
     tables = {n: np.stack([n - np.arange(n + 1), np.arange(n + 1)], axis=1) for n in rounds}
@@ -83,12 +82,12 @@ def test_a_bit_at_the_border_is_called_decided_wrongly_with_the_stated_rate_at_m
             share = wrong_share(SINGLE, rule, rounds, adaptive, tables, chances, wrong=[0])
             assert share <= alpha
             worst = max(worst, share)
-    assert worst > alpha / 4 or rounds[0] < 8  # the test is not idle
+    assert worst > alpha / 10 or rounds[0] < 16  # the test is not idle
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.2])
 def test_three_classes_of_two_correlated_observables_keep_the_rate(alpha):
-    rounds = (6, 10)
+    rounds = (10, 12)
     adaptive, worst = AdaptiveShots(rounds, alpha), 0.0
     tables = {
         n: np.array([c for c in itertools.product(range(n + 1), repeat=4) if sum(c) == n])
@@ -113,13 +112,13 @@ def test_three_classes_of_two_correlated_observables_keep_the_rate(alpha):
             share = wrong_share(PAIR, rule, rounds, adaptive, tables, chances, wrong=[0, 1])
             assert share <= alpha
             worst = max(worst, share)
-    assert worst > alpha / 10
+    assert worst > alpha / 50
 
 
 @pytest.mark.parametrize("flip", [0.02, 0.1])
 def test_a_bit_whose_readout_is_measured_and_inverted_keeps_the_rate_of_a_look(flip):
     shots, adaptive = 40, AdaptiveShots((40, 40), 0.1)
-    z = adaptive.z(2, 2)
+    z = adaptive.z(shots, 2, 2)
     ups = binom.pmf(np.arange(shots + 1), shots, flip)
     seen = [k for k in range(shots + 1) if ups[k] > 1e-9 and k < 17]
     table = np.stack([shots - np.arange(shots + 1), np.arange(shots + 1)], axis=1)
@@ -210,12 +209,12 @@ def test_clear_rows_take_the_first_round_and_close_ones_all():
     target = NoisyTarget(0.0, 0.0, shots=1024, seed=5)
     found = target.run_adaptive(workload([0.95, -0.95, 0.0, 0.95]), rule)
     decisions = found.decisions
-    assert decisions.shots.tolist() == [32, 32, 1024, 32]
+    assert decisions.shots.tolist() == [64, 64, 1024, 64]
     assert decisions.winners[[0, 1, 3]].tolist() == [0, 1, 0]
     assert decisions.decided[[0, 1, 3]].all()
-    assert decisions.share == pytest.approx((3 * 32 + 1024) / 4096)
+    assert decisions.share == pytest.approx((3 * 64 + 1024) / 4096)
     assert found.shots == 1024
-    assert any("32 for 4 rows, 224 more for 1, 768 more for 1" in note for note in found.notes)
+    assert any("64 for 4 rows, 256 more for 1, 704 more for 1" in note for note in found.notes)
     again = target.run_adaptive(workload([0.95, -0.95, 0.0, 0.95]), rule)
     np.testing.assert_array_equal(again.values, found.values)
 
@@ -350,7 +349,7 @@ def test_the_expected_rows_follow_the_normal_distribution():
     rule = LinearRule([[1.0], [-1.0]], [0.0, 0.0])
     made = plan(work, local_device("manila").backend, options(tiles=1), rule=rule, likely=values)
     shrunk = 0.35 * (1 - made.tiles[0].expected_error)
-    z = ADAPTIVE.z(3, 2)
+    z = ADAPTIVE.z(16, 3, 2)
     ones = np.arange(17)
     lead, error = 1 - ones / 8, np.sqrt((1 - shrunk**2) / 16)
     exact = binom.pmf(ones, 16, (1 - shrunk) / 2)[lead < z * error].sum()
@@ -421,7 +420,7 @@ def test_rounds_that_make_no_sense_are_refused(fields, message):
 
 def test_options_that_do_not_go_with_rounds_are_refused():
     with pytest.raises(InvalidInputError, match="128 shots together"):
-        options(shots=4096)
+        options(shots=1000)
     with pytest.raises(InvalidInputError, match="at least 64 shots"):
         PlanOptions(shots=63, adaptive=AdaptiveShots())
     with pytest.raises(PlanError, match="fractional gates"):
@@ -442,7 +441,7 @@ def test_options_that_do_not_go_with_rounds_are_refused():
     with pytest.raises(PlanError, match="need adaptive shots"):
         PlanOptions.of(adaptive=False, error_rate=0.1)
     assert PlanOptions.of(rounds=(100, 200)).rounds == (100, 200)
-    assert PlanOptions.of(adaptive=True).rounds == (128, 896, 3072)
+    assert PlanOptions.of(adaptive=True).rounds == (256, 1024, 2816)
     assert PlanOptions.of(adaptive=False) == PlanOptions()
 
 
