@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -120,3 +121,25 @@ def test_a_peer_that_finds_something_else_ends_the_benchmark(monkeypatch):
     monkeypatch.setattr(module, "stock", wrong)
     with pytest.raises(RuntimeError, match=r"stock .* deviates by 1.0e-03"):
         module.measure("3x5", 1)
+
+
+@pytest.mark.sampled
+def test_the_table_of_trainings_under_noise_in_a_reduced_form(home, capsys):
+    """All arms on one small draw, paired by seed."""
+    place = home / "rows.json"
+    small = ["demo:reviews", "--per-class", "16", "--epochs", "1", "--test", "40"]
+    script("finetuning_table").main(
+        [*small, "--seeds", "2", "--heads", "default", "--targets", "noisy:0.0005,0.005,0.01:64",
+         "--json", str(place)]
+    )  # fmt: skip
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| demo")]
+    arms = [row.split("|")[3].strip() for row in rows]
+    assert arms == [
+        "nothing", "recalibrated", "read-out refitted", "trained on, exactly",
+        "trained on, exactly, then recalibrated", "fine-tuned, shift",
+        "fine-tuned, shift, then recalibrated", "fine-tuned, SPSA",
+    ]  # fmt: skip
+    assert all(re.search(r"\d\.\d\d ± \d+\.\d\d", row) for row in rows)
+    scores = json.loads(place.read_text())
+    assert len(scores) == 2 * len(arms)
+    assert all(0 <= each["accuracy"] <= 1 and each["loss"] > 0 for each in scores)

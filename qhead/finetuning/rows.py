@@ -218,6 +218,8 @@ class DeviceRows(RowRunner):
     def _share(self, seconds: float) -> float | None:
         """Return the budget of a step that needs about `seconds` more: its share of what is left.
 
+        At least that, where earlier steps were charged more than their estimates.
+
         Raises:
             BudgetError: Less than that is left.
         """
@@ -232,7 +234,7 @@ class DeviceRows(RowRunner):
                 options=["budget"],
             )
         to_come = seconds + sum(self.seconds[self.step + 1 :])
-        return float(left * seconds / to_come) if seconds else 0.0
+        return float(max(seconds, left * seconds / to_come)) if seconds else 0.0
 
     def _find_runs(self) -> None:
         """Look the journal's plans up in the ledger.
