@@ -17,7 +17,8 @@ validation, and read on a target, the rest of the sentences being the test:
 
 All arms of a seed share sentences and shots' seeds; differences are paired. Today's rates are the
 medians of fake_fez (one-qubit, two-qubit and read-out error, as depolarising λ), then a tenth.
-``--picture`` draws the validation loss over the QPU seconds of a training on ``fake:fez``.
+``--picture`` draws the validation loss over the QPU seconds of a training on ``fake:fez``, from
+scratch with ``--scratch``.
 """
 
 from __future__ import annotations
@@ -221,7 +222,9 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def draw(path: Path, source: str, per_class: int, options: dict[str, Any]) -> None:
+def draw(
+    path: Path, source: str, per_class: int, methods: list[str], options: dict[str, Any]
+) -> None:
     """Draw the course of trainings on a fake device over the QPU seconds that they would take."""
     import matplotlib
 
@@ -230,7 +233,7 @@ def draw(path: Path, source: str, per_class: int, options: dict[str, Any]) -> No
 
     model, (train, held, _) = bench(source, "default", 0, per_class, 1)
     figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
-    for method in ("shift", "spsa"):
+    for method in methods:
         work = Finetuning(
             copy.copy(model), train.texts, train.labels,
             target=f"fake:fez:{SHOTS}",
@@ -260,17 +263,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=FinetuningOptions.max_epochs)
     parser.add_argument("--learning-rate", type=float, default=FinetuningOptions.learning_rate)
     parser.add_argument("--scratch", type=int, default=0, metavar="EPOCHS")
+    parser.add_argument("--methods", nargs="+", default=["shift", "spsa"], help="in the picture")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--picture", type=Path)
     given = parser.parse_args(arguments)
     options = {"max_epochs": given.epochs, "learning_rate": given.learning_rate}
     if given.picture:
-        draw(
-            given.picture,
-            given.data[0].partition("=")[2] or given.data[0],
-            given.per_class,
-            options,
-        )
+        source = given.data[0].rpartition("=")[2]
+        if given.scratch:
+            options |= {"start": "scratch", "max_epochs": given.scratch}
+        draw(given.picture, source, given.per_class, given.methods, options)
         return
     rows: list[Row] = []
     for named in given.data:
