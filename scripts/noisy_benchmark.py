@@ -1,18 +1,20 @@
 """Speed of noisy emulation, as ratios against Aer in the same run, on the same circuits.
 
-    python scripts/noisy_benchmark.py [--targets noisy:0.001,0.01 aer:fez] [--rows 1000]
+    python scripts/noisy_benchmark.py [--cases noisy:0.001,0.01@10 aer:fez@10 …] [--rows 1000]
 
-The work is a 10-qubit ring head (two re-uploads, connectivity 2): its light cone towards the
+The work is a ring head (two re-uploads, connectivity 2): its light cone towards the
 measured qubit under noise by rates, its routed and scheduled circuit under a calibration. Both
 sides get the same gates and the same errors and return counts of the same number of shots.
 Preparing the circuit (light cone, transpiling, noise) is the same for both and shown apart. Aer
 runs every method of `AER` on a few rows, with its threads over rows or over shots, and its
 `EstimatorV2`; the fastest is the peer and runs between the repetitions of ours. Ours has single
-precision, Aer whichever is faster. Machines are noisy: read the ratios.
+precision, Aer whichever is faster. Above 12 qubits both sides draw trajectories, of one row.
+Machines are noisy: read the ratios.
 
-Before any timing the distributions are compared, on other circuits of the same family that measure
-several qubits: outcomes of a row from ours and from Aer must pass a chi-squared test of homogeneity
-at a false-alarm rate of `FALSE_ALARM` for all rows together.
+Before any timing the distributions are compared, on circuits of the same family that measure four
+qubits (wide ones on `CHECK_QUBITS`, by the same trajectories): outcomes of a row from ours and from
+Aer's density matrix must pass a chi-squared test of homogeneity at a false-alarm rate of
+`FALSE_ALARM` for all rows together.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +39,8 @@ from scipy.stats import chi2_contingency
 from hardware.circuits.transforms import measured_circuit
 from hardware.emulation.emulated import EmulatedTarget
 from hardware.emulation.noise import without_delays
-from hardware.emulation.sampling import PreparedCircuit, Sampler, ShotStreams
+from hardware.emulation.pauli_passes import MAX_DIGITS
+from hardware.emulation.sampling import Method, PreparedCircuit, Sampler, ShotStreams
 from hardware.targets import parse_target
 from hardware.threads import num_threads
 from hardware.workload import Workload
@@ -45,10 +49,16 @@ from hardware.workload import Workload
 FALSE_ALARM = 1e-6
 #: Shots of the rows whose distributions are compared.
 CHECK_SHOTS = 100_000
+#: Most qubits of the circuits whose distributions are compared.
+CHECK_QUBITS = 10
+#: What is measured by default: targets and qubits.
+CASES = ["noisy:0.001,0.01@10", "aer:fez@10", *(f"noisy:0.001,0.01@{q}" for q in (14, 16, 20))]
+#: The way of Aer that is compared with: exact, double.
+EXACT = "density matrix, double, rows in parallel"
 #: Aer's ways: method, precision, what its threads share.
 AER = {
     "density matrix, single, rows in parallel": ("density_matrix", "single", "experiments"),
-    "density matrix, double, rows in parallel": ("density_matrix", "double", "experiments"),
+    EXACT: ("density_matrix", "double", "experiments"),
     "density matrix, single, one row at a time": ("density_matrix", "single", "shots"),
     "trajectories, single, shots in parallel": ("statevector", "single", "shots"),
     "trajectories, single, rows in parallel": ("statevector", "single", "experiments"),
@@ -133,64 +143,69 @@ def homogeneous(ours: np.ndarray, aers: np.ndarray) -> float:
 
 
 def compare_distributions(target: EmulatedTarget, form: tuple[Any, ...], rows: int) -> str:
-    """Compare outcomes of four measured qubits with Aer's; return a sentence.
+    """Compare outcomes of four measured qubits with Aer's density matrix; return a sentence.
 
     Raises:
         SystemExit: They differ.
     """
     work = workload(rows, *form, num_measured=4)
     prepared = target.prepare(work.circuit, [0, 1, 2, 3])
-    counts = Sampler(prepared, work.parameters).sample(work.values, CHECK_SHOTS, ShotStreams.of(7))
+    sampler = Sampler(prepared, work.parameters, target.method)
+    counts = sampler.sample(work.values, CHECK_SHOTS, ShotStreams.of(7))
     ours = np.zeros((rows, 16), dtype=np.int64)
     ours[counts.row, counts.outcome] = counts.count
-    way = AER["density matrix, double, rows in parallel"]
-    chance = homogeneous(ours, aer_counts(prepared, work, CHECK_SHOTS, way)(rows))
+    chance = homogeneous(ours, aer_counts(prepared, work, CHECK_SHOTS, AER[EXACT])(rows))
     if chance < FALSE_ALARM:
         raise SystemExit(f"{target.spec}: the distributions differ (p = {chance:.1e}).")
     return (
-        f"{rows} rows of 4 measured qubits, {CHECK_SHOTS:,} shots each: the distributions agree "
-        f"(chi-squared, Bonferroni p = {chance:.2g}; fails below {FALSE_ALARM:g})."
+        f"{rows} rows of 4 of {form[-1]} qubits, {CHECK_SHOTS:,} shots each: the distributions "
+        f"agree (chi-squared, Bonferroni p = {chance:.2g}; fails below {FALSE_ALARM:g})"
     )
 
 
-def measure(spec: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Return seconds and ratios of one target."""
-    target = parse_target(f"{spec}:{options.shots}", seed=1)
+def measure(case: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Return seconds and ratios of one target and width."""
+    spec, _, width = case.partition("@")
+    num_qubits, wide = int(width), int(width) > MAX_DIGITS
+    shots, rows = (options.wide_shots, 1) if wide else (options.shots, options.rows)
+    target = parse_target(f"{spec}:{shots}", seed=1)
     assert isinstance(target, EmulatedTarget)
-    form = (options.topology, 2, 0, options.qubits)
-    agreement = compare_distributions(target, form, 4)
-    work = workload(options.rows, *form)
+    form = (options.topology, 2, 0)
+    checked = replace(target, method=Method.TRAJECTORIES) if wide else target
+    agreement = compare_distributions(checked, (*form, min(num_qubits, CHECK_QUBITS)), 2)
+    work = workload(max(rows, options.aer_rows), *form, num_qubits)
     start = time.perf_counter()
     prepared = target.prepare(work.circuit, [0])
     preparing = time.perf_counter() - start
     start = time.perf_counter()
     sampler = Sampler(prepared, work.parameters)
-    preparing_ours = time.perf_counter() - start
+    compiling = time.perf_counter() - start
 
-    def ours(rows: int) -> Any:
-        return sampler.sample(work.values[:rows], options.shots, ShotStreams.of(1))
+    def ours(count: int) -> Any:
+        return sampler.sample(work.values[:count], shots, ShotStreams.of(1))
 
-    few = options.aer_rows
-    peers = {name: aer_counts(prepared, work, options.shots, way) for name, way in AER.items()}
-    peers["EstimatorV2, density matrix, single"] = aer_estimator(prepared, work)
-    ours(min(options.rows, 32))  # compiles, or loads what was compiled
-    times = {}
-    for name, run in peers.items():
-        run(1)
-        times[name] = seconds(run, few)
+    few = 1 if wide else options.aer_rows
+    peers = {
+        name: aer_counts(prepared, work, shots, way)
+        for name, way in AER.items()
+        if not wide or (way[0] == "statevector" and way[2] == "shots")
+    }
+    if not wide:
+        peers["EstimatorV2, density matrix, single"] = aer_estimator(prepared, work)
+    ours(min(rows, 32))  # compiles, or loads what was compiled
+    times = {name: seconds(run, few) for name, run in peers.items()}
     fastest = min(times, key=lambda name: times[name])
-    pairs = [
-        (seconds(ours, options.rows), seconds(peers[fastest], few)) for _ in range(options.repeats)
-    ]
+    pairs = [(seconds(ours, rows), seconds(peers[fastest], few)) for _ in range(options.repeats)]
     ratios = [aers / own for own, aers in pairs]
     return {
         "target": spec,
+        "qubits": num_qubits,
         "gates": dict(prepared.circuit.count_ops()),
         "preparing_seconds": preparing,
-        "compiling_seconds": preparing_ours,
-        "rows": options.rows,
-        "shots": options.shots,
-        "seconds": [own * options.rows for own, _ in pairs],
+        "compiling_seconds": compiling,
+        "rows": rows,
+        "shots": shots,
+        "seconds": [own * rows for own, _ in pairs],
         "aer_ways_seconds_a_row": times,
         "aer": fastest,
         "aer_seconds_a_row": [aers for _, aers in pairs],
@@ -200,32 +215,43 @@ def measure(spec: str, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def show(row: dict[str, Any]) -> None:
+    """Print one row of the table."""
+    own = f"{min(row['seconds']):.3g} – {max(row['seconds']):.3g}"
+    aers = f"{min(row['aer_seconds_a_row']):.3g} – {max(row['aer_seconds_a_row']):.3g}"
+    print(
+        f"| {row['qubits']} | `{row['target']}` | {row['rows']:,} × {row['shots']:,} | {own} | "
+        f"{aers} | {row['aer']} | {row['ratio_median']:.0f} ({row['ratio_min']:.0f}) |",
+        flush=True,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--targets", nargs="+", default=["noisy:0.001,0.01", "aer:fez"])
-    parser.add_argument("--qubits", type=int, default=10)
+    parser.add_argument("--cases", nargs="+", default=CASES, metavar="TARGET@QUBITS")
     parser.add_argument("--topology", default="ring")
     parser.add_argument("--rows", type=int, default=1000)
-    parser.add_argument("--aer-rows", type=int, default=4)
+    parser.add_argument("--aer-rows", type=int, default=2)
     parser.add_argument("--shots", type=int, default=4096)
+    parser.add_argument("--wide-shots", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    rows = [measure(spec, options) for spec in options.targets]
-    print("| target | rows | s | Aer, s a row | Aer's way | × Aer, median (least) |")
-    print("| --- | ---: | ---: | ---: | --- | ---: |")
-    for row in rows:
-        own = f"{min(row['seconds']):.3g} – {max(row['seconds']):.3g}"
-        aers = f"{min(row['aer_seconds_a_row']):.3g} – {max(row['aer_seconds_a_row']):.3g}"
-        print(
-            f"| `{row['target']}` | {row['rows']:,} | {own} | {aers} | {row['aer']} | "
-            f"{row['ratio_median']:.0f} ({row['ratio_min']:.0f}) |"
-        )
+    print(
+        "| qubits | target | rows × shots | s | Aer, s a row | Aer's way | × Aer, median (least) |"
+    )
+    print("| ---: | --- | ---: | ---: | ---: | --- | ---: |", flush=True)
+    rows = []
+    for case in options.cases:
+        rows.append(measure(case, options))
+        show(rows[-1])
     for row in rows:
         ways = ", ".join(f"{name} {s:.3g}" for name, s in row["aer_ways_seconds_a_row"].items())
-        print(f"\n`{row['target']}`: {row['agreement']} Gates: {row['gates']}. Preparing the "
-              f"circuit {row['preparing_seconds']:.2g} s, compiling it for ours "
-              f"{row['compiling_seconds']:.2g} s. Aer, seconds a row: {ways}.")  # fmt: skip
+        print(
+            f"\n{row['qubits']} qubits, `{row['target']}`: {row['agreement']}. Gates: "
+            f"{row['gates']}. Preparing the circuit {row['preparing_seconds']:.2g} s, compiling it "
+            f"for ours {row['compiling_seconds']:.2g} s. Aer, seconds a row: {ways}."
+        )
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1))
 

@@ -17,7 +17,7 @@ relaxation, the others alone are computed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -196,7 +196,7 @@ class _Compiler:
                 raise UnsupportedCircuitError(
                     f"Expected parameters in rx, ry and rz only, got a parametrised {name!r}."
                 )
-            self.angles.append(self._affine(params[0]))
+            self.angles.append(affine_angle(params[0], self.column))
             self.pending[qubit].append((_ROTATIONS[name], len(self.angles) - 1))
         else:
             self._one_qubit_matrix(qubit, transfer_matrix(operation))
@@ -223,7 +223,7 @@ class _Compiler:
                     f"parametrised {operation.name!r}."  # type: ignore[attr-defined]
                 )
             self._two_qubit(CXGate(), qubits, None)  # RZZ is RZ between two CX
-            self.angles.append(self._affine(operation.params[0]))  # type: ignore[attr-defined]
+            self.angles.append(affine_angle(operation.params[0], self.column))  # type: ignore[attr-defined]
             self.pending[b].append((_ROTATIONS["rz"], len(self.angles) - 1))
             self._two_qubit(CXGate(), qubits, error)
             return
@@ -262,16 +262,20 @@ class _Compiler:
             and not any(kept[1][destination, np.arange(16)].any() for destination, _ in self.tables)
         )
 
-    def _affine(self, angle: ParameterExpression) -> tuple[np.ndarray, float]:
-        row = np.zeros(len(self.parameters))
-        for parameter in angle.parameters:
-            slope = angle.gradient(parameter)
-            if isinstance(slope, ParameterExpression) and slope.parameters:
-                raise UnsupportedCircuitError(
-                    f"Expected angles affine in the parameters, got {angle}."
-                )
-            row[self.column[parameter.name]] = float(slope)
-        return row, float(angle.bind(dict.fromkeys(angle.parameters, 0.0)))
+
+def affine_angle(angle: ParameterExpression, column: Mapping[str, int]) -> tuple[np.ndarray, float]:
+    """Return slopes (P,) and offset of an angle, radians, by the columns of parameters.
+
+    Raises:
+        UnsupportedCircuitError: It is not affine in its parameters.
+    """
+    row = np.zeros(len(column))
+    for parameter in angle.parameters:
+        slope = angle.gradient(parameter)
+        if isinstance(slope, ParameterExpression) and slope.parameters:
+            raise UnsupportedCircuitError(f"Expected angles affine in the parameters, got {angle}.")
+        row[column[parameter.name]] = float(slope)
+    return row, float(angle.bind(dict.fromkeys(angle.parameters, 0.0)))
 
 
 def transfer_matrix(operation: object) -> np.ndarray:

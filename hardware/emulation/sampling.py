@@ -1,6 +1,6 @@
 """Draw the shots of one prepared circuit for many parameter sets.
 
-Three ways, chosen by `prepare_sampler`:
+Ways, chosen by `prepare_sampler`:
 
 * no noise: Aer's statevector gives the exact outcome probabilities of a chunk of parameter sets in
   one call with bound parameters (1.4 ms a set at 10 qubits); NumPy draws the shots from them. Aer's
@@ -8,7 +8,8 @@ Three ways, chosen by `prepare_sampler`:
 * noise with up to 12 qubits entangled at a time: exact probabilities from
   `hardware.emulation.pauli_simulator`, in single precision for up to `SINGLE_PRECISION_SHOTS`, then
   as above.
-* noise on more qubits: Aer's trajectories, one run of the circuit a shot.
+* noise on more qubits, up to 22: a random run of the circuit a shot, from
+  `hardware.emulation.trajectories`; Aer's where that does not know a gate or an angle.
 
 Every row, setting and call has a stream of its own, spawned from the target's seed: equal rows get
 independent shots and the chunk size changes nothing.
@@ -17,6 +18,7 @@ independent shots and the chunk size changes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -29,6 +31,7 @@ from hardware.circuits.transforms import measured_circuit
 from hardware.emulation.noise import CircuitNoise, NoiseReport, without_delays
 from hardware.emulation.pauli_passes import MAX_DIGITS
 from hardware.emulation.pauli_simulator import PauliProgram
+from hardware.emulation.trajectories import TrajectoryProgram
 from hardware.errors import EmulationError, UnsupportedCircuitError
 
 #: Working memory of one chunk of rows, bytes; a single row may take more.
@@ -121,6 +124,7 @@ class Sampler:
         self._prepared = prepared
         self._parameters = tuple(parameters)
         self._program: PauliProgram | None = None
+        self._own: TrajectoryProgram | None = None  # where there is no exact program
         noise = prepared.noise
         if noise is None:
             _check_width(prepared.circuit)
@@ -132,6 +136,11 @@ class Sampler:
             except UnsupportedCircuitError:
                 if method is Method.PAULI:
                     raise
+        if noise is not None and self._program is None:
+            with suppress(UnsupportedCircuitError):
+                self._own = TrajectoryProgram.compile(
+                    prepared.circuit, prepared.measured, parameters, noise
+                )
 
     @property
     def description(self) -> str:
@@ -140,7 +149,8 @@ class Sampler:
             return "Shots drawn from the exact probabilities of Aer's statevector."
         if self._program is not None:
             return "Shots drawn from the exact probabilities of the noisy state."
-        return "Shots drawn as Aer trajectories, one random run of the circuit each."
+        whose = "Aer " if self._own is None else ""
+        return f"Shots drawn as {whose}trajectories, one random run of the circuit each."
 
     def sample(
         self, values: np.ndarray, shots: int, streams: ShotStreams, first_row: int = 0
@@ -153,6 +163,12 @@ class Sampler:
             streams: Where each row's random numbers come from.
             first_row: Number of the first row among all rows of the streams.
         """
+        if self._own is not None:
+            found = [
+                self._own.sample(row, shots, streams.rng(first_row + index))
+                for index, row in enumerate(values)
+            ]
+            return Counts.concatenate([Counts.from_outcomes(each[np.newaxis]) for each in found])
         if self._prepared.noise is not None and self._program is None:
             parts = [
                 self._trajectories(values[rows], shots, streams.aer_seed(first_row + rows.start))
