@@ -176,7 +176,7 @@ def compute_logits(module: nn.Module, features: Tensor, chunk: int = EVALUATION_
     """
     module.eval()
     chunk = min(chunk, getattr(module, "max_rows", chunk))
-    with torch.no_grad():
+    with _one_thread(), torch.no_grad():
         return torch.cat([module(part) for part in features.split(chunk)])
 
 

@@ -104,9 +104,11 @@ def draw(found: dict[str, list[tuple[int, dict[str, float]]]], path: Path) -> No
     axes[0, 0].set_ylabel("step, ms")
     axes[1, 0].set_ylabel("memory, MiB")
     axes[1, 0].legend(frameon=False, fontsize=8)
-    figure.suptitle("A training step; 10 qubits, batch 16, two re-uploads, one observable")
+    figure.suptitle(
+        "A training step: 10 qubits, batch 16, two re-uploads, one observable; one of them varies"
+    )
     figure.tight_layout()
-    plt.rcParams["svg.hashsalt"] = "growth"
+    plt.rcParams |= {"svg.hashsalt": "growth", "svg.fonttype": "none"}
     figure.savefig(path, metadata={"Date": None})
 
 

@@ -3,8 +3,7 @@
 Layout. A block holds `LANES` samples side by side: amplitude k of lane l is element
 ``k * LANES + l`` of a flat array, so whatever the target qubit, the same arithmetic applies to all
 elements of a vector and each sample may have angles of its own. A state is one such array (a
-*plane*) where all gates are real, two (real and imaginary part) otherwise; a real gate acts on each
-plane alone.
+*plane*) where all gates are real, two (real and imaginary part) otherwise.
 
 Technique. Forward once, then the adjoint method (Jones and Gacon 2020, arXiv 2009.02823): carry the
 state and the observable applied to it backwards through the inverse gates and read each parameter's
@@ -77,12 +76,12 @@ def _walk(v, target, control):  # type: ignore[no-untyped-def]
     Bits are those of the index of a wide vector, whose own bit 0 is inside; qubit 0 as the control
     is told apart by the coefficients, and as the target there are single vectors in place of pairs.
     """
-    bit, control_bit, vectors = (1 << target) >> 1, 0 if control < 1 else 1 << (control - 1), v.size
-    vectors //= WIDE
-    if not bit or not control_bit:
-        one = bit + control_bit
-        return bit, one, 0, control_bit, vectors // 2 if one else vectors
-    return bit, min(bit, control_bit), max(bit, control_bit), control_bit, vectors // 4
+    vectors, bit = v.size // WIDE, (1 << target) >> 1
+    control_bit = 0 if control < 1 else 1 << (control - 1)
+    if bit and control_bit:
+        return bit, min(bit, control_bit), max(bit, control_bit), control_bit, vectors // 4
+    one = bit + control_bit
+    return bit, one, 0, control_bit, vectors // 2 if one else vectors
 
 
 @njit(**_OPTIONS)
@@ -268,13 +267,10 @@ def _forward(v, operations, matrices, cosines, sines, m):  # type: ignore[no-unt
             continue
         x, y = load(cosines, slot * LANES), load(sines, slot * LANES)
         on, off = _matrices(kind, False, matrices[g], x, y)
-        a, b, c, d = _wide(target, control, on, off)
-        for plane in range(v.shape[0]):
-            _real(v[plane], target, control, 1, a, b, c, d)
-        if kind == CX_RY and control != 0:
-            a, b, c, d = _wide(target, control, off, off)
+        for value in range(1 if kind != CX_RY or control == 0 else 0, 2):
+            a, b, c, d = _wide(target, control, on if value else off, off)
             for plane in range(v.shape[0]):
-                _real(v[plane], target, control, 0, a, b, c, d)
+                _real(v[plane], target, control, value, a, b, c, d)
 
 
 @njit(**_OPTIONS)
@@ -294,16 +290,13 @@ def _backward(v, w, operations, matrices, cosines, sines, grads, m):  # type: ig
             continue
         x, y = load(cosines, slot * LANES), load(sines, slot * LANES)
         on, off = _matrices(kind, True, matrices[g], x, y)
-        a, b, c, d = _wide(target, control, on, off)
         gap = join(splat(v.dtype.type(0)), splat(v.dtype.type(0)))
-        for plane in range(v.shape[0]):
-            gap = add(gap, _real_back(v[plane], w[plane], target, control, 1, a, b, c, d))
+        for value in range(1 if kind != CX_RY or control == 0 else 0, 2):
+            a, b, c, d = _wide(target, control, on if value else off, off)
+            for plane in range(v.shape[0]):
+                gap = add(gap, _real_back(v[plane], w[plane], target, control, value, a, b, c, d))
         if kind == FIXED_REAL:
             continue
-        if kind == CX_RY and control != 0:
-            a, b, c, d = _wide(target, control, off, off)
-            for plane in range(v.shape[0]):
-                gap = add(gap, _real_back(v[plane], w[plane], target, control, 0, a, b, c, d))
         total = add(load(grads, slot * LANES), high(gap))
         # Where qubit 0 controls an RY, the lower halves are not turned.
         store(grads, slot * LANES, total if kind == RY and control == 0 else add(total, low(gap)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from qiskit import transpile
@@ -72,6 +73,10 @@ class AngleMap:
     curved: tuple[tuple[int, ParameterExpression], ...]  # (slot, expression)
     names: tuple[str, ...]  # P parameter names, the columns of the values
 
+    @cached_property
+    def _transposed(self) -> sparse.csr_array:  # making it takes as long as the product
+        return sparse.csr_array(self.linear.T)
+
     def angles(self, values: np.ndarray) -> np.ndarray:
         """Return angles (S, B), radians, for parameter values (B, P)."""
         angles = self.linear @ values.T + self.offset[:, None]
@@ -82,8 +87,10 @@ class AngleMap:
     def pull_back(self, values: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Return d/d parameter (B, R, P) from d/d angle (S, B, R)."""
         slots, batch, rows = gradient.shape
-        flat = self.linear.T @ gradient.reshape(slots, batch * rows)  # (P, B R)
+        flat = self._transposed @ gradient.reshape(slots, batch * rows)  # (P, B R)
         result = flat.reshape(len(self.names), batch, rows)
+        if not self.curved:
+            return np.moveaxis(result, 0, 2)
         column = {name: i for i, name in enumerate(self.names)}
         for slot, expression in self.curved:
             for parameter in expression.parameters:
