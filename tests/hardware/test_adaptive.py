@@ -11,6 +11,7 @@ from contracts.sampling_bounds import FALSE_ALARM, shifted
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 from scipy.stats import binom, multinomial
+from scipy.stats import t as student
 
 from hardware.circuits.adaptive import AdaptiveShots, Decisions, LinearRule, Pool
 from hardware.circuits.measurement import Counts, Measurement
@@ -113,6 +114,22 @@ def test_three_classes_of_two_correlated_observables_keep_the_rate(alpha):
             assert share <= alpha
             worst = max(worst, share)
     assert worst > alpha / 50
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.2])
+def test_two_wrong_classes_share_the_rate(alpha):
+    """Either side of the border is wrong, and each test has its share of the rate."""
+    rounds = (64, 64)
+    table = {64: np.stack([64 - np.arange(65), np.arange(65)], axis=1)}
+    for chance in (0.3, 0.5):
+        border = 1 - 2 * chance
+        rule = LinearRule([[1.0], [-1.0], [0.0]], [-border, border, 0.0])
+        chances = {64: binom.pmf(np.arange(65), 64, chance)}
+        adaptive = AdaptiveShots(rounds, alpha)
+        share = wrong_share(SINGLE, rule, rounds, adaptive, table, chances, wrong=[0, 1])
+        assert alpha / 4 < share <= alpha
+    assert adaptive.z(64, 2, 3) == pytest.approx(student.isf(alpha / 4, 63))
+    assert adaptive.z(20, 3, 6) == pytest.approx(student.isf(alpha / 15, 19))
 
 
 @pytest.mark.parametrize("flip", [0.02, 0.1])
@@ -375,6 +392,10 @@ def test_a_plan_with_rounds_survives_its_file():
 def test_rows_that_wait_for_a_round_are_undecided():
     plans, results = run_rounds(planned())
     first = {idx: arrays for idx, arrays in results.items() if idx < len(plans[0].jobs)}
+    later = range(len(plans[0].jobs), len(plans[1].jobs))
+    only = unpack(plans[1], {idx: results[idx] for idx in later})
+    assert (only.decisions.shots == ADAPTIVE.rounds[1]).any()  # the first result is damaged, say
+    assert not only.decisions.decided.any()
     before, after = unpack(plans[0], first), unpack(plans[1], first)
     np.testing.assert_array_equal(before.values, after.values)
     np.testing.assert_array_equal(before.decisions.decided, after.decisions.decided)

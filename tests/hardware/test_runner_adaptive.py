@@ -151,7 +151,11 @@ def test_a_round_that_the_budget_does_not_cover_is_not_sent(tmp_path, undisturbe
 def test_the_largest_cost_is_a_budget_for_every_round(tmp_path):
     with Bench(tmp_path, Cloud(slowness=1.2)) as bench:
         made = adaptive_plan(bench.device.backend, values=(0.0,) * 6)
-        run = bench.submit(made, budget=made.cost.qpu_seconds)
+        run = bench.submit(made, budget=2 * made.cost.qpu_seconds)
+        # The first round's share of the budget leaves that of the later ones.
+        (job,) = bench.ledger.jobs(run)
+        assert job.reserved_seconds == pytest.approx(2 * made.job_seconds[0])
+        bench.resume(run, budget_seconds=made.cost.qpu_seconds)
         assert bench.collect(run).state == "done"
         assert plan_of(bench, run).num_rounds == 3
         assert_paid_once(bench, 3)
