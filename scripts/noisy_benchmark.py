@@ -6,7 +6,7 @@ The work is a ring head (two re-uploads, connectivity 2): its light cone towards
 measured qubit under noise by rates, its routed and scheduled circuit under a calibration. Both
 sides get the same gates and the same errors and return counts of the same number of shots.
 Preparing the circuit (light cone, transpiling, noise) is the same for both and shown apart. Aer
-runs every method of `AER` on a few rows, with its threads over rows or over shots, and its
+runs every way of `AER` on a few rows, with its threads over rows or over shots, and its
 `EstimatorV2`; the fastest is the peer and runs between the repetitions of ours. Ours has single
 precision, Aer whichever is faster. Above 12 qubits both sides draw trajectories, of one row.
 Machines are noisy: read the ratios.
@@ -62,7 +62,10 @@ AER = {
     "density matrix, single, one row at a time": ("density_matrix", "single", "shots"),
     "trajectories, single, shots in parallel": ("statevector", "single", "shots"),
     "trajectories, single, rows in parallel": ("statevector", "single", "experiments"),
+    "trajectories, single, shots that branch": ("statevector", "single", "branches"),
 }
+#: Those above 12 qubits.
+WIDE = [AER[f"trajectories, single, shots {how}"] for how in ("in parallel", "that branch")]
 
 
 def aer_simulator(prepared: PreparedCircuit, method: str, precision: str, share: str) -> Any:
@@ -75,6 +78,8 @@ def aer_simulator(prepared: PreparedCircuit, method: str, precision: str, share:
         noise_model=prepared.noise.aer_model(),
         max_parallel_threads=threads,
         max_parallel_experiments=threads if share == "experiments" else 1,
+        shot_branching_enable=share == "branches",
+        shot_branching_sampling_enable=share == "branches",
     )
 
 
@@ -188,9 +193,9 @@ def measure(case: str, options: argparse.Namespace) -> dict[str, Any]:
     peers = {
         name: aer_counts(prepared, work, shots, way)
         for name, way in AER.items()
-        if not wide or (way[0] == "statevector" and way[2] == "shots")
+        if way[0] in options.methods and (not wide or way in WIDE)
     }
-    if not wide:
+    if not wide and "density_matrix" in options.methods:
         peers["EstimatorV2, density matrix, single"] = aer_estimator(prepared, work)
     ours(min(rows, 32))  # compiles, or loads what was compiled
     times = {name: seconds(run, few) for name, run in peers.items()}
@@ -234,6 +239,7 @@ def main() -> None:
     parser.add_argument("--aer-rows", type=int, default=2)
     parser.add_argument("--shots", type=int, default=4096)
     parser.add_argument("--wide-shots", type=int, default=256)
+    parser.add_argument("--methods", nargs="+", default=["density_matrix", "statevector"])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
