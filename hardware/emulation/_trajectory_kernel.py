@@ -11,7 +11,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from hardware.vectors import WIDE, add, mul, mul_add, neg, store
+from hardware.vectors import WIDE, add, mul, mul_add, neg, renew_with_vectors, store
 from hardware.vectors import load_wide as load
 
 LANES = WIDE
@@ -362,3 +362,6 @@ def run(  # type: ignore[no-untyped-def]
             continue
         for lane in range(min(LANES, order.size - batch * LANES)):
             outcomes[shots[lane]] = _draw(weights, lane, draws[shots[lane]])
+
+
+renew_with_vectors(globals())

@@ -11,7 +11,7 @@ from pathlib import Path
 import numba
 import pytest
 
-from hardware.emulation import _pauli_kernel
+from hardware.emulation import _pauli_kernel, _trajectory_kernel
 from qhead.simulator import kernels
 
 MODULE = """
@@ -52,7 +52,7 @@ def test_what_an_older_version_kept_is_not_read(tmp_path: Path, renewal: str) ->
         assert "UnpicklingError" in run(tmp_path, renewal)
 
 
-@pytest.mark.parametrize("module", [kernels, _pauli_kernel])
+@pytest.mark.parametrize("module", [kernels, _pauli_kernel, _trajectory_kernel])
 def test_all_compiled_functions_are_renewed(module: object) -> None:
     found = [
         function._cache._cache_file._version
