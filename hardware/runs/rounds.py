@@ -58,7 +58,9 @@ class Rounds:
 
     def _has_labels(self, status: RunStatus) -> bool:
         """Whether all rows have results, and rounds of adaptive shots are all that is left."""
-        return status.run.awaits_round or self._sender.ledger.num_rounds(status.run.id) > 0
+        ledger = self._sender.ledger
+        first_ended = status.run.awaits_round and not status.jobs.get("planned")
+        return first_ended or ledger.num_rounds(status.run.id) > 0
 
     def _hopeless(self, status: RunStatus) -> bool:
         """Whether waiting longer brings nothing: what is under way makes trouble, or none is."""

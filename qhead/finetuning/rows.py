@@ -211,8 +211,11 @@ class DeviceRows(RowRunner):
                 f"{run.id} --resubmit-cancelled` sends it after all; then call again."
             )
         if state in ("planned", "failed"):
+            with Ledger(default_path()) as ledger:
+                again = ledger.jobs(run.id, "planned", "failed")
+            # What failed may have been charged as well: it needs its whole estimate once more.
+            share = self._share(sum(job.estimate_seconds for job in again))
             spent = self.used(self.step)
-            share = self._share(max(run.record.estimate_seconds - spent, 0.0))
             run.resume(None if self.device.local or share is None else spent + share)
 
     def _share(self, seconds: float) -> float | None:

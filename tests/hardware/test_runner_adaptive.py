@@ -148,6 +148,19 @@ def test_a_round_that_the_budget_does_not_cover_is_not_sent(tmp_path, undisturbe
         assert_equal(bench.results(run), undisturbed)
 
 
+def test_a_budget_that_ends_within_the_first_round_is_an_error(tmp_path):
+    """Rows without any result are no labels: it is not as if a later round were left out."""
+    policy = replace(QUICK, pace=Pace(max_pending=1))
+    with Bench(tmp_path, Cloud(slowness=3.0), policy=policy) as bench:
+        limits = JobLimits(executions=120)
+        made = adaptive_plan(bench.device.backend, values=(0.0,) * 24, limits=limits)
+        assert [job.round for job in made.jobs] == [0, 0]
+        run = bench.submit(made, budget=sum(made.job_seconds))
+        with pytest.raises(BudgetError, match="Expected job 1"):
+            bench.collect(run)
+        assert runner.expectations(run, ledger=bench.ledger).missing
+
+
 def test_the_largest_cost_is_a_budget_for_every_round(tmp_path):
     with Bench(tmp_path, Cloud(slowness=1.2)) as bench:
         made = adaptive_plan(bench.device.backend, values=(0.0,) * 6)

@@ -202,12 +202,13 @@ def test_a_step_that_failed_is_sent_again_by_the_same_call(trained, data, tmp_pa
     model = copy.copy(trained)
     with Loopback(Cloud()) as double, double.addresses():
         QiskitRuntimeService.save_account(**double.account(), overwrite=True)
-        double.faults.at["submit", 3] = EndJob("Failed", "An injected failure.", paid=1.0)
+        double.faults.at["submit", 3] = EndJob("Failed", "An injected failure.", paid=3.5)
         work = tuning(model, data)
+        budget = work.price().total_seconds + 3.6  # the failed job was charged more than a step
         with pytest.raises(RunError, match="Step 2 of the training is incomplete"):
-            work.run(budget=200, checkpoint=tmp_path / "ckpt")
+            work.run(budget=budget, checkpoint=tmp_path / "ckpt")
         assert len(double.cloud.jobs) == 3
-        result = work.run(budget=200, checkpoint=tmp_path / "ckpt")
+        result = work.run(budget=budget, checkpoint=tmp_path / "ckpt")
         assert len(double.cloud.jobs) == STEPS + 1
         assert len(result.runs) == STEPS
         assert result.used_seconds == pytest.approx(double.cloud.consumed)
