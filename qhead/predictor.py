@@ -74,14 +74,15 @@ class Predictor:
         Args:
             texts: n sentences.
             target: Where the circuits run: a target, or its specification, whose shots are then
-                drawn from the seed 0; None is exact. Devices are `qhead.TextClassifier`'s.
+                drawn from the head's seed; None is exact. Devices are `qhead.TextClassifier`'s.
 
         Raises:
             DataError: An empty or over-long sentence.
             HeadError: A target other than exact for a head that runs no circuit.
             BudgetError: A real device.
         """
-        return predict_head(self.head_, self.embed(texts), resolve_target(target))
+        where = resolve_target(target, seed=getattr(self.head_, "seed", 0))
+        return predict_head(self.head_, self.embed(texts), where)
 
 
 def finite_embeddings(

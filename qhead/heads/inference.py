@@ -55,6 +55,7 @@ class QuantumInference:
         observables: The M observables whose expectation values the read-out takes.
         exact: The exact simulator, which remembers what it compiled.
         max_rows: Rows whose encoders are simulated at once.
+        seed: The head's seed, from which a target given by its name draws its shots.
     """
 
     kind: ClassVar[str] = "quantum"
@@ -68,6 +69,7 @@ class QuantumInference:
     observables: tuple[SparsePauliOp, ...]
     exact: ExactTarget = field(default_factory=ExactTarget)
     max_rows: int = LANES
+    seed: int = 0
 
     def amplitudes(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return what `qhead.heads.amplitudes.AmplitudeMap` does, (n, 2^q) of unit norm.
@@ -174,6 +176,7 @@ def restored(
         circuit,
         observables,
         max_rows=max(LANES, rows_at_once(register, options.num_encoders) // 2),
+        seed=options.seed,
     )
     return inference, circuits_sha256([circuit, *[encoder] * options.num_encoders])
 
