@@ -14,6 +14,9 @@ import numpy as np
 from hardware.circuits.intervals import Z_95, std_error_of_groups, std_error_of_share
 from hardware.errors import EmulationError, InvalidInputError
 
+#: What the computation of an expectation value may leave of a difference that is zero.
+ROUNDING = 1e-12
+
 
 @dataclass(frozen=True, eq=False)
 class ReadoutFlips:
@@ -160,7 +163,7 @@ def _line(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[float, flo
     total = weights.sum()
     mean_x, mean_y = weights @ x / total, weights @ y / total
     spread = weights @ (x - mean_x) ** 2
-    if spread <= 0:
+    if spread <= total * ROUNDING**2:  # centring equal numbers leaves their rounding
         return 0.0, float(mean_y), float("inf")
     slope = weights @ ((x - mean_x) * (y - mean_y)) / spread
     residual = y - mean_y - slope * (x - mean_x)

@@ -132,3 +132,7 @@ def test_recalibration_refuses_what_cannot_be_undone() -> None:
         recalibrate(readout, exact[:2], exact[:2])
     with pytest.raises(InvalidInputError, match="erased"):
         recalibrate(readout, exact, np.zeros_like(exact))
+    equal = np.full((7, 1), -0.8117822612)  # their mean is not one of them, by rounding
+    assert (equal != equal.mean()).all()
+    with pytest.raises(InvalidInputError, match="inf"):
+        recalibrate(readout, np.linspace(0, 0.1, 7)[:, None], equal)
