@@ -15,6 +15,7 @@ from hardware.emulation.fake import FakeTarget
 from hardware.emulation.noise import check_probability
 from hardware.emulation.rates import NoisyTarget, ShotsTarget
 from hardware.emulation.stages import Stage, StagedTarget, mean_channels
+from hardware.errors import InvalidInputError
 from hardware.planning.mitigation import Mitigation
 from hardware.planning.options import PlanOptions
 from hardware.workload import Workload
@@ -137,6 +138,7 @@ class _Budget:
         self.rows: list[Row] = []
         self.trials: list[Trial] = []
         self._before: np.ndarray | None = None
+        self._left_out: tuple[str, ...] = ()
 
     def run(self) -> Iterator[None]:
         """Measure all settings; yields whenever one, or one run on the device, is done."""
@@ -170,8 +172,12 @@ class _Budget:
                 errors.append(found.std_errors)
                 yield
             self._add(Measured(name, np.stack(values)[:, : sample.num_scored], self.seeds), None)
-        refitted = [self._recalibrated(*pair) for pair in zip(values, errors, strict=True)]
-        self._add(Measured("recalibrated", np.stack(refitted), self.seeds), None)
+        try:
+            refitted = [self._recalibrated(*pair) for pair in zip(values, errors, strict=True)]
+        except InvalidInputError as error:  # too little signal: a finding, and not the study's end
+            self._left_out = (f"The step 'recalibrated' is left out. {error}",)
+        else:
+            self._add(Measured("recalibrated", np.stack(refitted), self.seeds), None)
 
     def _add(self, measured: Measured, spec: str | None) -> None:
         row, trials, self._before = summarise_trials(self.sample, measured, self._before)
@@ -192,6 +198,7 @@ class _Budget:
             "Before routing every gate has the mean error of its kind on the device's best tile. "
             "Left out of all emulations: crosstalk, leakage, drift, coherent errors.",
             f"QPU seconds are the estimate of a plan for 1,000 sentences, on {tiled.tiles} tiles.",
+            *self._left_out,
         )
 
 

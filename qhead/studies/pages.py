@@ -120,10 +120,10 @@ def _step(row: Row) -> str:
     return _signed(row.step, row.step_half_width)
 
 
-def _signed(value: float, half: float, scale: float = 100, digits: int = 1) -> str:
-    """Return a difference with its half width; what rounds to zero has no minus."""
+def _signed(value: float, half: float | None, scale: float = 100, digits: int = 1) -> str:
+    """Return a difference with its half width, if known; what rounds to zero has no minus."""
     rounded = round(scale * value, digits) + 0.0
-    return f"{rounded:+.{digits}f} ± {scale * half:.{digits}f}"
+    return f"{rounded:+.{digits}f}" + ("" if half is None else f" ± {scale * half:.{digits}f}")
 
 
 def _bounds(share: float, half: float) -> str:

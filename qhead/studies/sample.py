@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import ConfigDict
 
 from hardware.circuits.intervals import Z_95, std_error_of_mean
+from hardware.circuits.readout import ROUNDING
 from hardware.emulation.sampling import OutcomeTables
 from hardware.workload import Workload
 from qhead.classifier import TextClassifier
@@ -118,7 +119,7 @@ class Row:
 
     name: str
     shift: float
-    shift_half_width: float
+    shift_half_width: float | None  # None of a single sentence
     spread: float
     systematic: float | None
     slope: float | None  # None where the exact values do not vary
@@ -199,7 +200,7 @@ def summarise_trials(
     row = Row(
         name=measured.name,
         shift=float(bias.mean()),
-        shift_half_width=half_width(bias.mean(axis=1).tolist()),
+        shift_half_width=half_width(bias.mean(axis=1).tolist()) if len(exact) > 1 else None,
         spread=float(errors.std()),
         systematic=None if known is None else float(bias.std()),
         slope=slope(exact, exact + bias),
@@ -236,4 +237,5 @@ def slope(exact: np.ndarray, values: np.ndarray) -> float | None:
     """Return the slope of the line through values over exact ones (N, M), observables pooled."""
     x, y = exact - exact.mean(axis=0), values - values.mean(axis=0)
     spread = float((x**2).sum())
-    return float((x * y).sum()) / spread if spread > 0 else None
+    # Centring equal numbers leaves their rounding.
+    return float((x * y).sum()) / spread if spread > x.size * ROUNDING**2 else None

@@ -201,6 +201,30 @@ def noise_study(model, data):
     return study_noise(model, data, options, name="toy", seed=shifted(2))
 
 
+def test_one_sentence_whose_signal_is_gone_is_still_a_study(model, data, tmp_path):
+    same = LabelledTexts(data.texts[:1] * 12, data.labels[:1].repeat(12), "toy")
+    options = NoiseStudy(shots=16, two_qubit_errors=(0.01,), sentences=1, trials=1)
+    study = study_noise(model, same, options, name="toy")
+    write_record(study, tmp_path)
+    again = read_study(tmp_path)
+    assert json.dumps(again.as_dict()) == json.dumps(study.as_dict())
+    waterfall = again.tables[0]
+    assert waterfall.rows[-1].name == "read-out inverted"
+    assert "'recalibrated' is left out" in again.notes[-1]
+    assert {each.shift_half_width for each in waterfall.rows} == {None}
+    columns, rows = cells(waterfall)
+    assert not any("±" in each[columns.index("shift of ⟨Z⟩")] for each in rows)
+    assert "nan" not in render(study_page(again, "toy"))
+
+
+@pytest.mark.parametrize("number", [3, 7, 12])
+def test_one_sentence_many_times_has_no_slope(model, data, number):
+    same = LabelledTexts(data.texts[:1] * 15, data.labels[:1].repeat(15), "toy")
+    alike = draw_sample(model, same, sentences=number, others=3, seed=0)
+    exact = alike.exact[:number]
+    assert slope(exact, exact + np.linspace(0, 0.1, number)[:, None]) is None
+
+
 @pytest.mark.sampled
 def test_shots_spread_as_their_closed_form_says(model, data, shots_study):
     ideal, device = shots_study.tables
