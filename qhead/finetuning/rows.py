@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from hardware.runs.planned import plan_on
 from hardware.runs.run import Run
 from hardware.targets import ExecutionTarget
 from hardware.workload import Workload
-from qhead.checkpoints import check_same
+from qhead.checkpoints import check_same, flatten
 from qhead.errors import CheckpointError
 from qhead.finetuning.journal import Journal
 
@@ -99,8 +100,8 @@ class DeviceRows(RowRunner):
         begun: All that decides what the steps run, by name; see `qhead.checkpoints`.
 
     Raises:
-        CheckpointError: The journal is of another training, device or ledger, or the ledger lacks
-            one of its runs.
+        CheckpointError: The journal is of another training, plan, device, account or ledger, or
+            the ledger lacks one of its runs.
     """
 
     def __init__(
@@ -118,7 +119,11 @@ class DeviceRows(RowRunner):
         self.device, self.named, self.options = device, named, options
         self.seconds, self.budget, self.journal = tuple(seconds), budget, journal
         place = str(default_path().absolute())
-        now = {**begun, "device": device.name, "ledger": place}
+        plan = json.loads(_seeded(options, 0).canonical_json())
+        now = {
+            **begun, **flatten({"plan": plan}), "device": device.name,
+            "instance_sha256": device.instance, "ledger": place,
+        }  # fmt: skip
         then = journal.begin(now)
         if journal.path is not None:
             check_same(journal.path, then, now)
@@ -170,10 +175,16 @@ class DeviceRows(RowRunner):
         status = run.update()
         found = run.expectations()
         if found.missing or len(found.values) != len(order):
-            reasons = "; ".join(sorted(set(status.problems.values()))) or "rows have no result"
+            told = sorted({each.removesuffix(".") for each in status.problems.values()})
+            reasons, again = "; ".join(told) or "rows have no result", ""
+            if status.jobs.get("unknown"):
+                again = (
+                    f" and looks for that job again. `qhead resume {run.id} --resubmit-unknown` "
+                    "sends it a second time, which is paid for too if it ran"
+                )
             raise RunError(
-                f"Step {self.step} of the training is incomplete: run {run.id}: {reasons} The "
-                "same call carries on, with the steps so far from the ledger."
+                f"Step {self.step} of the training is incomplete: run {run.id}: {reasons}. The "
+                f"same call carries on, with the steps so far from the ledger{again}."
             )
         values = np.empty_like(found.values)
         values[order] = found.values

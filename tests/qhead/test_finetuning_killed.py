@@ -11,7 +11,7 @@ import textwrap
 
 import pytest
 import torch
-from loopback import Cloud, EndJob, Loopback
+from loopback import Cloud, EndJob, Loopback, Reply
 from loopback.answers import CRN
 from loopback.home import private_home
 from loopback.server import API_KEY
@@ -19,8 +19,10 @@ from qiskit_ibm_runtime import QiskitRuntimeService
 
 from hardware.errors import BudgetError, RunError
 from hardware.ledger.ledger import Ledger
+from hardware.planning.mitigation import Mitigation
+from hardware.planning.options import PlanOptions
 from qhead import Finetuning, FinetuningOptions, QuantumHead, TextClassifier
-from qhead.errors import InputError
+from qhead.errors import CheckpointError, InputError
 from qhead.training_options import TrainingOptions
 
 N, IBM = 12, "ibm:ibm_manila:40"
@@ -107,10 +109,10 @@ def data(toy_texts, toy_labels):
     return (toy_texts[:N], toy_labels[:N]), (toy_texts[N : 2 * N], toy_labels[N : 2 * N])
 
 
-def tuning(model, data, **options):
+def tuning(model, data, **given):
     return Finetuning(
-        model, *data[0], target=IBM, validation=data[1],
-        options=FinetuningOptions(**OPTIONS, **options),
+        model, *data[0], target=IBM, validation=data[1], **given,
+        options=FinetuningOptions(**OPTIONS),
     )  # fmt: skip
 
 
@@ -222,3 +224,34 @@ def test_an_account_with_too_little_left_is_told_before_the_first_step(trained, 
             tuning(copy.copy(trained), data).run(budget=200, checkpoint=tmp_path / "ckpt")
         assert not double.cloud.jobs
         assert list(tmp_path.glob("ckpt*")) == []
+
+
+def test_a_training_goes_on_as_it_was_planned_and_through_its_own_account(trained, data, tmp_path):
+    with Loopback(Cloud()) as double, double.addresses():
+        QiskitRuntimeService.save_account(**double.account(), overwrite=True)
+        double.faults.at["submit", 2] = EndJob("Failed", "An injected failure.")
+        with pytest.raises(RunError, match="Step 1 of the training is incomplete"):
+            tuning(copy.copy(trained), data).run(budget=200, checkpoint=tmp_path / "ckpt")
+        inverted = PlanOptions(shots=40, mitigation=Mitigation(readout_inversion=True))
+        work = tuning(copy.copy(trained), data, plan_options=inverted)
+        with pytest.raises(CheckpointError, match=r"plan\.mitigation\.readout_inversion"):
+            work.run(budget=200, checkpoint=tmp_path / "ckpt")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("hardware.devices.ibm.device.PlatformDevice.instance", "another")
+            with pytest.raises(CheckpointError, match="differs: instance"):
+                tuning(copy.copy(trained), data).run(budget=200, checkpoint=tmp_path / "ckpt")
+        assert len(double.cloud.jobs) == 2
+
+
+def test_a_step_that_the_platform_lost_says_how_it_is_sent_again(trained, data, tmp_path):
+    with Loopback(Cloud()) as double, double.addresses():
+        QiskitRuntimeService.save_account(**double.account(), overwrite=True)
+        work = tuning(copy.copy(trained), data)
+        double.faults.always["job"] = Reply(404)
+        empty = '{"jobs": [], "count": 0, "limit": 50, "offset": 0}'
+        double.faults.always["jobs"] = Reply(200, empty)
+        with pytest.raises(RunError, match="--resubmit-unknown"):
+            work.run(budget=200, checkpoint=tmp_path / "ckpt")
+        double.faults.always.clear()
+        work.run(budget=200, checkpoint=tmp_path / "ckpt")
+        assert len(double.cloud.jobs) == STEPS
