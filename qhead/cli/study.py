@@ -100,10 +100,11 @@ def _read(
 
 
 def _show(study: Study, place: StudyOut, *, json: bool) -> None:
-    """Keep a study in its folder and print it."""
+    """Keep a study in its folder and print it; print it even if it cannot be kept."""
     import matplotlib
 
     from qhead.cli.show import show, table
+    from qhead.errors import InputError
     from qhead.report.page import write
     from qhead.studies.pages import cells, study_page
     from qhead.studies.study import PAGE, write_record
@@ -115,12 +116,17 @@ def _show(study: Study, place: StudyOut, *, json: bool) -> None:
         for row in rows:
             made.add_row(*row)
         parts.append(made)
-    files = {}
+    files: dict[str, str] = {}
+    failure = None
     if place.out is not None:
         matplotlib.use("agg")  # no window, wherever this runs
-        # The numbers first: what goes wrong with a picture must not cost them.
-        files = {"record": str(write_record(study, place.out)), "report": str(place.out / PAGE)}
-        write(study_page(study, place.out.absolute().name), place.out / PAGE)
+        try:
+            # The numbers first: what goes wrong with a picture must not cost them.
+            files["record"] = str(write_record(study, place.out))
+            write(study_page(study, place.out.absolute().name), place.out / PAGE)
+            files["report"] = str(place.out / PAGE)
+        except InputError as error:
+            failure = error
     show(
         study.as_dict() | files,
         *parts,
@@ -128,3 +134,5 @@ def _show(study: Study, place: StudyOut, *, json: bool) -> None:
         *(f"{name}: {path}" for name, path in files.items()),
         json=json,
     )
+    if failure is not None:
+        raise failure

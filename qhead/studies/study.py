@@ -60,6 +60,13 @@ class Table:
     others: tuple[Row, ...] = ()
     others_name: str = ""
 
+    def __post_init__(self) -> None:
+        every = (*self.rows, *self.others)
+        if self.form == "curve" and any(row.setting is None for row in every):
+            raise ValueError("a row of a curve has no setting")
+        if any(row.shots is None for row in self.others):
+            raise ValueError("a row of a second curve has no shots")
+
 
 @dataclass(frozen=True)
 class Study:

@@ -1,7 +1,9 @@
 """Studies: paired rows from trials, knees, records that are read again, and their verbs."""
 
 import dataclasses
+import errno
 import json
+import os
 import re
 
 import numpy as np
@@ -60,6 +62,12 @@ def model(data, toy_model):
 @pytest.fixture(scope="module")
 def sample(model, data):
     return draw_sample(model, data, sentences=40, others=30, seed=4)
+
+
+def without_shots(text):
+    """Return the record of a study whose second curve has a row without shots."""
+    before, others, after = text.rpartition('"others": [')
+    return before + others + re.sub(r'"shots": \d+', '"shots": null', after, count=1)
 
 
 def row(setting, difference, half):
@@ -297,6 +305,8 @@ def test_a_record_is_read_as_it_was_written(name, request, tmp_path):
         (lambda text: text.replace('"spread"', '"sprat"', 1), "is damaged"),
         (lambda text: text.replace('"accuracy": 0.', '"accuracy": "0.', 1), "is not JSON"),
         (lambda text: re.sub(r'"slope": [\d.e-]+', '"slope": NaN', text, count=1), "finite number"),
+        (lambda text: text.replace('"setting": 25.0', '"setting": null', 1), "has no setting"),
+        (lambda text: without_shots(text), "has no shots"),
     ],
 )
 def test_a_damaged_record_is_refused(shots_study, tmp_path, change, message):
@@ -385,6 +395,23 @@ def test_a_study_is_kept_and_reported(folder, file, tmp_path):
     replaced = run("study", "shots", folder, file, *SHOTS, "--out", out, "--force")
     assert replaced.exit_code == 0, replaced.stderr
     assert "knee" in replaced.stdout or "rule out" in replaced.stdout
+
+
+def test_a_disk_that_fills_up_costs_the_files_and_not_the_numbers(
+    folder, file, tmp_path, monkeypatch
+):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("qhead.files.os.fsync", full)
+    options = ("--shots", "16", "--sentences", 12, "--trials", 1, "--json")
+    ended = run("study", "shots", folder, file, *options, "--out", tmp_path / "new" / "study")
+    assert ended.exit_code == 2
+    assert "free some space" in ended.stderr
+    record = json.loads(ended.stdout)
+    assert [row["setting"] for row in record["tables"][0]["rows"]] == [16]
+    assert not {"report", "record"} & set(record)
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_noise_study_prints_its_tables(folder, file):
