@@ -99,6 +99,7 @@ class Finetuning:
     Raises:
         HeadError: The model has no quantum head, or is not trained and ``start`` is "trained".
         DataError: Sentences or labels that cannot be used.
+        InputError: Plan options that a training has no use for, such as adaptive shots.
         UnknownTargetError, UnknownBackendError: There is no such target.
     """
 
@@ -117,6 +118,12 @@ class Finetuning:
     ) -> None:
         self.model, self.options, self.seed = model, options or FinetuningOptions(), int(seed)
         self._named = None
+        if plan_options is not None and plan_options.adaptive is not None:
+            raise InputError(
+                "Adaptive shots decide on labels, and a training needs the values of all rows: "
+                "leave out adaptive, rounds and error_rate.",
+                options=["rounds", "error_rate"],
+            )
         if isinstance(target, str) and is_device(target):
             self._named = parse_device(target, account)
             self._plan_options = with_shots(plan_options, self._named)

@@ -40,6 +40,8 @@ class Journal:
         try:
             self._file = path.open("a+b")
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.fstat(self._file.fileno()).st_nlink:
+                raise BlockingIOError  # its holder removed it: nobody would find these steps again
             self._read()
         except BlockingIOError as error:
             self._release()

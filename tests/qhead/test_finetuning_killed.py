@@ -17,12 +17,14 @@ from loopback.home import private_home
 from loopback.server import API_KEY
 from qiskit_ibm_runtime import QiskitRuntimeService
 
+from hardware.circuits.adaptive import AdaptiveShots
 from hardware.errors import BudgetError, RunError
 from hardware.ledger.ledger import Ledger
 from hardware.planning.mitigation import Mitigation
 from hardware.planning.options import PlanOptions
 from qhead import Finetuning, FinetuningOptions, QuantumHead, TextClassifier
 from qhead.errors import CheckpointError, InputError
+from qhead.finetuning.journal import Journal
 from qhead.training_options import TrainingOptions
 
 N, IBM = 12, "ibm:ibm_manila:40"
@@ -255,3 +257,20 @@ def test_a_step_that_the_platform_lost_says_how_it_is_sent_again(trained, data, 
         double.faults.always.clear()
         work.run(budget=200, checkpoint=tmp_path / "ckpt")
         assert len(double.cloud.jobs) == STEPS
+
+
+def test_a_training_takes_no_adaptive_shots(trained, data):
+    rounds = PlanOptions(shots=40, adaptive=AdaptiveShots((10, 30)))
+    with pytest.raises(InputError, match="leave out adaptive, rounds"):
+        tuning(trained, data, plan_options=rounds)
+
+
+def test_steps_are_not_written_into_a_file_that_another_process_has_just_removed(
+    tmp_path, monkeypatch
+):
+    place = tmp_path / "steps"
+    monkeypatch.setattr("fcntl.flock", lambda *_: place.unlink())  # it ended without any step
+    with pytest.raises(CheckpointError, match="Another process"):
+        Journal(place)
+    monkeypatch.undo()
+    Journal(place).close()
