@@ -210,7 +210,7 @@ def test_a_checkpoint_never_resumes_another_circuit(tmp_path, monkeypatch):
     """The same options of a version that builds another circuit from them."""
     path = tmp_path / "c.safetensors"
     QuantumHead(**SMALL).fit(*problem(), checkpoint=path)
-    original = QuantumHead._circuit
-    monkeypatch.setattr(QuantumHead, "_circuit", lambda *args: original(*args).reverse_bits())
+    original = QuantumHead.build_circuit
+    monkeypatch.setattr(QuantumHead, "build_circuit", lambda *args: original(*args).reverse_bits())
     with pytest.raises(CheckpointError, match="circuits_sha256"):
         QuantumHead(**SMALL).fit(*problem(), checkpoint=path)
