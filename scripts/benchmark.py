@@ -49,7 +49,7 @@ from qhead.simulator import AdjointEstimatorGradient, ExactEstimator, ExactEstim
 
 CASES = ("10x16", "10x256", "14x16", "18x16")
 REUPLOADS = 2
-#: A round gives each contender about so many seconds, and one step at least.
+#: Seconds that a round gives each contender, which takes one step at least.
 _SLICE_SECONDS = 0.1
 #: A step that takes longer than this is timed once.
 _LONG_SECONDS = 60.0

@@ -42,8 +42,8 @@ _COPIES = 4
 _ENTRY_BYTES = 256
 #: Rows of one Aer call; bounds its per-experiment bookkeeping.
 MAX_CHUNK_ROWS = 512
-#: Up to so many shots a noisy state has single precision. Its probabilities then err by about 1e-7,
-#: at most 2e-6 in the tests; the shots themselves by 1e-3 or more.
+#: Most shots for which a noisy state has single precision. Its probabilities then err by about
+#: 1e-7, at most 2e-6 in the tests; the shots themselves by 1e-3 or more.
 SINGLE_PRECISION_SHOTS = 10**6
 #: Widest noiseless statevector: 2^28 amplitudes are 4 GiB.
 MAX_STATEVECTOR_QUBITS = 28

@@ -167,7 +167,7 @@ def mean_channels(prepared: Iterable[PreparedCircuit]) -> dict[str, ErrorChannel
 def mean_error(
     errors: Mapping[str, ErrorChannel | None], name: str, num_qubits: int
 ) -> ErrorChannel | None:
-    """Return the mean error of a gate; of one that has none of its own, that of its width."""
+    """Return the mean error of a gate, or of all gates of its width where it has none itself."""
     if name in errors or name in VIRTUAL_GATES:
         return errors.get(name)
     alike = [each for each in errors.values() if each and each.num_qubits == num_qubits]

@@ -146,12 +146,12 @@ class Prepared:
         )
 
     def batch_workload(self, module: Module, sentences: int) -> Workload:
-        """Return the rows of the first training step of so many sentences."""
+        """Return the rows that the first training step of this many sentences takes."""
         angles = self._step_inputs(module, self.features[:sentences])
         return module.step.shifts.rows(module.step.values(angles)).workload
 
     def validation_workload(self, module: Module, sentences: int) -> Workload:
-        """Return the rows of so many validation sentences, or of training ones without any."""
+        """Return the rows of this many validation sentences, or of training ones without any."""
         features = self.features if self.validation is None else self.validation[0]
         return module.step.workload(self._step_inputs(module, features[:sentences]))
 

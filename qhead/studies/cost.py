@@ -52,5 +52,5 @@ class DeviceCost:
         return cls(few.qpu_seconds - _FEW * per_shot, per_shot, few.tiles)
 
     def seconds(self, shots: float) -> float:
-        """Return the QPU seconds of so many shots of every sentence, or of so many on average."""
+        """Return the QPU seconds for this number of shots a sentence, each or on average."""
         return self.fixed + self.per_shot * shots

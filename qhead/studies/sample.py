@@ -26,7 +26,7 @@ from qhead.heads import QuantumHead
 from qhead.studies.comparison import half_width
 from qhead.training_run import embedded
 
-#: How records are read again: nothing unknown, no number that is none.
+#: How records are read again: no unknown field, and only finite numbers.
 RECORDED = ConfigDict(extra="forbid", allow_inf_nan=False)
 #: Fewest sentences of a data set that a study can say anything about.
 _ENOUGH = 12
